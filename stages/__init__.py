@@ -1,0 +1,1 @@
+"""What is done to a batch. Nothing below this line imports Ray, prometheus_client or pynvml."""

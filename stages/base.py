@@ -1,0 +1,72 @@
+"""The contract of a stage: a picklable recipe that opens into a function from batch to ``Split``.
+
+Three kinds of failure, one way each:
+
+* bad data: the row comes back as a ``Reject`` in the ``Split``; the rest of the batch goes on;
+* bad world (a killed process, a lost node): the engine retries, then isolates the row;
+* bug: the stage raises, and the run ends loudly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sized
+    from contextlib import AbstractContextManager
+
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", bound="Sized", covariant=True)
+
+
+class Reason(StrEnum):
+    """Why a row goes no further. Closed, so that it can be a metric label."""
+
+    UNREADABLE = "unreadable"  # the operating system refused, or the file vanished
+    EMPTY = "empty"  # zero bytes
+    NOT_AN_IMAGE = "not_an_image"  # no known image format, whatever the suffix says
+    ENCRYPTED = "encrypted"  # an encrypted container or attribute hides the pixels
+    NO_PIXELS = "no_pixels"  # a valid object without pixel data (SR, RTSTRUCT, DICOMDIR)
+    TRUNCATED = "truncated"  # the file ends before its pixels do
+    UNSUPPORTED = "unsupported"  # a transfer syntax, bit depth or layout nobody here decodes
+    CORRUPT = "corrupt"  # the decoder failed, or the header contradicts itself
+    TOO_LARGE = "too_large"  # over the configured limit on pixels or bytes
+    DEGENERATE = "degenerate"  # constant, non-finite or too small to be looked at
+    OVERFLOW = "overflow"  # a feature outside the plaintext range of the encryption
+    POISON = "poison"  # this row, alone, killed its worker
+    UNDELIVERABLE = "undeliverable"  # indexed, but its result could not be written
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One row that goes no further: which, where, why. Never pixel data, never identity."""
+
+    key: bytes
+    stage: str
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Split(Generic[Out]):
+    """A stage's answer. ``len(kept) + len(rejected) == len(input)``, checked by the host."""
+
+    kept: Out
+    rejected: tuple[Reject, ...] = ()
+
+
+class Stage(Protocol[In, Out]):
+    """A picklable recipe: a frozen dataclass whose fields are its configuration and its wiring."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name in metrics, logs and rejects."""
+
+    def open(self) -> AbstractContextManager[Callable[[In], Split[Out]]]:
+        """Acquire weights, keys and files; yield the batch function; release on exit.
+
+        A killed worker releases nothing: whatever must survive that is made durable
+        before the batch function returns.
+        """

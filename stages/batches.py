@@ -1,0 +1,252 @@
+"""The data that flows: frozen structs of arrays, one row per frame.
+
+Suffixes name the axes: N rows, C channels, H and W pixels, D features, n LWE dimension. Arrays that
+arrive from the object store are read-only; a stage never mutates its input.
+
+From ``Frames`` on nothing here identifies a patient except under encryption: ``Rows.sealed`` (for the
+index's owner, HPKE) and ``Rows.tickets`` (for delivery on the same site, AES-GCM under the site secret).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Kind(StrEnum):
+    """How a file is read, found from its content, never from its suffix."""
+
+    DICOM = "dicom"
+    NIFTI = "nifti"
+    RASTER = "raster"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One frame on this site's storage: a file and the frame's number in it, from 0."""
+
+    path: str
+    frame: int
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A piece of work: frames in stream order, still unread.
+
+    A series longer than the batch size is cut into ``parts`` pieces that share ``group``; such a
+    piece holds no other series. Short series travel together, whole, with ``group`` None and
+    ``parts`` 1. ``before`` and ``after`` are the neighbours of a cut: context for 2.5-D input, never
+    counted, delivered or indexed.
+    """
+
+    keys: tuple[bytes, ...]  # 32 bytes each: HMAC-SHA-256 under the site secret
+    series: tuple[bytes, ...]  # 32 bytes each: the series' pseudonym
+    places: tuple[Place, ...]
+    before: Place | None = None
+    after: Place | None = None
+    group: bytes | None = None
+    parts: int = 1
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: Sequence[int]) -> Located:
+        """The given rows; context is kept, since the cut's neighbours stay the same frames."""
+        return Located(
+            tuple(self.keys[i] for i in rows),
+            tuple(self.series[i] for i in rows),
+            tuple(self.places[i] for i in rows),
+            self.before,
+            self.after,
+            self.group,
+            self.parts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What every batch carries along for each of its rows."""
+
+    keys: tuple[bytes, ...]
+    series: tuple[bytes, ...]
+    sealed: tuple[bytes, ...]  # identity and origin, HPKE to the index's owner, bound to the key
+    tickets: tuple[bytes, ...]  # the row's Place, AES-GCM under the site secret, bound to the key
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: Sequence[int]) -> Rows:
+        """The given rows."""
+        return Rows(
+            tuple(self.keys[i] for i in rows),
+            tuple(self.series[i] for i in rows),
+            tuple(self.sealed[i] for i in rows),
+            tuple(self.tickets[i] for i in rows),
+        )
+
+    @classmethod
+    def join(cls, many: Sequence[Self]) -> Rows:
+        """All rows, in order."""
+        return cls(
+            tuple(key for rows in many for key in rows.keys),
+            tuple(series for rows in many for series in rows.series),
+            tuple(sealed for rows in many for sealed in rows.sealed),
+            tuple(ticket for rows in many for ticket in rows.tickets),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How stored pixels become the standard view: rows to posterior, columns to the patient's left.
+
+    Transpose first, then the flips. All False where orientation is unknown or not near axial.
+    """
+
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded image: values in modality units on the stored grid, one channel, finite or not."""
+
+    image: NDArray[Any]  # [H, W], integer or float
+    spacing_mm: tuple[float, float] | None  # row, column, on the stored grid; None where unknown
+    display: Display = Display()
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Decoded images, ragged; identity is sealed here."""
+
+    rows: Rows
+    frames: tuple[Frame, ...]
+    before: Frame | None = None
+    after: Frame | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The affine resampling from one stored image to the model's field, enough to undo it.
+
+    Field pixel (r, c) looks at displayed pixel ``(r, c) * scale + offset`` (pixel centres, row first).
+    """
+
+    shape: tuple[int, int]  # stored H, W
+    display: Display
+    scale: tuple[float, float]  # displayed pixels per field pixel
+    offset: tuple[float, float]
+    spacing_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Model input: every slice with its neighbours as channels (previous, self, next)."""
+
+    rows: Rows
+    x_NCHW: NDArray[np.float32]
+    grids: tuple[Grid, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A binary mask on the stored grid, eight pixels a byte."""
+
+    shape: tuple[int, int]
+    bits: NDArray[np.uint8]
+
+    @classmethod
+    def pack(cls, mask_HW: NDArray[Any]) -> Mask:
+        """From any array whose non-zero pixels are the structure."""
+        return cls((mask_HW.shape[0], mask_HW.shape[1]), np.packbits(mask_HW != 0))
+
+    def unpack(self) -> NDArray[np.uint8]:
+        """The mask as 0 and 1, [H, W]."""
+        h, w = self.shape
+        return np.unpackbits(self.bits, count=h * w).reshape(h, w)
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """What the clinic gets, and the feature vectors that go on to encryption."""
+
+    rows: Rows
+    masks: tuple[Mask, ...]
+    confidence_N: NDArray[np.float32]  # 0..1
+    spacing_known_N: NDArray[np.bool_]
+    feature_ND: NDArray[np.float32]  # L2-normalised
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def join(cls, many: Sequence[Segmented]) -> Segmented:
+        """All rows, in order."""
+        return cls(
+            Rows.join([one.rows for one in many]),
+            tuple(mask for one in many for mask in one.masks),
+            np.concatenate([one.confidence_N for one in many]),
+            np.concatenate([one.spacing_known_N for one in many]),
+            np.concatenate([one.feature_ND for one in many]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is gathered into LWE blocks: about a kilobyte a row."""
+
+    rows: Rows
+    feature_ND: NDArray[np.float32]  # L2-normalised
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Sequence[int]) -> Features:
+        """The given rows."""
+        return Features(self.rows.take(rows), self.feature_ND[list(rows)])
+
+    @classmethod
+    def join(cls, many: Sequence[Features]) -> Features:
+        """All rows, in order."""
+        return cls(Rows.join([one.rows for one in many]), np.concatenate([one.feature_ND for one in many]))
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One LWE block: a head shared by its records and one column per record."""
+
+    rows: Rows
+    header: bytes  # the block's wire header: version, parameter set, key id, scale, D, slot
+    head_Dn: NDArray[np.uint32]
+    columns_ND: NDArray[np.uint32]  # row i is record i's ciphertext column, D words
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Durable when returned: where each row stands in the log."""
+
+    keys: tuple[bytes, ...]
+    index_N: NDArray[np.int64]
+    leaf_hashes: tuple[bytes, ...]
+    fresh_N: NDArray[np.bool_]  # False: the key was already there, nothing was appended
+
+    def __len__(self) -> int:
+        return len(self.keys)
