@@ -1,1 +1,1 @@
-"""TBD."""
+"""Ray actors: the one host class, and the crew that runs a graph's hops on a cluster."""

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Composition: configuration, graph, engine, metrics, dead letters and the command line."""

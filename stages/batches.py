@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.base import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,7 +46,7 @@ class Located:
     A series longer than the batch size is cut into ``parts`` pieces that share ``group``; such a
     piece holds no other series. Short series travel together, whole, with ``group`` None and
     ``parts`` 1. ``before`` and ``after`` are the neighbours of a cut: context for 2.5-D input, never
-    counted, delivered or indexed.
+    counted, delivered or indexed. They belong to the series of the first and of the last row.
     """
 
     keys: tuple[bytes, ...]  # 32 bytes each: HMAC-SHA-256 under the site secret
@@ -58,17 +60,30 @@ class Located:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, rows: Sequence[int]) -> Located:
-        """The given rows; context is kept, since the cut's neighbours stay the same frames."""
+    def cut(self, lo: int, hi: int) -> Located:
+        """Rows lo..hi-1. The rows next to a new cut become its context, so features do not change."""
         return Located(
-            tuple(self.keys[i] for i in rows),
-            tuple(self.series[i] for i in rows),
-            tuple(self.places[i] for i in rows),
-            self.before,
-            self.after,
+            self.keys[lo:hi],
+            self.series[lo:hi],
+            self.places[lo:hi],
+            self.before if lo == 0 else self._across(lo - 1, lo),
+            self.after if hi == len(self) else self._across(hi, hi - 1),
             self.group,
             self.parts,
         )
+
+    def _across(self, neighbour: int, row: int) -> Place | None:
+        return self.places[neighbour] if self.series[neighbour] == self.series[row] else None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that cannot be opened as an image; it counts as one frame."""
+
+    path: str
+    key: bytes
+    reason: Reason
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +234,10 @@ class Features:
     def take(self, rows: Sequence[int]) -> Features:
         """The given rows."""
         return Features(self.rows.take(rows), self.feature_ND[list(rows)])
+
+    def cut(self, lo: int, hi: int) -> Features:
+        """Rows lo..hi-1."""
+        return self.take(range(lo, hi))
 
     @classmethod
     def join(cls, many: Sequence[Features]) -> Features:

@@ -1,0 +1,63 @@
+"""What the pump asks of whoever runs the hops, on threads or on Ray.
+
+A *flight* is one batch on its way through all hops of a leg, submitted at once; each hop lands with a
+receipt. When the world fails under a flight (a killed process, a lost object) it lands once as ``Lost``
+and never again; the pump then decides what to repeat. A stage that raises is a bug and ends the run as
+``StageFailed``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.receipts import Receipt
+
+
+class StageFailed(RuntimeError):  # noqa: N818 (a verdict on a stage, read aloud as one)
+    """A stage raised, or could not be opened: the run cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The world failed under a flight; its rows are untouched and may be submitted again."""
+
+    cause: str
+
+
+@dataclass(frozen=True, eq=False)
+class Flight:
+    """Handles to what one trip will bring; only the crew looks inside."""
+
+    leg: str
+    hops: int
+    output: Any
+    narrowed: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """News of one hop of a flight."""
+
+    flight: Flight
+    hop: int
+    news: Receipt | Lost
+
+
+class Crew(Protocol):
+    """Runs the hops of each leg. Not thread-safe: one pump, one crew."""
+
+    def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
+        """Send rows lo..hi-1 of the joined loads through all hops of a leg; ``hi`` 0 means all rows.
+
+        A load is a batch, or the ``output`` or ``narrowed`` of an earlier flight.
+        """
+
+    def landed(self, timeout_s: float) -> list[Landing]:
+        """News since the last call; waits up to ``timeout_s`` where there is none. Raises StageFailed."""
+
+    def close(self) -> None:
+        """Release every host; flights in the air are abandoned."""

@@ -1,0 +1,155 @@
+"""The Ray crew: one actor a replica, chained object references from hop to hop.
+
+The batch stays in the object store; only receipts come to the driver. Actors restart without limit and
+their tasks are never retried by Ray: a lost flight goes back to the pump, which knows what is safe to
+repeat (with Ray's own retries a poison batch kills its innocent neighbours, or loops for ever).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+from actors.crew import Flight, Landing, Lost, StageFailed
+from actors.host import Hop, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ray import ObjectRef
+
+    from actors.receipts import Receipt
+
+_REVIVAL_S = 120.0
+
+
+@dataclass
+class _Replica:
+    """One actor and what was sent to it without an answer yet."""
+
+    actor: Any  # Ray's handle types know neither num_returns nor restarts
+    outstanding: int = 0
+
+
+@dataclass
+class _Airborne:
+    """A flight's receipts still to come, with the replica that owes each."""
+
+    flight: Flight
+    hop: int
+    replica: _Replica
+
+
+@dataclass
+class RayCrew:
+    """Runs hops in Ray actors. Raises StageFailed where a stage cannot be opened."""
+
+    legs: Mapping[str, Sequence[Hop]]
+    _pools: dict[str, list[list[_Replica]]] = field(init=False)
+    _air: dict[ObjectRef[Any], _Airborne] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._pools = {leg: [_start(hop) for hop in hops] for leg, hops in self.legs.items()}
+        for replica in self._replicas():
+            _ready(replica)
+
+    def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
+        """See ``Crew.submit``."""
+        chain: list[tuple[ObjectRef[Any], _Replica]] = []
+        output: Any = None
+        narrowed: Any = None
+        for pool in self._pools[leg]:
+            replica = min(pool, key=lambda one: one.outstanding)
+            output, narrowed, receipt = replica.actor.run.remote(lo, hi, *loads)
+            replica.outstanding += 1
+            chain.append((receipt, replica))
+            lo, hi, loads = 0, 0, [output]
+        flight = Flight(leg, len(chain), output, narrowed)
+        for hop, (receipt, replica) in enumerate(chain):
+            self._air[receipt] = _Airborne(flight, hop, replica)
+        return flight
+
+    def landed(self, timeout_s: float) -> list[Landing]:
+        """See ``Crew.landed``."""
+        if not self._air:
+            return []
+        ready, rest = ray.wait(list(self._air), num_returns=1, timeout=timeout_s)
+        if ready and rest:
+            more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
+            ready += more
+        return [landing for ref in ready if (landing := self._settle(ref)) is not None]
+
+    def close(self) -> None:
+        """See ``Crew.close``. Hosts release their stages before they go."""
+        closing = [replica.actor.close.remote() for replica in self._replicas()]
+        ray.wait(closing, num_returns=len(closing), timeout=10.0)
+        for replica in self._replicas():
+            ray.kill(replica.actor)
+
+    def _replicas(self) -> list[_Replica]:
+        return [replica for pools in self._pools.values() for pool in pools for replica in pool]
+
+    def _settle(self, ref: ObjectRef[Any]) -> Landing | None:
+        airborne = self._air.pop(ref, None)
+        if airborne is None:  # its flight was lost a moment ago
+            return None
+        airborne.replica.outstanding -= 1
+        try:
+            return Landing(airborne.flight, airborne.hop, ray.get(ref))
+        except RayError as error:
+            if _is_bug(error):
+                raise StageFailed(_headline(error)) from error
+            self._abandon(airborne.flight)
+            for replica in self._pools[airborne.flight.leg][airborne.hop]:
+                _ready(replica)
+            return Landing(airborne.flight, airborne.hop, Lost(_headline(error)))
+
+    def _abandon(self, flight: Flight) -> None:
+        for ref in [ref for ref, airborne in self._air.items() if airborne.flight is flight]:
+            self._air.pop(ref).replica.outstanding -= 1
+
+
+class _RayHost(Host):
+    # task events of every batch would grow the cluster's control store without bound
+    @ray.method(num_returns=3, enable_task_events=False)
+    def run(self, lo: int, hi: int, *batches: Any) -> tuple[Any, Any, Receipt]:
+        return super().run(lo, hi, *batches)
+
+
+def _start(hop: Hop) -> list[_Replica]:
+    actor: Any = ray.remote(_RayHost)
+    actor = actor.options(num_cpus=hop.cpus, num_gpus=hop.gpus, max_restarts=-1, max_task_retries=0)
+    return [_Replica(actor.remote(hop)) for _ in range(hop.replicas)]
+
+
+def _ready(replica: _Replica) -> None:
+    """Wait until the actor answers; a killed one is being restarted by Ray meanwhile."""
+    deadline = time.monotonic() + _REVIVAL_S
+    while True:
+        try:
+            ray.get(replica.actor.__ray_ready__.remote(), timeout=_REVIVAL_S)
+        except ActorDiedError as error:
+            raise StageFailed(_headline(error)) from error
+        except RayError as error:
+            if _is_bug(error) or time.monotonic() > deadline:
+                raise StageFailed(_headline(error)) from error
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _is_bug(error: RayError) -> bool:
+    """Whether a stage raised, rather than the world failing under it or under what it waited for."""
+    return isinstance(error, RayTaskError) and not isinstance(getattr(error, "cause", None), RayError)
+
+
+def _headline(error: BaseException) -> str:
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException) and not isinstance(cause, RayError):
+        return f"{type(cause).__name__}: {cause}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,111 @@
+"""The stream as an inert, typed value: mis-wiring stages is a type error.
+
+A graph has a *front* that a piece of work passes (ingest → preprocess → segment), a *side* that
+receives complete series (deliver), a *gather* that regroups rows into blocks, and a *back* that a block
+passes (encrypt → append).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from actors.host import Hop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence, Sized
+
+    from stages.base import Stage
+
+A = TypeVar("A", bound="Sized")
+B = TypeVar("B", bound="Sized")
+C = TypeVar("C", bound="Sized")
+
+
+class GraphError(ValueError):
+    """The hops named in the configuration do not fit the graph's stages."""
+
+
+@dataclass(frozen=True)
+class Graph(Generic[A, B]):
+    """Stages from A to B, and how they meet; nothing runs."""
+
+    front: tuple[Stage[Any, Any], ...]
+    side: Stage[Any, Any] | None = None
+    side_join: Callable[[Sequence[Any]], Any] | None = None
+    narrow: Callable[[Any], Any] | None = None
+    block_join: Callable[[Sequence[Any]], Any] | None = None
+    back: tuple[Stage[Any, Any], ...] = ()
+
+    @staticmethod
+    def of(stage: Stage[A, B]) -> Graph[A, B]:
+        """The graph of one stage."""
+        return Graph((stage,))
+
+    def then(self, stage: Stage[B, C]) -> Graph[A, C]:
+        """Pass what comes out to a further stage."""
+        if self.narrow is None:
+            return replace(self, front=(*self.front, stage))  # type: ignore[return-value]  # B becomes C
+        return replace(self, back=(*self.back, stage))  # type: ignore[return-value]  # B becomes C
+
+    def beside(self, stage: Stage[B, Any], join: Callable[[Sequence[B]], B]) -> Graph[A, B]:
+        """Give complete series to a stage whose answer is not part of the stream."""
+        return replace(self, side=stage, side_join=join)
+
+    def gather(self, narrow: Callable[[B], C], join: Callable[[Sequence[C]], C]) -> Graph[A, C]:
+        """Keep only what ``narrow`` takes of each batch and regroup the rows into blocks."""
+        return replace(self, narrow=narrow, block_join=join)  # type: ignore[return-value]  # B becomes C
+
+    def hops(self, plan: Sequence[str], replicas: dict[str, int]) -> Hops:
+        """Fuse stages into hops by a plan such as ``("ingest+preprocess", "segment", "encrypt")``.
+
+        Stages that the plan does not name stay alone. ``replicas`` is by stage name; a fused hop has
+        the largest of its stages' numbers. Raises GraphError on unknown stages, on stages that are
+        not neighbours and on a second replica of the last stage, which is a single writer.
+        """
+        groups = [tuple(part.split("+")) for part in plan]
+        known = {stage.name for stage in (*self.front, *self.back)}
+        named = [name for group in groups for name in group]
+        for name in [*named, *replicas]:
+            if name not in known | ({self.side.name} if self.side else set()):
+                raise GraphError(f"there is no stage {name!r}; the stages are {', '.join(sorted(known))}")
+        front = _fuse(self.front, groups, replicas)
+        back = _fuse(self.back, groups, replicas)
+        front[-1] = replace(front[-1], narrow=self.narrow, last=True, report=not back)
+        if back:
+            back[0] = replace(back[0], join=self.block_join)
+            back[-1] = replace(back[-1], last=True, report=True)
+        if (back or front)[-1].replicas != 1:
+            raise GraphError(f"{(back or front)[-1].name} is a single writer: its replicas must be 1")
+        side = Hop((self.side,), join=self.side_join, last=True) if self.side else None
+        return Hops(tuple(front), tuple(back), side)
+
+
+@dataclass(frozen=True)
+class Hops:
+    """A graph cut into what single hosts run."""
+
+    front: tuple[Hop, ...]
+    back: tuple[Hop, ...]
+    side: Hop | None
+
+    def legs(self) -> dict[str, tuple[Hop, ...]]:
+        """The hops a batch passes in one go, by the leg's name."""
+        side = {"side": (self.side,)} if self.side else {}
+        return {"front": self.front, **({"back": self.back} if self.back else {}), **side}
+
+
+def _fuse(
+    stages: Sequence[Stage[Any, Any]], groups: Sequence[tuple[str, ...]], replicas: dict[str, int]
+) -> list[Hop]:
+    hops: list[Hop] = []
+    names = [stage.name for stage in stages]
+    at = 0
+    while at < len(stages):
+        group = next((group for group in groups if names[at] in group), (names[at],))
+        if tuple(names[at : at + len(group)]) != group:
+            raise GraphError(f"{'+'.join(group)} cannot be one hop: the stages' order is {', '.join(names)}")
+        fused = tuple(stages[at : at + len(group)])
+        hops.append(Hop(fused, replicas=max(replicas.get(name, 1) for name in group)))
+        at += len(group)
+    return hops

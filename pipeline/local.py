@@ -1,0 +1,122 @@
+"""The local crew: every host is a thread of this process. The semantics, on a page.
+
+There is no bad world in one process, so a flight is never lost here: what kills a thread kills the run.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from actors.crew import Flight, Landing, StageFailed
+from actors.host import Hop, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Job = tuple["Future[Any]", int, int, tuple[Any, ...]]
+
+
+class LocalCrew:
+    """Runs hops in threads, one thread a replica, joined by the futures of their outputs."""
+
+    def __init__(self, legs: Mapping[str, Sequence[Hop]]) -> None:
+        self._desks = {leg: [_Desk(hop) for hop in hops] for leg, hops in legs.items()}
+        self._airborne: dict[Future[Any], tuple[Flight, int]] = {}
+        for desk in (desk for desks in self._desks.values() for desk in desks):
+            desk.opened()
+
+    def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
+        """See ``Crew.submit``."""
+        futures: list[Future[Any]] = []
+        for desk in self._desks[leg]:
+            futures.append(desk.submit(lo, hi, tuple(loads)))
+            lo, hi, loads = 0, 0, [_Part(futures[-1], 0)]
+        flight = Flight(leg, len(futures), _Part(futures[-1], 0), _Part(futures[-1], 1))
+        self._airborne.update({future: (flight, hop) for hop, future in enumerate(futures)})
+        return flight
+
+    def landed(self, timeout_s: float) -> list[Landing]:
+        """See ``Crew.landed``."""
+        done, _ = wait(self._airborne, timeout_s, FIRST_COMPLETED)
+        landings = []
+        for future in done:
+            flight, hop = self._airborne.pop(future)
+            if (error := future.exception()) is not None:
+                raise StageFailed(f"{type(error).__name__}: {error}") from error
+            landings.append(Landing(flight, hop, future.result()[2]))
+        return sorted(landings, key=lambda landing: landing.hop)
+
+    def close(self) -> None:
+        """See ``Crew.close``."""
+        for desk in (desk for desks in self._desks.values() for desk in desks):
+            desk.close()
+
+
+class _Part:
+    """One of the three things a host returns, to be awaited where it is needed."""
+
+    def __init__(self, future: Future[Any], item: int) -> None:
+        self._future = future
+        self._item = item
+
+    def value(self) -> Any:
+        return self._future.result()[self._item]
+
+
+class _Desk:
+    """The threads of one hop and their common queue. The pump's window bounds it."""
+
+    def __init__(self, hop: Hop) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._ready: list[Future[Any]] = [Future() for _ in range(hop.replicas)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(hop, ready), name=hop.name, daemon=True)
+            for ready in self._ready
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def opened(self) -> None:
+        for ready in self._ready:
+            if (error := ready.exception()) is not None:
+                raise StageFailed(f"{type(error).__name__}: {error}") from error
+
+    def submit(self, lo: int, hi: int, loads: tuple[Any, ...]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._jobs.put((future, lo, hi, loads))
+        return future
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, hop: Hop, ready: Future[Any]) -> None:
+        host = _settle(ready, lambda: Host(hop))
+        while host is not None and (job := self._jobs.get()) is not None:
+            _settle(job[0], partial(_run, host, *job[1:]))
+        if host is not None:
+            host.close()
+
+
+def _run(host: Host, lo: int, hi: int, loads: tuple[Any, ...]) -> Any:
+    return host.run(lo, hi, *map(_value, loads))
+
+
+def _value(load: Any) -> Any:
+    return load.value() if isinstance(load, _Part) else load
+
+
+def _settle(future: Future[Any], call: Callable[[], Any]) -> Any:
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 (raised where the future is awaited)
+        future.set_exception(error)
+        return None
+    future.set_result(result)
+    return result

@@ -1,0 +1,88 @@
+"""Accounting: every row of every piece is resolved exactly once, whatever fails in between.
+
+A *unit* is what is finished as a whole: one piece, or all pieces of a series that was cut. It is
+finished when each of its rows is indexed or rejected and its results are delivered; only then does the
+ledger hear of it, so that a resumed run repeats whole units.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stages.base import Reject
+    from stages.batches import Located, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A unit's last word."""
+
+    pieces: tuple[Located, ...]
+    kept: int
+    rejected: int
+    seconds: float  # from admission to finished, queueing included
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A reject with the place it came from, for the dead letters."""
+
+    reject: Reject
+    place: Place
+    counted: bool = True  # False: the row is indexed all the same, only its delivery failed
+
+
+@dataclass
+class Unit:
+    """The open account of one unit."""
+
+    parts: int
+    admitted_s: float = field(default_factory=time.monotonic)
+    pieces: list[Located] = field(default_factory=list)
+    outputs: dict[int, Any] = field(default_factory=dict)  # by first row: what the side leg will get
+    kept: list[bytes] = field(default_factory=list)  # keys of the rows in ``outputs``
+    rows: int = 0
+    passed: int = 0  # rows through the front, kept or not
+    rejected: int = 0
+    indexed: int = 0
+    delivered: bool = False
+
+    def add(self, piece: Located) -> int:
+        """Open a piece's account; returns the unit-wide number of its first row."""
+        first = self.rows
+        self.pieces.append(piece)
+        self.rows += len(piece)
+        return first
+
+    @property
+    def through(self) -> bool:
+        """Whether all rows have passed the front."""
+        return len(self.pieces) == self.parts and self.passed == self.rows
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is open any more."""
+        return self.through and self.delivered and self.indexed + self.rejected == self.rows
+
+    def place_of(self, key: bytes) -> Place:
+        """Where a row was read."""
+        for piece in self.pieces:
+            if key in piece.keys:
+                return piece.places[piece.keys.index(key)]
+        raise KeyError(key.hex())
+
+    def reject(self, rejects: Iterable[Reject]) -> list[Rejected]:
+        """Account for rows that go no further."""
+        letters = [Rejected(reject, self.place_of(reject.key)) for reject in rejects]
+        self.rejected += len(letters)
+        return letters
+
+    def close(self) -> Finished:
+        """The unit's last word."""
+        seconds = time.monotonic() - self.admitted_s
+        return Finished(tuple(self.pieces), self.indexed, self.rejected, seconds)

@@ -1,0 +1,162 @@
+"""Toy stages for the engine's tests: rows are numbers, keys say which."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.graph import Graph
+from stages.base import Reason, Reject, Split
+from stages.batches import Kind, Located, Place
+
+
+def key_of(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def piece(numbers: Sequence[int], group: bytes | None = None, parts: int = 1) -> Located:
+    return Located(
+        keys=tuple(key_of(number) for number in numbers),
+        series=tuple(group or key_of(10**6) for _ in numbers),
+        places=tuple(Place(f"file-{number}", 0, Kind.RASTER) for number in numbers),
+        group=group,
+        parts=parts,
+    )
+
+
+@dataclass(frozen=True)
+class Numbers:
+    keys: tuple[bytes, ...]
+    value_N: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: Sequence[int]) -> Numbers:
+        return Numbers(tuple(self.keys[row] for row in rows), self.value_N[list(rows)])
+
+    def cut(self, lo: int, hi: int) -> Numbers:
+        return self.take(range(lo, hi))
+
+    @classmethod
+    def join(cls, many: Sequence[Numbers]) -> Numbers:
+        keys = tuple(key for one in many for key in one.keys)
+        return cls(keys, np.concatenate([one.value_N for one in many]))
+
+
+@dataclass(frozen=True)
+class Read:
+    """Makes a number of each key; numbers in ``bad`` are rejected, those in ``deadly`` kill the process."""
+
+    bad: frozenset[int] = frozenset()
+    deadly: frozenset[int] = frozenset()
+    seconds: float = 0.0
+    name: str = "read"
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Located], Split[Numbers]]]:
+        yield self._run
+
+    def _run(self, batch: Located) -> Split[Numbers]:
+        time.sleep(self.seconds)
+        numbers = [int.from_bytes(key, "big") for key in batch.keys]
+        if self.deadly.intersection(numbers):
+            os.kill(os.getpid(), signal.SIGKILL)
+        good = [row for row, number in enumerate(numbers) if number not in self.bad]
+        kept = Numbers(
+            tuple(batch.keys[row] for row in good), np.array([float(numbers[row]) for row in good])
+        )
+        rejected = tuple(
+            Reject(key_of(number), self.name, Reason.CORRUPT, "bad number")
+            for number in numbers
+            if number in self.bad
+        )
+        return Split(kept, rejected)
+
+
+@dataclass(frozen=True)
+class Double:
+    """Doubles; numbers in ``bad`` are rejected; ``bug`` raises."""
+
+    bad: frozenset[int] = frozenset()
+    bug: bool = False
+    seconds: float = 0.0
+    name: str = "double"
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Numbers], Split[Numbers]]]:
+        yield self._run
+
+    def _run(self, batch: Numbers) -> Split[Numbers]:
+        time.sleep(self.seconds)
+        if self.bug:
+            raise ZeroDivisionError("a bug in double")
+        good = [row for row, value in enumerate(batch.value_N) if int(value) not in self.bad]
+        lost = [row for row, value in enumerate(batch.value_N) if int(value) in self.bad]
+        kept = Numbers(tuple(batch.keys[row] for row in good), batch.value_N[good] * 2)
+        rejected = tuple(Reject(batch.keys[row], self.name, Reason.OVERFLOW) for row in lost)
+        return Split(kept, rejected)
+
+
+@dataclass(frozen=True)
+class Log:
+    """Appends each key once to a file, as the index does; a repeated key is skipped."""
+
+    path: Path
+    seconds: float = 0.0
+    name: str = "log"
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Numbers], Split[Numbers]]]:
+        yield self._run
+
+    def _run(self, batch: Numbers) -> Split[Numbers]:
+        time.sleep(self.seconds)
+        there = set(self.path.read_text().split()) if self.path.exists() else set()
+        with self.path.open("a") as file:
+            file.writelines(f"{key.hex()}\n" for key in dict.fromkeys(batch.keys) if key.hex() not in there)
+        return Split(batch)
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Writes one line for each call: the numbers it was given."""
+
+    path: Path
+    deadly: frozenset[int] = frozenset()
+    name: str = "deliver"
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Numbers], Split[Numbers]]]:
+        yield self._run
+
+    def _run(self, batch: Numbers) -> Split[Numbers]:
+        numbers = [int.from_bytes(key, "big") for key in batch.keys]
+        if self.deadly.intersection(numbers):
+            os.kill(os.getpid(), signal.SIGKILL)
+        with self.path.open("a") as file:
+            file.write(" ".join(map(str, numbers)) + "\n")
+        return Split(batch)
+
+
+def graph(folder: Path, read: Read = Read(), double: Double = Double(), log: Log | None = None,
+          deliver: Deliver | None = None) -> Graph[Located, Numbers]:
+    return (
+        Graph.of(read)
+        .then(double)
+        .beside(deliver or Deliver(folder / "delivered"), join=Numbers.join)
+        .gather(narrow=_same, join=Numbers.join)
+        .then(log or Log(folder / "log"))
+    )
+
+
+def _same(batch: Numbers) -> Numbers:
+    return batch
