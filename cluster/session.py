@@ -29,13 +29,14 @@ class SessionError(RuntimeError):
 
 
 @contextmanager
-def session(address: str | None, object_store_bytes: int) -> Iterator[None]:
+def session(address: str | None, object_store_bytes: int) -> Iterator[int]:
     """Connect to ``address``; with None, to the cluster of the submitted job, else start one here.
 
+    Yields the number of GPUs.
     ``object_store_bytes`` bounds the shared memory of a cluster that is started here.
     """
     if ray.is_initialized():
-        yield
+        yield _gpus()
         return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -55,6 +56,10 @@ def session(address: str | None, object_store_bytes: int) -> Iterator[None]:
         where = f"the Ray cluster at {address}" if address else "a Ray session on this machine"
         raise SessionError(f"cannot start {where}: {error}") from error
     try:
-        yield
+        yield _gpus()
     finally:
         ray.shutdown()
+
+
+def _gpus() -> int:
+    return int(ray.cluster_resources().get("GPU", 0))

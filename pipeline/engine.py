@@ -42,7 +42,15 @@ class Measured:
 
 _ALONE = 2  # a trip lost so often flies alone
 
-Event = Measured | Rejected | Finished | Refused
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A piece has entered the stream."""
+
+    piece: Located
+
+
+Event = Admitted | Measured | Rejected | Finished | Refused
 
 
 @dataclass
@@ -79,6 +87,7 @@ class Pump:
         self._groups: dict[bytes, Unit] = {}
         self._bytes_per_row = 0.0
         self._feed: Feed[Located | Refused] | None = None
+        self.stopped = False
 
     def run(self, source: Iterator[Located | Refused]) -> Iterator[Event]:
         """Everything that happens, until the source is exhausted and every unit is finished."""
@@ -94,9 +103,8 @@ class Pump:
             self._feed.stop()
 
     def stop(self) -> None:
-        """Admit nothing more; what is in flight is finished, flushed and made durable."""
-        if self._feed is not None:
-            self._feed.stop()
+        """Begin no further series; what is in flight is finished, flushed and made durable."""
+        self.stopped = True
 
     def queued(self) -> dict[str, int]:
         """Rows between admission and receipt, by hop; and those that wait to fill a block."""
@@ -131,6 +139,9 @@ class Pump:
     def _admit(self) -> Iterator[Event]:
         assert self._feed is not None  # noqa: S101 (run sets it)
         while self._room():
+            if self.stopped and not self._groups:
+                self._feed.stop()
+                return
             item = self._feed.next(0.0 if self._air else 0.05)
             if item is None:
                 return
@@ -139,6 +150,7 @@ class Pump:
                 continue
             unit = self._unit(item)
             first = unit.add(item)
+            yield Admitted(item)
             self._launch(Trip("front", (item,), 0, len(item), (Share(unit, item.keys, first),)))
 
     def _unit(self, piece: Located) -> Unit:

@@ -6,26 +6,28 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass as validated
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
 class FlowOptions:
     """The ``[flow]`` section."""
 
-    # frames between admission and the end of segmentation
     window_rows: Annotated[int, Ge(1), Le(65_536)] = 256
-    # their bytes, by the largest batch seen
+    """Most frames between admission and the end of segmentation."""
     window_bytes: Annotated[int, Ge(1_000_000)] = 512_000_000
-    # records in one LWE block
+    """Most bytes they may take in the object store, by the largest batch seen."""
     block: Annotated[int, Ge(1), Le(1024)] = 1024
-    # seconds after which a part-filled block is encrypted
+    """Records in one LWE block."""
     block_age_s: Annotated[float, Gt(0)] = 30.0
-    # blocks between gathering and durable
+    """Seconds after which a part-filled block is encrypted all the same."""
     blocks: Annotated[int, Ge(1), Le(64)] = 2
-    # series being delivered at a time
+    """Most blocks between gathering and durable."""
     deliveries: Annotated[int, Ge(1), Le(1024)] = 8
-    # stages that share a process, in stream order
+    """Most series being delivered at a time."""
+    object_store_bytes: Annotated[int, Ge(100_000_000)] = 1_000_000_000
+    """Shared memory of a Ray session that is started on this machine."""
     hops: tuple[str, ...] = ("ingest+preprocess", "segment", "encrypt+append")
-    # processes by stage; append is a single writer
+    """Stages that share a process, in stream order."""
     replicas: dict[str, Annotated[int, Ge(1), Le(1024)]] = Field(default_factory=dict)
+    """Processes by stage; the append is a single writer."""

@@ -56,11 +56,11 @@ class Graph(Generic[A, B]):
         """Keep only what ``narrow`` takes of each batch and regroup the rows into blocks."""
         return replace(self, narrow=narrow, block_join=join)  # type: ignore[return-value]  # B becomes C
 
-    def hops(self, plan: Sequence[str], replicas: dict[str, int]) -> Hops:
+    def hops(self, plan: Sequence[str], replicas: dict[str, int], on_gpu: Sequence[str] = ()) -> Hops:
         """Fuse stages into hops by a plan such as ``("ingest+preprocess", "segment", "encrypt")``.
 
         Stages that the plan does not name stay alone. ``replicas`` is by stage name; a fused hop has
-        the largest of its stages' numbers. Raises GraphError on unknown stages, on stages that are
+        the largest of its stages' numbers. Hops of the stages ``on_gpu`` share one GPU. Raises GraphError on unknown stages, on stages that are
         not neighbours and on a second replica of the last stage, which is a single writer.
         """
         groups = [tuple(part.split("+")) for part in plan]
@@ -69,8 +69,8 @@ class Graph(Generic[A, B]):
         for name in [*named, *replicas]:
             if name not in known | ({self.side.name} if self.side else set()):
                 raise GraphError(f"there is no stage {name!r}; the stages are {', '.join(sorted(known))}")
-        front = _fuse(self.front, groups, replicas)
-        back = _fuse(self.back, groups, replicas)
+        front = _fuse(self.front, groups, replicas, on_gpu)
+        back = _fuse(self.back, groups, replicas, on_gpu)
         front[-1] = replace(front[-1], narrow=self.narrow, last=True, report=not back)
         if back:
             back[0] = replace(back[0], join=self.block_join)
@@ -96,7 +96,10 @@ class Hops:
 
 
 def _fuse(
-    stages: Sequence[Stage[Any, Any]], groups: Sequence[tuple[str, ...]], replicas: dict[str, int]
+    stages: Sequence[Stage[Any, Any]],
+    groups: Sequence[tuple[str, ...]],
+    replicas: dict[str, int],
+    on_gpu: Sequence[str],
 ) -> list[Hop]:
     hops: list[Hop] = []
     names = [stage.name for stage in stages]
@@ -106,6 +109,7 @@ def _fuse(
         if tuple(names[at : at + len(group)]) != group:
             raise GraphError(f"{'+'.join(group)} cannot be one hop: the stages' order is {', '.join(names)}")
         fused = tuple(stages[at : at + len(group)])
-        hops.append(Hop(fused, replicas=max(replicas.get(name, 1) for name in group)))
+        gpus = 0.5 if set(group) & set(on_gpu) else 0.0
+        hops.append(Hop(fused, replicas=max(replicas.get(name, 1) for name in group), gpus=gpus))
         at += len(group)
     return hops

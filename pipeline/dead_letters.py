@@ -1,0 +1,86 @@
+"""Dead letters: every row that went no further, by file, frame, stage and reason; kept on site.
+
+A letter names the file, which may name a patient: the store stays with the results, never with the index.
+It holds no pixel data. Durable when ``add`` returns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.units import Finished
+
+_NAME = "dead-letters.sqlite"
+
+
+class NoDeadLettersError(ValueError):
+    """The folder is not the results folder of any run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One row that went no further."""
+
+    path: str
+    frame: int
+    key: str  # hex
+    stage: str
+    reason: str
+    detail: str
+    counted: bool  # False: the row is indexed, only its delivery failed
+    time_s: float  # UNIX time
+
+    def as_json(self) -> dict[str, object]:
+        """The letter as plain values."""
+        return asdict(self)
+
+
+class DeadLetters:
+    """SQLite in ``DIR/dead-letters.sqlite``; a row has one letter, the newest. One thread at a time."""
+
+    def __init__(self, results: Path) -> None:
+        self._db = sqlite3.connect(results / _NAME, check_same_thread=False)
+        self._db.executescript(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+            "CREATE TABLE IF NOT EXISTS letters (path TEXT, frame INT, key TEXT, stage TEXT, reason TEXT,"
+            " detail TEXT, counted INT, time_s REAL, PRIMARY KEY (path, frame))"
+        )
+
+    def add(self, letters: Iterable[Letter]) -> None:
+        """Keep letters; one of the same file and frame is replaced."""
+        rows = [tuple(asdict(letter).values()) for letter in letters]
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO letters VALUES (?,?,?,?,?,?,?,?)", rows)
+
+    def settle(self, unit: Finished, letters: Iterable[Letter]) -> None:
+        """A unit is finished: its letters are the new ones only, whatever an earlier run had to say."""
+        places = {(place.path, place.frame) for piece in unit.pieces for place in piece.places}
+        with self._db:
+            self._db.executemany("DELETE FROM letters WHERE path = ? AND frame = ?", sorted(places))
+        self.add(letters)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read(results: Path) -> list[Letter]:
+    """All letters of a results folder, by file and frame. Raises NoDeadLettersError."""
+    if not (results / _NAME).is_file():
+        raise NoDeadLettersError(f"{results} is not the results folder of a run: it has no {_NAME}")
+    with closing(sqlite3.connect(results / _NAME)) as db:
+        rows = db.execute("SELECT * FROM letters ORDER BY path, frame").fetchall()
+    return [Letter(*row[:6], counted=bool(row[6]), time_s=row[7]) for row in rows]

@@ -1,0 +1,128 @@
+"""The bookkeeping of one run: tally, dead letters, ledger, metrics and what the terminal shows.
+
+Order matters: a unit's letters are durable before the ledger calls the unit finished.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+from pipeline.config import as_dict
+from pipeline.dead_letters import DeadLetters, Letter
+from pipeline.exporter import Exporter
+from pipeline.ledger import Ledger
+from pipeline.summary import Tally
+from pipeline.units import Finished, Rejected
+from stages.batches import Located, Refused
+from stages.encrypt.keys import load_site_secret
+from stages.ingest.scan import scan
+from stages.ingest.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pipeline.config import Settings
+    from pipeline.engine import Event
+
+_SHOWN_EVERY_S = 0.25
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for."""
+
+    sources: tuple[Path, ...]
+    index: Path
+    results: Path
+    keys: Path
+    settings: Settings
+    resume: bool = False
+
+
+class Watcher(Protocol):
+    """Sees a run as it goes; for the terminal."""
+
+    def update(self, tally: Tally, queued: Mapping[str, int]) -> None:
+        """Called a few times a second."""
+
+
+class Desk:
+    """Books every event of one run. A context manager; one thread."""
+
+    def __init__(self, job: Job, records: int) -> None:
+        self._job = job
+        self.tally = Tally()
+        self._letters = DeadLetters(job.results)
+        self._ledger = Ledger(job.results)
+        self._unsent: list[Letter] = []
+        self._shown_s = 0.0
+        self._exporter = Exporter(records)
+        run = job.settings.run
+        if run.metrics_port:
+            self._exporter.serve(run.metrics_host, run.metrics_port)
+        (job.results / "job.json").write_text(json.dumps(_request(job), indent=2) + "\n")
+
+    def source(self) -> Iterator[Located | Refused]:
+        """What is left to do; read in the engine's source thread."""
+        site = Site(load_site_secret(self._job.keys))
+        with Ledger(self._job.results) as earlier:
+            for item in scan(self._job.sources, site, self._job.settings.ingest):
+                done = earlier.find(item) if self._job.resume and isinstance(item, Located) else None
+                if isinstance(item, Located) and done is not None:
+                    self.tally.skip(item, done)
+                else:
+                    yield item
+
+    def book(self, event: Event) -> None:
+        """Count, keep and tell one event."""
+        self.tally.observe(event)
+        self._exporter.observe(event)
+        match event:
+            case Rejected():
+                reject, place = event.reject, event.place
+                self._unsent.append(
+                    Letter(place.path, place.frame, reject.key.hex(), reject.stage, reject.reason,
+                           reject.detail, event.counted, time.time())
+                )  # fmt: skip
+            case Refused():
+                self._unsent.append(
+                    Letter(event.path, 0, event.key.hex(), "scan", event.reason, event.detail,
+                           counted=True, time_s=time.time())
+                )  # fmt: skip
+            case Finished():
+                self._letters.settle(event, self._unsent)
+                self._unsent.clear()
+                self._ledger.enter(event)
+
+    def due(self) -> bool:
+        """Whether the terminal has not been told for a while."""
+        return time.monotonic() - self._shown_s > _SHOWN_EVERY_S
+
+    def show(self, queued: Mapping[str, int], watcher: Watcher) -> None:
+        """Tell the terminal and the gauges."""
+        self._shown_s = time.monotonic()
+        self._exporter.depth(queued)
+        watcher.update(self.tally, queued)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._letters.add(self._unsent)
+        self._letters.close()
+        self._ledger.close()
+        self._exporter.close()
+
+
+def _request(job: Job) -> dict[str, object]:
+    """What a later replay needs to run the same way."""
+    return {
+        "sources": [str(source.resolve()) for source in job.sources],
+        "index": str(job.index.resolve()),
+        "keys": str(job.keys.resolve()),
+        "settings": as_dict(job.settings),
+    }

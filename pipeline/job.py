@@ -1,0 +1,157 @@
+"""One run of the stream: checks before it starts, bookkeeping while it runs, the proof at its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from actors.ray_crew import RayCrew
+from cluster.session import session
+from pipeline.desk import Desk, Job, Watcher
+from pipeline.engine import Pump
+from pipeline.graph import GraphError
+from pipeline.local import LocalCrew
+from pipeline.stream import stream
+from stages.encrypt.keys import KeyFileError, load_public, load_site_secret
+from stages.index.reader import NotAnIndexError, open_reader
+from stages.segment.checkpoint import WeightsError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from actors.crew import Crew
+    from pipeline.config import Settings
+    from pipeline.graph import Hops
+    from pipeline.summary import Summary
+
+
+class JobError(ValueError):
+    """The run cannot start as asked; one sentence says why."""
+
+
+def run(job: Job, watcher: Watcher) -> Summary:
+    """Stream all sources; the summary is also written as ``summary.json`` in the results folder.
+
+    Raises JobError before anything has started, SessionError and StageFailed where the engine fails.
+    SIGINT and SIGTERM drain the stream; a second one interrupts it.
+    """
+    check(job)
+    before = index_size(job.index)
+    with ExitStack() as stack:
+        desk = stack.enter_context(Desk(job, before))
+        gpus = stack.enter_context(_compute(job.settings))
+        hops = _hops(job, _device(job.settings, gpus))
+        crew = _crew(job.settings, hops)
+        stack.callback(crew.close)
+        pump = Pump(hops, crew, job.settings.flow)
+        stack.enter_context(_drained_by_signals(pump))
+        for event in pump.run(desk.source()):
+            desk.book(event)
+            if desk.due():
+                desk.show(pump.queued(), watcher)
+        desk.show(pump.queued(), watcher)
+        stopped = pump.stopped
+    return _close(job, desk, before, complete=not stopped)
+
+
+def check(job: Job) -> None:
+    """Everything that can be known to fail before anything starts. Raises JobError."""
+    for source in job.sources:
+        if not source.exists():
+            raise JobError(f"there is no source {source}")
+        for folder in (job.results, job.index):
+            if folder.resolve().is_relative_to(source.resolve()):
+                raise JobError(
+                    f"{folder} lies inside the source {source}: the stream would read its own output"
+                )
+    try:
+        load_public(job.keys)
+        load_site_secret(job.keys)
+        describe(job.settings.segment.weights)
+        if any(job.index.glob("*")):
+            open_reader(job.index)
+    except (KeyFileError, WeightsError, NotAnIndexError) as error:
+        raise JobError(str(error)) from error
+    for folder in (job.results, job.index):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise JobError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def index_size(index: Path) -> int:
+    """Records in an index, 0 where there is none yet."""
+    return open_reader(index).size if any(index.glob("*")) else 0
+
+
+def _close(job: Job, desk: Desk, before: int, *, complete: bool) -> Summary:
+    checkpoint = {"size": 0, "root": None}
+    if any(job.index.glob("*")):
+        reader = open_reader(job.index)
+        checkpoint = {"size": reader.size, "root": reader.root.hex()}
+    summary = desk.tally.summary((checkpoint["size"] or 0) - before, checkpoint, complete=complete)
+    (job.results / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
+    return summary
+
+
+@contextmanager
+def _compute(settings: Settings) -> Iterator[int]:
+    """The engine's session; yields how many GPUs it has."""
+    if settings.run.engine == "local":
+        yield torch.cuda.device_count()
+        return
+    with session(settings.run.address, settings.flow.object_store_bytes) as gpus:
+        yield gpus
+
+
+def _device(settings: Settings, gpus: int) -> str:
+    wanted = settings.run.device
+    if wanted == "cuda" and not gpus:
+        raise JobError("--device cuda was asked for but there is no CUDA device")
+    return "cuda" if wanted != "cpu" and gpus else "cpu"
+
+
+def _hops(job: Job, device: str) -> Hops:
+    flow = job.settings.flow
+    graph = stream(job.settings, job.keys, job.index, job.results, device)
+    try:
+        return graph.hops(flow.hops, flow.replicas, on_gpu=("segment", "encrypt") if device == "cuda" else ())
+    except GraphError as error:
+        raise JobError(f"flow: {error}") from error
+
+
+def _crew(settings: Settings, hops: Hops) -> Crew:
+    return LocalCrew(hops.legs()) if settings.run.engine == "local" else RayCrew(hops.legs())
+
+
+@contextmanager
+def _drained_by_signals(pump: Pump) -> Iterator[None]:
+    """First signal: take nothing more and finish what is in flight. Second: as without us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def drain(_number: int, _frame: FrameType | None) -> None:
+        pump.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in signals:
+        signal.signal(number, drain)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,66 @@
+"""The ledger of a results folder: which pieces are finished, so that ``--resume`` repeats none of them.
+
+A unit is entered only when all its rows are durable in the index or in the dead letters and its results
+are delivered. Losing the last entries at a power cut costs repeated work, never a row: the index skips
+what it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.units import Finished
+    from stages.batches import Located
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an earlier run made of a piece."""
+
+    kept: int
+    rejected: int
+
+
+class Ledger:
+    """SQLite in ``DIR/ledger.sqlite``. Usable from one thread at a time."""
+
+    def __init__(self, results: Path) -> None:
+        self._db = sqlite3.connect(results / "ledger.sqlite", check_same_thread=False)
+        self._db.executescript(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            "CREATE TABLE IF NOT EXISTS done (piece BLOB PRIMARY KEY, kept INT, rejected INT) WITHOUT ROWID"
+        )
+
+    def enter(self, unit: Finished) -> None:
+        """A unit is finished. Its kept and rejected rows are booked on its first piece."""
+        first, *rest = (_identity(piece) for piece in unit.pieces)
+        rows = [(first, unit.kept, unit.rejected), *((piece, 0, 0) for piece in rest)]
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", rows)
+
+    def find(self, piece: Located) -> Done | None:
+        """What became of the piece, None where it is not finished."""
+        query = "SELECT kept, rejected FROM done WHERE piece = ?"
+        row = self._db.execute(query, (_identity(piece),)).fetchone()
+        return Done(*row) if row else None
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _identity(piece: Located) -> bytes:
+    """By content: a piece with one more or one other frame is another piece."""
+    return hashlib.sha256(b"".join(piece.keys)).digest()

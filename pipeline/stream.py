@@ -1,0 +1,39 @@
+"""The product's stream: which stages, in which order, wired to which folders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.graph import Graph
+from stages.batches import Entries, Features, Located, Segmented
+from stages.deliver.stage import Deliver
+from stages.encrypt.stage import Encrypt
+from stages.index.stage import Append
+from stages.ingest.stage import Ingest
+from stages.preprocess.stage import Preprocess
+from stages.segment.stage import Segment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.config import Settings
+
+
+def stream(
+    settings: Settings, keys: Path, index: Path, results: Path, device: str
+) -> Graph[Located, Entries]:
+    """The graph: ingest, preprocess, segment (beside it deliver), gather, encrypt, append."""
+    return (
+        Graph.of(Ingest(settings.ingest, keys))
+        .then(Preprocess(settings.preprocess))
+        .then(Segment(settings.segment, device))
+        .beside(Deliver(settings.deliver, results, keys), join=Segmented.join)
+        .gather(narrow=features, join=Features.join)
+        .then(Encrypt(settings.encrypt, keys, device))
+        .then(Append(settings.index, index))
+    )
+
+
+def features(segmented: Segmented) -> Features:
+    """What goes on to encryption: masks stay with the clinic."""
+    return Features(segmented.rows, segmented.feature_ND)
