@@ -55,8 +55,9 @@ class Host:
 
     def __init__(self, hop: Hop) -> None:
         self._hop = hop
-        self._stack = ExitStack()
-        self._functions = [(stage.name, self._stack.enter_context(stage.open())) for stage in hop.stages]
+        with ExitStack() as stack:  # a stage that cannot be opened releases those before it
+            self._functions = [(stage.name, stack.enter_context(stage.open())) for stage in hop.stages]
+            self._stack = stack.pop_all()
         self._process = psutil.Process()
 
     def run(self, lo: int, hi: int, *batches: Any) -> tuple[Any, Any, Receipt]:

@@ -62,4 +62,4 @@ def session(address: str | None, object_store_bytes: int) -> Iterator[int]:
 
 
 def _gpus() -> int:
-    return int(ray.cluster_resources().get("GPU", 0))
+    return int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]  # Ray leaves it untyped

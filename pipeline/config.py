@@ -24,10 +24,11 @@ from pydantic_settings import (
 from pipeline.flow import FlowOptions
 from stages.deliver.stage import DeliverOptions
 from stages.encrypt.stage import EncryptOptions
-from stages.index.stage import IndexOptions
+from stages.index.writer import IndexOptions
 from stages.ingest.options import IngestOptions
 from stages.preprocess.stage import PreprocessOptions
 from stages.segment.stage import SegmentOptions
+from stages.segment.train import TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     index: IndexOptions = Field(default_factory=IndexOptions)
     deliver: DeliverOptions = Field(default_factory=DeliverOptions)
     flow: FlowOptions = Field(default_factory=FlowOptions)
+    train: TrainOptions = Field(default_factory=TrainOptions)
 
     @model_validator(mode="after")
     def _a_batch_fits_a_block(self) -> Self:

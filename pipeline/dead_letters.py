@@ -83,4 +83,4 @@ def read(results: Path) -> list[Letter]:
         raise NoDeadLettersError(f"{results} is not the results folder of a run: it has no {_NAME}")
     with closing(sqlite3.connect(results / _NAME)) as db:
         rows = db.execute("SELECT * FROM letters ORDER BY path, frame").fetchall()
-    return [Letter(*row[:6], counted=bool(row[6]), time_s=row[7]) for row in rows]
+    return [Letter(*row[:6], bool(row[6]), row[7]) for row in rows]

@@ -64,6 +64,11 @@ class Trip:
     shares: tuple[Share, ...]  # of all rows of the loads, in order
     losses: int = 0
 
+    @property
+    def rows(self) -> int:
+        """How many rows are on the way; ``hi`` is 0 where all are, of however many loads."""
+        return self.hi - self.lo or sum(len(share.keys) for share in self.shares)
+
     def halves(self) -> tuple[Trip, Trip]:
         """The same rows as two trips."""
         middle = (self.lo + self.hi) // 2
@@ -111,7 +116,7 @@ class Pump:
         depth = {hop.name: 0 for hops in self._legs.values() for hop in hops}
         for trip, receipts in self._air.values():
             for number, hop in enumerate(self._legs[trip.leg]):
-                depth[hop.name] += (trip.hi - trip.lo) * (number not in receipts)
+                depth[hop.name] += trip.rows * (number not in receipts)
         return {**depth, "gather": self._gather.rows}
 
     def _idle(self) -> bool:
@@ -120,7 +125,7 @@ class Pump:
         return self._feed.exhausted and not busy
 
     def _rows_in(self, leg: str) -> int:
-        return sum(trip.hi - trip.lo for trip, _ in self._air.values() if trip.leg == leg)
+        return sum(trip.rows for trip, _ in self._air.values() if trip.leg == leg)
 
     def _trips_in(self, leg: str) -> int:
         return sum(trip.leg == leg for trip, _ in self._air.values())
@@ -128,13 +133,17 @@ class Pump:
     def _room(self) -> bool:
         rows = self._rows_in("front")
         return (
-            not self._suspects
+            not self._careful()
             and not self._again
             and (rows == 0 or rows * self._bytes_per_row < self._flow.window_bytes)
             and rows < self._flow.window_rows
             and self._trips_in("side") < self._flow.deliveries
             and self._gather.rows < 2 * self._flow.block
         )
+
+    def _careful(self) -> bool:
+        """Whether a suspect waits or flies: until it has landed nothing else takes off."""
+        return bool(self._suspects) or any(trip.losses >= _ALONE for trip, _ in self._air.values())
 
     def _admit(self) -> Iterator[Event]:
         assert self._feed is not None  # noqa: S101 (run sets it)
@@ -165,7 +174,7 @@ class Pump:
         """Send what is due: repeats, then a lone suspect, else full or old blocks."""
         while self._again:
             self._launch(self._again.popleft())
-        if self._suspects:
+        if self._careful():
             if not self._air:
                 self._launch(self._suspects.popleft())
             return
@@ -268,5 +277,8 @@ class Pump:
         (share,) = cut(trip.shares, trip.lo, trip.hi)
         detail = "its worker died each time this frame was processed alone"
         yield from share.unit.reject([Reject(share.keys[0], hop, Reason.POISON, detail)])
-        share.unit.passed += trip.leg == "front"
-        yield from self._through(share.unit)
+        if trip.leg == "front":
+            share.unit.passed += 1
+            yield from self._through(share.unit)
+        elif share.unit.finished:
+            yield share.unit.close()

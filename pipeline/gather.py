@@ -34,6 +34,8 @@ class Gather:
 
     def add(self, load: Any, share: Share) -> None:
         """Let rows wait. One load never exceeds a block."""
+        if len(share.keys) > self._block:
+            raise ValueError(f"a load of {len(share.keys)} rows does not fit a block of {self._block}")
         self._waiting.append((load, share, time.monotonic()))
         self.rows += len(share.keys)
 

@@ -60,8 +60,9 @@ class Graph(Generic[A, B]):
         """Fuse stages into hops by a plan such as ``("ingest+preprocess", "segment", "encrypt")``.
 
         Stages that the plan does not name stay alone. ``replicas`` is by stage name; a fused hop has
-        the largest of its stages' numbers. Hops of the stages ``on_gpu`` share one GPU. Raises GraphError on unknown stages, on stages that are
-        not neighbours and on a second replica of the last stage, which is a single writer.
+        the largest of its stages' numbers. Hops of the stages ``on_gpu`` take half a GPU each. Raises
+        GraphError on unknown stages, on stages that are not neighbours and on a second replica of the
+        last stage, which is a single writer.
         """
         groups = [tuple(part.split("+")) for part in plan]
         known = {stage.name for stage in (*self.front, *self.back)}

@@ -19,7 +19,8 @@ from pipeline.graph import GraphError
 from pipeline.local import LocalCrew
 from pipeline.stream import stream
 from stages.encrypt.keys import KeyFileError, load_public, load_site_secret
-from stages.index.reader import NotAnIndexError, open_reader
+from stages.index.errors import IndexStoreError
+from stages.index.reader import open_reader
 from stages.segment.checkpoint import WeightsError, describe
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def run(job: Job, watcher: Watcher) -> Summary:
         stack.callback(crew.close)
         pump = Pump(hops, crew, job.settings.flow)
         stack.enter_context(_drained_by_signals(pump))
+        desk.tally.start()
         for event in pump.run(desk.source()):
             desk.book(event)
             if desk.due():
@@ -78,7 +80,7 @@ def check(job: Job) -> None:
         describe(job.settings.segment.weights)
         if any(job.index.glob("*")):
             open_reader(job.index)
-    except (KeyFileError, WeightsError, NotAnIndexError) as error:
+    except (KeyFileError, WeightsError, IndexStoreError) as error:
         raise JobError(str(error)) from error
     for folder in (job.results, job.index):
         try:
@@ -95,11 +97,11 @@ def index_size(index: Path) -> int:
 
 
 def _close(job: Job, desk: Desk, before: int, *, complete: bool) -> Summary:
-    checkpoint = {"size": 0, "root": None}
+    size, root = 0, None
     if any(job.index.glob("*")):
         reader = open_reader(job.index)
-        checkpoint = {"size": reader.size, "root": reader.root.hex()}
-    summary = desk.tally.summary((checkpoint["size"] or 0) - before, checkpoint, complete=complete)
+        size, root = reader.size, reader.root.hex()
+    summary = desk.tally.summary(size - before, {"size": size, "root": root}, complete=complete)
     (job.results / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
     return summary
 
@@ -112,6 +114,11 @@ def _compute(settings: Settings) -> Iterator[int]:
         return
     with session(settings.run.address, settings.flow.object_store_bytes) as gpus:
         yield gpus
+
+
+def device_here(settings: Settings) -> str:
+    """The device for work in this very process. Raises JobError where the one asked for is not there."""
+    return _device(settings, torch.cuda.device_count())
 
 
 def _device(settings: Settings, gpus: int) -> str:

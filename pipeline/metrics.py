@@ -76,7 +76,7 @@ TABLE = (
         "Resident memory by host", "bytes", "max by (stage) (medsecure_worker_resident_bytes)", "{{stage}}",
     ),
     Metric(
-        "medsecure_already_indexed_frames_total", Kind.COUNTER, "Frames whose key the index held already.", (),
+        "medsecure_already_indexed_frames_total", Kind.COUNTER, "Frames the index held already.", (),
         "Frames already indexed", "short", "sum(medsecure_already_indexed_frames_total)", "already indexed",
     ),
     Metric(

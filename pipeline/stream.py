@@ -11,6 +11,7 @@ from stages.encrypt.stage import Encrypt
 from stages.index.stage import Append
 from stages.ingest.stage import Ingest
 from stages.preprocess.stage import Preprocess
+from stages.segment.checkpoint import describe
 from stages.segment.stage import Segment
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ def stream(
     settings: Settings, keys: Path, index: Path, results: Path, device: str
 ) -> Graph[Located, Entries]:
     """The graph: ingest, preprocess, segment (beside it deliver), gather, encrypt, append."""
+    model = f"weights {describe(settings.segment.weights).digest[:16]}"
     return (
         Graph.of(Ingest(settings.ingest, keys))
         .then(Preprocess(settings.preprocess))
         .then(Segment(settings.segment, device))
-        .beside(Deliver(settings.deliver, results, keys), join=Segmented.join)
+        .beside(Deliver(settings.deliver, results, keys, model, settings.ingest), join=Segmented.join)
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, device))
         .then(Append(settings.index, index))

@@ -72,6 +72,10 @@ class Tally:
     _seconds: Counter[str] = field(default_factory=Counter)
     _laps: dict[str, deque[float]] = field(default_factory=dict)
 
+    def start(self) -> None:
+        """All stages are open: the clock runs from here."""
+        self.began_s = time.monotonic()
+
     def skip(self, piece: Located, done: Done) -> None:
         """An earlier run has finished this piece. Told from the source's thread, so booked apart."""
         self.skipped_inputs += _files(piece)

@@ -1,1 +1,1 @@
-"""TBD."""
+"""What the clinic gets: segmentations on the original grid, overlays, measurements."""

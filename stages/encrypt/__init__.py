@@ -1,1 +1,1 @@
-"""TBD."""
+"""LWE encryption of features, similarity search on ciphertexts, keys and sealing. Start at ``scheme``."""

@@ -147,8 +147,13 @@ class Deliver:
         return Split(batch)
 
 
-def graph(folder: Path, read: Read = Read(), double: Double = Double(), log: Log | None = None,
-          deliver: Deliver | None = None) -> Graph[Located, Numbers]:
+def graph(
+    folder: Path,
+    read: Read = Read(),
+    double: Double = Double(),
+    log: Log | None = None,
+    deliver: Deliver | None = None,
+) -> Graph[Located, Numbers]:
     return (
         Graph.of(read)
         .then(double)

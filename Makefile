@@ -1,0 +1,41 @@
+# Everything a newcomer runs. TORCH_INDEX chooses a torch build: the URL that pytorch.org's selector
+# shows for your CUDA version, or for the CPU.
+PYTHON ?= python3
+TORCH_INDEX ?=
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench lint dashboards clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Python 3.11 to 3.13 is needed: make setup PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/medsecure demo --out demo
+
+test: setup
+	$(BIN)/pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint
+	$(BIN)/pytest
+
+bench: setup
+	for one in throughput segment lwe; do $(BIN)/python -m benchmarks.$$one || exit 1; done
+
+dashboards: setup
+	$(BIN)/python -m dashboards.generate
+
+clean:
+	rm -rf .venv demo

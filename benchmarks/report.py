@@ -1,0 +1,68 @@
+"""What every benchmark prints: hardware, versions, results, and goals with what was reached."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure beside the one that was aimed for."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float
+    ok: bool
+
+
+def at_least(name: str, value: float, unit: str, goal: float) -> Goal:
+    """A goal that is met from below."""
+    return Goal(name, value, unit, goal, value >= goal)
+
+
+def at_most(name: str, value: float, unit: str, goal: float) -> Goal:
+    """A goal that is met from above."""
+    return Goal(name, value, unit, goal, value <= goal)
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, in words that travel with the figures."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {
+        "cpu": model,
+        "cores": len(psutil.Process().cpu_affinity() or []),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+    }
+
+
+def emit(name: str, results: Any, goals: list[Goal], packages: tuple[str, ...], *, as_json: bool) -> None:
+    """Print the one JSON document, or its figures as lines."""
+    document = {
+        "benchmark": name,
+        "hardware": hardware(),
+        "versions": {package: version(package) for package in packages},
+        "results": results,
+        "goals": [asdict(goal) for goal in goals],
+    }
+    if as_json:
+        json.dump(document, sys.stdout, indent=2)
+        print()
+        return
+    print(json.dumps(results, indent=2))
+    for goal in goals:
+        verdict = "met" if goal.ok else "NOT MET"
+        print(f"{goal.name}: {goal.value:.4g} {goal.unit} (goal {goal.goal:g}, {verdict})")

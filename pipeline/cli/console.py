@@ -1,0 +1,142 @@
+"""How the command line speaks: documents on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipeline.config import Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from pipeline.summary import Summary, Tally
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file; see `medsecure config show`.", dir_okay=False)
+]
+
+_PLAIN_EVERY_S = 5.0
+
+
+def stderr() -> Console:
+    """Where people are spoken to."""
+    return Console(stderr=True, highlight=False)
+
+
+def emit(document: Any) -> None:
+    """Print one JSON document."""
+    json.dump(document, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table on stdout; numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
+def settings(config: Path | None, **sections: Mapping[str, object]) -> Settings:
+    """The resolved configuration; ``sections`` are values of the command line, None where not given."""
+    return load(config, sections)
+
+
+def passphrase(*, confirm: bool = False) -> str:
+    """From MEDSECURE_PASSPHRASE, or asked for."""
+    given = os.environ.get("MEDSECURE_PASSPHRASE")
+    if given is not None:
+        return given
+    return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+class Terminal:
+    """Progress of a run on stderr: a live line on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.fields[rate]:7.1f} frames/s"),
+            TextColumn("{task.fields[counts]}"),
+            TextColumn("[dim]{task.fields[queues]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("run", rate=0.0, counts="starting", queues="")
+        self._marks: list[tuple[float, int]] = []
+        self._plain_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, tally: Tally, queued: Mapping[str, int]) -> None:
+        """See ``Watcher.update``."""
+        done = tally.kept + tally.rejected
+        now = time.monotonic()
+        self._marks = [*(mark for mark in self._marks if now - mark[0] < 2 * _PLAIN_EVERY_S), (now, done)]
+        began, before = self._marks[0]
+        rate = (done - before) / (now - began) if now > began else 0.0
+        counts = f"{tally.kept:,} in · {tally.rejected:,} rejected · {tally.frames - done:,} under way"
+        queues = " ".join(f"{name} {depth}" for name, depth in queued.items() if depth)
+        if self._console.is_terminal:
+            self._progress.update(self._task, rate=rate, counts=counts, queues=queues)
+        elif now - self._plain_s >= _PLAIN_EVERY_S:
+            self._plain_s = now
+            self._console.print(f"{rate:.1f} frames/s · {counts} · {queues}")
+
+
+def show_summary(summary: Summary, results: Path, index: Path) -> None:
+    """The table at a run's end, with the sum that proves nothing was lost."""
+    stages = [
+        (name, stage.frames, round(stage.seconds, 2), round(stage.p50_ms, 1), round(stage.p99_ms, 1))
+        for name, stage in summary.stages.items()
+    ]
+    show("Stages", ("stage", "frames", "busy s", "p50 ms/batch", "p99 ms/batch"), stages)
+    out = Console(highlight=False)
+    out.print(
+        f"[bold]{summary.frames:,} frames[/] of {summary.inputs:,} files = {summary.indexed:,} indexed + "
+        f"{summary.already_indexed:,} already indexed + {summary.rejected:,} rejected"
+    )
+    out.print(f"{summary.seconds:.1f} s, {summary.frames_per_second:.1f} frames/s")
+    if summary.rejects_by_reason:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in summary.rejects_by_reason.items())
+        out.print(f"Rejected: {reasons}. See: medsecure dead-letters list {results}", soft_wrap=True)
+    if summary.undelivered:
+        out.print(f"{summary.undelivered:,} frames are indexed but their results could not be written")
+    if not summary.complete:
+        out.print("Stopped before the end of the sources; --resume goes on from here")
+    out.print(
+        f"Results in {results}, index in {index} ({summary.checkpoint['size']:,} records)", soft_wrap=True
+    )

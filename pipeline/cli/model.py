@@ -1,0 +1,115 @@
+"""``medsecure evaluate`` and ``medsecure train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import Config, Json, emit, settings, show, stderr
+from pipeline.cli.run import DeviceOption
+from pipeline.evaluate import Evaluation
+from pipeline.evaluate import evaluate as evaluate_cases
+from pipeline.job import device_here
+from stages.segment.train import Progress
+from stages.segment.train import train as train_model
+
+
+def evaluate(
+    source: Annotated[
+        Path, typer.Option("--source", help="Folder of NAME.nii.gz with NAME_segmentation.nii.gz.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+    ] = None,
+    device: DeviceOption = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Measure segmentation on labelled cases, through the stages of the stream.
+
+    Example: medsecure evaluate --source cases/
+    """
+    chosen = settings(config, run={"device": device}, segment={"weights": weights})
+    evaluation = evaluate_cases(
+        source,
+        chosen.ingest,
+        chosen.preprocess,
+        chosen.segment,
+        device_here(chosen),
+        lambda name: stderr().print(f"[dim]{name}[/]"),
+    )
+    if as_json:
+        emit(evaluation.as_json())
+    else:
+        _show(evaluation)
+
+
+def train(
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of NAME.nii.gz with NAME_segmentation.nii.gz.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The weights file to write, .safetensors.")],
+    device: DeviceOption = None,
+    config: Config = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state beside --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train the segmentation model; the [train] section of the configuration is the recipe.
+
+    Example: MEDSECURE__TRAIN__MINUTES=60 medsecure train --data cases/ --out weights.safetensors
+    """
+    chosen = settings(config, run={"device": device})
+    report = train_model(
+        data,
+        out,
+        chosen.train,
+        resume=resume,
+        progress=_tell,
+        preprocess=chosen.preprocess,
+        device=device_here(chosen),
+    )
+    if as_json:
+        validation = report.validation.as_json() if report.validation else None
+        emit(
+            {
+                "weights": str(report.weights),
+                "epochs": report.epochs,
+                "seconds": report.seconds,
+                "loss": report.loss,
+                "validation": validation,
+            }
+        )
+        return
+    typer.echo(f"{report.weights}: {report.epochs} epochs in {report.seconds:.0f} s, loss {report.loss:.4f}")
+    if report.validation:
+        _show(report.validation)
+
+
+def _tell(progress: Progress) -> None:
+    done = f"epoch {progress.epoch} · {progress.fraction:.0%}"
+    stderr().print(f"{done} · loss {progress.loss:.4f} · {progress.seconds:.0f} s")
+
+
+def _show(evaluation: Evaluation) -> None:
+    columns = ("case", "Dice", "Dice of slices", "HD95 mm", "ASD mm", "ml", "true ml")
+    rows = [
+        (
+            case.name,
+            case.dice_volume,
+            case.dice_slices,
+            _mm(case.hd95_mm),
+            _mm(case.asd_mm),
+            round(case.volume_ml, 1),
+            round(case.volume_true_ml, 1),
+        )
+        for case in evaluation.cases
+    ]
+    show("Segmentation against the reference", columns, rows)
+    mean = evaluation.mean["dice_volume"]
+    typer.echo(f"mean volume Dice {mean:.4f}, pooled {evaluation.pooled_dice:.4f}")
+
+
+def _mm(distance: float | None) -> float | str:
+    return "none" if distance is None else round(distance, 2)

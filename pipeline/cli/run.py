@@ -1,0 +1,111 @@
+"""``medsecure run`` and ``medsecure demo``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import demo as the_demo
+from pipeline.cli.console import Config, Json, Terminal, emit, settings, show_summary
+from pipeline.desk import Job
+from pipeline.job import run as run_job
+from pipeline.summary import Summary
+
+
+class Engine(StrEnum):
+    """Executors."""
+
+    RAY = "ray"
+    LOCAL = "local"
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+EngineOption = Annotated[
+    Engine | None, typer.Option("--engine", help="Ray, or threads of this process.  [default: ray]")
+]
+DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to compute.  [default: auto]")]
+
+
+def share(text: str | None) -> float | None:
+    """``5%`` or ``0.05``."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{text!r} is no share: give 5% or 0.05")
+    return value
+
+
+def run(
+    source: Annotated[list[Path], typer.Option("--source", help="A file or a folder; may be repeated.")],
+    index: Annotated[Path, typer.Option("--index", help="The index folder, made if need be.")],
+    results: Annotated[Path, typer.Option("--results", help="Folder for segmentations and the summary.")],
+    keys: Annotated[Path, typer.Option("--keys", help="The key folder, or its public/ beside site.key.")],
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    config: Config = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip what an earlier run finished.")] = False,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Serve /metrics on this port.", min=0, max=65535)
+    ] = None,
+    max_rejects: Annotated[
+        str | None, typer.Option("--max-rejects", help="Allowed share of rejects.  [default: 5%]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Stream images into segmentations and an encrypted, verifiable index.
+
+    Example: medsecure run --source study/ --index index/ --results results/ --keys keys/
+    """
+    asked = {
+        "engine": engine,
+        "device": device,
+        "metrics_port": metrics_port,
+        "max_rejects": share(max_rejects),
+    }
+    chosen = settings(config, run=asked)
+    job = Job(tuple(source), index, results, keys, chosen, resume)
+    summary = stream(job)
+    if as_json:
+        emit(summary.as_json())
+    else:
+        show_summary(summary, results, index)
+    raise typer.Exit(verdict(summary, chosen.run.max_rejects))
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("demo"),
+    engine: EngineOption = None,
+    device: DeviceOption = None,
+    config: Config = None,
+) -> None:
+    """Make a synthetic study and keys, stream it, verify the index and search it.
+
+    Example: medsecure demo --out demo
+    """
+    the_demo.run(out, settings(config, run={"engine": engine, "device": device}), stream)
+
+
+def stream(job: Job) -> Summary:
+    """Run a job under the terminal's eyes."""
+    with Terminal() as terminal:
+        return run_job(job, terminal)
+
+
+def verdict(summary: Summary, max_rejects: float) -> int:
+    """The exit code: 1 where too much was rejected, was not delivered, or the end was not reached."""
+    lost = summary.rejected + summary.undelivered
+    return int(not summary.complete or lost > max_rejects * summary.frames)

@@ -1,0 +1,11 @@
+"""The operator's entry: ``python run_pipeline.py …`` is ``medsecure run …``.
+
+For a cluster: ``ray job submit --working-dir . -- python run_pipeline.py --source … --index …``.
+"""
+
+import sys
+
+from pipeline.cli import main
+
+if __name__ == "__main__":
+    main(["run", *sys.argv[1:]])

@@ -1,0 +1,9 @@
+"""Who made a result: written into every file that a clinic may keep."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PRODUCT: Final = "MedSecure-U"
+VERSION: Final = "0.1.0"  # as pyproject.toml has it
+NOTICE: Final = "Not a medical device. For research use only."

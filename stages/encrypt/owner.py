@@ -1,0 +1,115 @@
+"""What only the key holder runs: key generation, decryption, opening of scores.
+
+Everything is rounded before it is returned: raw phases C2 - C1 S carry the noise, and whoever
+collects noise together with plaintexts solves for S (IND-CPA-D, Li and Micciancio 2021). Scores
+are approximate, so rounding hides their noise only mostly: they are for the key holder, and must
+not go back to whoever holds ciphertexts and chooses queries. The index server never imports this.
+
+The float64 product is used throughout: it is exact on any machine without a self-test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.encrypt import gemm, sampling
+from stages.encrypt.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
+from stages.encrypt.parameters import Parameters, require_known
+from stages.encrypt.sampling import Stream
+from stages.encrypt.search import Answer, check_weights, score_bound
+from stages.encrypt.wire import Header, PublicKey, check_block, public_key
+
+COSINE_GRID: Final = 2.0**-12  # about four standard deviations of a score's noise at the default scales
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """S, expanded from its seed, and the id of the public key that it opens."""
+
+    parameters: Parameters
+    key_id: bytes
+    S_nl: torch.Tensor = field(repr=False)  # int8 in {-1, 0, 1}
+
+
+def expand_secret(parameters: Parameters, seed: bytes, key_id: bytes) -> SecretKey:
+    """S <- CBD(1) from the 32-byte secret seed."""
+    shape = (parameters.n, parameters.slots)
+    return SecretKey(parameters, key_id, sampling.cbd(sampling.octets(seed, Stream.SECRET, shape)))
+
+
+def generate(parameters: Parameters, seed: bytes, seed_A: bytes) -> PublicKey:
+    """KeyGen: B = A S + E, everything from two seeds.
+
+    One secret seed goes with one seed_A for ever: under a second A the same E would cancel.
+    """
+    require_known(parameters)
+    n, slots = parameters.n, parameters.slots
+    A_nn = sampling.uniform(seed_A, Stream.MATRIX, (n, n))
+    S_nl = sampling.cbd(sampling.octets(seed, Stream.SECRET, (n, slots)))
+    E_nl = sampling.tu(sampling.octets(seed, Stream.KEY_NOISE, (n, slots)), parameters.noise_bits)
+    B_nl = gemm.product(gemm.prepare(A_nn, gemm.Method.FLOAT64), S_nl) + E_nl
+    return public_key(parameters, seed_A, B_nl.numpy().view(np.uint32))
+
+
+def decrypt(
+    key: SecretKey, header: Header, head_Dn: NDArray[np.uint32], columns_ND: NDArray[np.uint32]
+) -> NDArray[np.int64]:
+    """The block's plaintexts [N, D]: round((C2 - C1 S) / Delta)."""
+    _require_own(key, header)
+    check_block(header, head_Dn, columns_ND)
+    masks_DN = _masks(key, header, head_Dn)
+    return _round(columns_ND - masks_DN.T, key.parameters)
+
+
+def open_scores(
+    key: SecretKey, header: Header, answer: Answer, weights_D: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """The cosine of the query with each of the block's N records, in [-1, 1], on COSINE_GRID."""
+    scores_N = _open_sums(key, header, answer, weights_D)
+    norm = header.terms * header.scale * float(np.linalg.norm(weights_D))
+    cosine_N = np.round(scores_N / norm / COSINE_GRID) * COSINE_GRID
+    return np.clip(cosine_N, -1.0, 1.0)
+
+
+def _open_sums(
+    key: SecretKey, header: Header, answer: Answer, weights_D: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """The linear scores w . x_j of the N records, off by several units of noise: not to be released."""
+    _require_own(key, header)
+    check_weights(header, weights_D)
+    if score_bound(header, weights_D) >= key.parameters.plaintext_bound:
+        raise PlaintextOverflowError(
+            "these weights may carry a score out of the plaintext range: scale them down"
+        )
+    if answer.head_n.shape != (key.parameters.n,) or answer.scores_N.shape != (header.count,):
+        raise ShapeError(
+            f"the answer has {answer.scores_N.shape} scores, its block's header says {header.count}"
+        )
+    masks_1N = _masks(key, header, answer.head_n[None, :])
+    return _round(answer.scores_N - masks_1N[0], key.parameters)
+
+
+def _require_own(key: SecretKey, header: Header) -> None:
+    if header.key_id != key.key_id or header.parameters != key.parameters:
+        raise ForeignKeyError(
+            f"the block was made under key {header.key_id.hex()[:16]}, this is key {key.key_id.hex()[:16]}"
+        )
+
+
+def _masks(key: SecretKey, header: Header, rows_Rn: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Rows times the block's columns of S, mod q."""
+    rows = torch.from_numpy(np.array(rows_Rn, np.uint32).view(np.int32))
+    S_nN = key.S_nl[:, header.slot : header.slot + header.count]
+    masks_RN = gemm.product(gemm.prepare(rows, gemm.Method.FLOAT64), S_nN)
+    return masks_RN.numpy().view(np.uint32)
+
+
+def _round(phase: NDArray[np.uint32], parameters: Parameters) -> NDArray[np.int64]:
+    """round(phase / Delta) as a signed plaintext; halves go up."""
+    half = np.uint32(1 << (parameters.delta_bits - 1))
+    return (phase + half).view(np.int32).astype(np.int64) >> parameters.delta_bits

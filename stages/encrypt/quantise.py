@@ -1,0 +1,79 @@
+"""From L2-normalised features to integers whose scores stay inside the plaintext range.
+
+Records and weights are both scaled by s. Their score is at most (s + sqrt(D)/2)^2 by Cauchy-Schwarz,
+rounding included, and must leave room for the noise, whose standard deviation in a score is
+sigma_fresh ||w|| / Delta plaintext units. ``scale_for`` gives the largest s that fits. The error of a
+cosine is then about sqrt(2 / 12) / s from rounding both sides and sigma_fresh / (Delta s) from the
+noise. Equal scales minimise it, as only their product is bounded.
+
+Plain rounding leaves integer vectors of slightly different lengths, an error common to all scores of
+a record. So each row is stretched by at most one per cent before it is rounded, to the length nearest
+to s: that keeps an image ahead of its near duplicates.
+"""
+
+from __future__ import annotations
+
+from math import ceil, floor, sqrt
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.encrypt.parameters import Parameters
+
+NOISE_MARGIN: Final = 12.0  # standard deviations of a score's noise kept free: failure below 2^-100
+_LONGEST: Final = 2.0  # longer rows are no normalised features; beyond it int32 might overflow
+_STRETCH: Final = 0.01
+_HALVINGS: Final = 10  # of the stretch: down to 2e-5, less than one rounding step
+
+
+def rounding_slack(dimensions: int) -> int:
+    """Rounding D numbers lengthens a vector by at most this: sqrt(D) / 2, rounded up."""
+    return ceil(sqrt(dimensions) / 2)
+
+
+def scale_for(parameters: Parameters, dimensions: int) -> int:
+    """The scale of records and of weights with this many features."""
+    noise = NOISE_MARGIN * parameters.sigma_fresh / parameters.delta
+    # The longest norm with norm^2 + noise norm <= bound - 1.
+    norm = (sqrt(noise**2 + 4 * (parameters.plaintext_bound - 1)) - noise) / 2
+    return floor(norm) - rounding_slack(dimensions)
+
+
+def quantise_rows(
+    feature_ND: NDArray[np.floating], scale: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Integers of length near scale times each row's, and which rows fit; the others are zero.
+
+    A row fits when it is finite and its integers are no longer than scale + rounding_slack.
+    """
+    x_ND = np.asarray(feature_ND, np.float64)
+    norm_N = np.sqrt(_squared(x_ND))
+    sane_N = np.isfinite(norm_N) & (norm_N <= _LONGEST)
+    x_ND = np.where(sane_N[:, None], x_ND, 0.0) * scale
+    target_N = np.where(sane_N, norm_N, 0.0) * scale
+    rounded_ND = _round_to_length(x_ND, target_N)
+    longest = scale + rounding_slack(x_ND.shape[1])
+    fits_N = sane_N & (_squared(rounded_ND) <= longest**2)
+    rounded_ND[~fits_N] = 0
+    return rounded_ND.astype(np.int32), fits_N
+
+
+def _round_to_length(x_ND: NDArray[np.float64], target_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """rint(t x) for a stretch t per row; its length grows with t, so bisection finds the nearest."""
+    low_N, high_N = np.full(len(x_ND), 1 - _STRETCH), np.full(len(x_ND), 1 + _STRETCH)
+    rounded_ND = np.empty_like(x_ND)
+    for _ in range(_HALVINGS):
+        middle_N = (low_N + high_N) / 2
+        np.rint(np.multiply(x_ND, middle_N[:, None], out=rounded_ND), out=rounded_ND)
+        short_N = _squared(rounded_ND) < target_N**2
+        low_N, high_N = np.where(short_N, middle_N, low_N), np.where(short_N, high_N, middle_N)
+    below_ND, above_ND = np.rint(x_ND * low_N[:, None]), np.rint(x_ND * high_N[:, None])
+    nearer_N = target_N**2 - _squared(below_ND) < _squared(above_ND) - target_N**2
+    nearest_ND: NDArray[np.float64] = np.where(nearer_N[:, None], below_ND, above_ND)
+    return nearest_ND
+
+
+def _squared(rows_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+    squared_N: NDArray[np.float64] = np.einsum("nd,nd->n", rows_ND, rows_ND)
+    return squared_N

@@ -1,0 +1,64 @@
+"""Similarity search on ciphertexts (S1): what a querier asks and what the untrusted server computes.
+
+The server sees the query's weights and the ciphertexts, and holds no key: this module imports none.
+For weights w it returns (w C1, w C2) mod q, n + N words for N scores, exactly: anybody can recompute
+the answer from the same block. The key holder opens it with ``owner.open_scores``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.encrypt.errors import QueryError, ShapeError
+from stages.encrypt.parameters import LWE32, Parameters
+from stages.encrypt.quantise import NOISE_MARGIN, quantise_rows, scale_for
+from stages.encrypt.wire import Header, check_block
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The server's answer for one block: (w C1, w C2) mod q."""
+
+    head_n: NDArray[np.uint32]
+    scores_N: NDArray[np.uint32]
+
+
+def quantise_query(feature_D: NDArray[np.floating], parameters: Parameters = LWE32) -> NDArray[np.int32]:
+    """Score weights of a feature vector of any length but zero: its direction, at the records' scale."""
+    feature = np.asarray(feature_D, np.float64)
+    norm = np.linalg.norm(feature)
+    if feature.ndim != 1 or not np.isfinite(norm) or norm == 0:
+        raise QueryError("a query is one finite feature vector that is not zero")
+    weights_1D, _ = quantise_rows((feature / norm)[None, :], scale_for(parameters, feature.size))
+    weights_D: NDArray[np.int32] = weights_1D[0]
+    return weights_D
+
+
+def score_block(
+    header: Header, head_Dn: NDArray[np.uint32], columns_ND: NDArray[np.uint32], weights_D: NDArray[np.int32]
+) -> Answer:
+    """The encrypted scores of every record in a block: 2 D (n + N) wrapping operations, no copies."""
+    check_block(header, head_Dn, columns_ND)
+    check_weights(header, weights_D)
+    words_D = weights_D.view(np.uint32)
+    # einsum, not @: NumPy's integer matmul is an unvectorised triple loop.
+    return Answer(np.einsum("d,dn->n", words_D, head_Dn), np.einsum("nd,d->n", columns_ND, words_D))
+
+
+def check_weights(header: Header, weights_D: NDArray[np.int32]) -> None:
+    """Refuse weights that are not int32, one per feature."""
+    if weights_D.shape != (header.dimensions,) or weights_D.dtype != np.int32:
+        raise ShapeError(
+            f"the weights are {weights_D.dtype} {weights_D.shape}, the block has {header.dimensions} features"
+        )
+
+
+def score_bound(header: Header, weights_D: NDArray[np.int32]) -> float:
+    """No score of this block leaves [-bound, bound], noise included: Cauchy-Schwarz and NOISE_MARGIN."""
+    parameters = header.parameters
+    noise = NOISE_MARGIN * parameters.sigma_fresh * sqrt(header.terms) / parameters.delta
+    return (header.norm_bound + noise) * float(np.linalg.norm(weights_D))

@@ -1,0 +1,72 @@
+"""The encryption stage: one batch of features becomes one LWE block under the owner's public key.
+
+The stage holds public keys only. Every block gets fresh randomness, so running it again gives other
+bytes of the same records; the index keeps whichever was made durable first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import Ge, Le
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from stages.base import Reason, Reject, Split
+from stages.batches import Features, Sealed
+from stages.encrypt.keys import load_public
+from stages.encrypt.quantise import quantise_rows, scale_for
+from stages.encrypt.scheme import Encryptor
+
+
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class EncryptOptions:
+    """The ``encrypt`` section of the configuration."""
+
+    block: Annotated[int, Ge(1), Le(1024)] = 1024  # records per LWE block, at most: a head's cost is shared
+    threads: Annotated[int, Ge(1), Le(256)] = 1  # torch threads; more only pays on idle cores
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypt:
+    """Features in, one sealed block out; rows outside the plaintext range are rejected."""
+
+    name: ClassVar[str] = "encrypt"
+
+    options: EncryptOptions
+    keys: Path
+    device: str = "cpu"
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Features], Split[Sealed]]]:
+        """Load the public key and split it for the integer GEMM, once."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.options.threads)
+        encryptor = Encryptor(load_public(self.keys).lwe, self.device)
+        try:
+            yield lambda batch: encrypt_batch(encryptor, batch, self.options.block)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def encrypt_batch(encryptor: Encryptor, batch: Features, most: int) -> Split[Sealed]:
+    """One block in the key's first slots; the engine promises no more than ``most`` rows."""
+    if len(batch) > most:
+        raise ValueError(f"{len(batch)} rows came for an LWE block of at most {most}: gather fewer")
+    scale = scale_for(encryptor.public.parameters, batch.feature_ND.shape[1])
+    plain_ND, fits_N = quantise_rows(batch.feature_ND, scale)
+    kept = [row for row, fits in enumerate(fits_N) if fits]
+    block = encryptor.encrypt(plain_ND[kept], slot=0, scale=scale)
+    sealed = Sealed(batch.rows.take(kept), block.header.encode(), block.head_Dn, block.columns_ND)
+    rejected = tuple(_overflow(batch.rows.keys[row]) for row, fits in enumerate(fits_N) if not fits)
+    return Split(sealed, rejected)
+
+
+def _overflow(key: bytes) -> Reject:
+    detail = "The feature vector is not finite or longer than one, so it does not fit the plaintext range."
+    return Reject(key, Encrypt.name, Reason.OVERFLOW, detail)

@@ -1,0 +1,130 @@
+"""Bytes that survive a power cut, and the lock that keeps writers apart.
+
+POSIX promises nothing about a file's bytes before ``fsync`` on it returns, nor about its name before
+``fsync`` on the directory returns. A failed ``fsync`` must not be tried again: the kernel may have
+dropped the pages, so whoever sees one reopens the index.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stages.index.errors import BusyError
+
+_SYNCS: Final = 8  # at once: a journalling file system commits them together
+_POLL_S: Final = 0.05
+
+
+@contextmanager
+def opened(path: Path, flags: int = 0) -> Iterator[int]:
+    """The file, made where it is missing, for writing."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o644)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write everything, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def sync_files(fds: Sequence[int]) -> None:
+    """Return when the bytes and sizes of these files are durable."""
+    with ThreadPoolExecutor(_SYNCS) as pool:
+        list(pool.map(os.fdatasync, fds))
+
+
+def sync_directories(directories: Iterable[Path]) -> None:
+    """Return when the names in these directories are durable."""
+    with ExitStack() as stack, ThreadPoolExecutor(_SYNCS) as pool:
+        fds = []
+        for directory in directories:
+            fds.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+            stack.callback(os.close, fds[-1])
+        list(pool.map(os.fsync, fds))
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that is written but not yet in its place."""
+
+    fd: int
+    temporary: Path
+    target: Path
+
+
+@contextmanager
+def staged(directory: Path, files: Sequence[tuple[Path, bytes]]) -> Iterator[list[Staged]]:
+    """Write each file under a temporary name; the caller syncs them and then calls ``publish``."""
+    with ExitStack() as stack:
+        answer = []
+        for number, (target, data) in enumerate(files):
+            temporary = directory / str(number)
+            fd = stack.enter_context(opened(temporary, os.O_TRUNC))
+            write_at(fd, data, 0)
+            answer.append(Staged(fd, temporary, target))
+        yield answer
+
+
+def publish(files: Sequence[Staged], *directories: Path) -> None:
+    """Rename durable files into place, durably: a reader sees the old file or the new, never a torn one.
+
+    The given directories, where names were added already, are synced with those of the files.
+    """
+    changed = set(directories)
+    for file in files:
+        changed |= make_directory(file.target.parent)
+        file.temporary.replace(file.target)
+        changed.add(file.target.parent)
+    sync_directories(changed)
+
+
+def make_directory(directory: Path) -> set[Path]:
+    """Make it where it is missing; the directories that got a new name."""
+    if directory.is_dir():
+        return set()
+    above = make_directory(directory.parent)
+    directory.mkdir()
+    return above | {directory.parent}
+
+
+@contextmanager
+def locked(path: Path, wait_s: float) -> Iterator[None]:
+    """Hold the lock file. The kernel releases it when the process ends, however it ends."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _acquire(fd, path, wait_s)
+        os.ftruncate(fd, 0)
+        write_at(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _acquire(fd: int, path: Path, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.pread(fd, 256, 0).decode(errors="replace").strip()
+                who = holder or "its pid is unknown"
+                raise BusyError(f"another writer holds {path.parent}: {who}") from None
+            time.sleep(_POLL_S)
+        else:
+            return

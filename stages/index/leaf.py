@@ -1,0 +1,53 @@
+"""What the log commits to: 166 bytes per record; docs/index.md has them as a table.
+
+A leaf names its content by SHA-256 and holds none of it, so a record can be erased while the tree
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+_VERSION: Final = 1
+_RECORD: Final = 1  # kind: an encrypted record; further kinds may follow
+_LAYOUT: Final = struct.Struct("<BB32sI32s32s32s32s")
+LEAF_BYTES: Final = _LAYOUT.size
+KEY_BYTES: Final = 32
+MAX_POSITION: Final = 2**32 - 1
+
+
+class LeafError(ValueError):
+    """Bytes that are no leaf record of a known version and kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One record of the log. The four digests are SHA-256 over exact bytes."""
+
+    key: bytes
+    position: int  # the record's row in its block as encrypted: LWE slot = header's slot + position
+    column: bytes  # of the ciphertext column, little-endian words
+    head: bytes  # of the block head C1, little-endian words, row by row
+    header: bytes  # of the block's wire header: parameter set, key id, scale
+    sealed: bytes  # of the sealed metadata
+
+    def __post_init__(self) -> None:
+        if len(self.key) != KEY_BYTES:  # struct would pad it
+            raise LeafError(f"a key has {KEY_BYTES} bytes, not {len(self.key)}")
+
+    def encode(self) -> bytes:
+        """The record's bytes, which the leaf hash is over."""
+        fields = (self.key, self.position, self.column, self.head, self.header, self.sealed)
+        return _LAYOUT.pack(_VERSION, _RECORD, *fields)
+
+
+def decode_leaf(data: bytes) -> Leaf:
+    """The leaf that these bytes are."""
+    if len(data) != LEAF_BYTES:
+        raise LeafError(f"a leaf record has {LEAF_BYTES} bytes, not {len(data)}")
+    version, kind, *fields = _LAYOUT.unpack(data)
+    if (version, kind) != (_VERSION, _RECORD):
+        raise LeafError(f"this program knows no leaf record of version {version} and kind {kind}")
+    return Leaf(*fields)

@@ -1,0 +1,76 @@
+"""Verification: hash everything again, from the ciphertext up to the signature, and name what is wrong.
+
+A good report proves that the index holds the bytes its log committed to, every one of them, and that the
+log's key signed their root. It does not prove that the log was never rolled back or forked: for that,
+compare checkpoints over time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from stages.index.audit import Finding, audit
+from stages.index.errors import DamagedError, NotAnIndexError
+from stages.index.identity import (
+    IDENTITY,
+    PUBLIC_KEY,
+    SIGNING_KEY,
+    is_index,
+    read_checkpoint,
+    read_identity,
+    read_public_key,
+    read_signing_key,
+)
+from stages.index.note import Checkpoint, Verifier, parse_vkey
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found. Size and root are the checkpoint's; 0 and empty where it cannot be trusted."""
+
+    ok: bool
+    size: int
+    root: bytes
+    errors: tuple[Finding, ...]
+
+
+def verify(path: Path, vkey: str | None = None) -> Report:
+    """Check every committed byte, under the given public key or else under the index's own."""
+    if not is_index(path):
+        raise NotAnIndexError(f"{path} is not an index: it has no {IDENTITY}")
+    findings: list[Finding] = []
+    checkpoint = _identity(path, None if vkey is None else parse_vkey(vkey), findings)
+    if checkpoint is None:  # without it nobody says what the log should hold
+        return Report(ok=False, size=0, root=b"", errors=tuple(findings))
+    findings += audit(path, checkpoint)
+    return Report(not findings, checkpoint.size, checkpoint.root, tuple(findings))
+
+
+def _identity(path: Path, expected: Verifier | None, findings: list[Finding]) -> Checkpoint | None:
+    """Check the small files; the checkpoint, if its signature is right."""
+    own = _attempt(lambda: read_public_key(path), findings)
+    if own is not None:
+        _attempt(lambda: read_identity(path), findings)
+        if (path / SIGNING_KEY).exists():  # a published copy has none
+            _attempt(lambda: read_signing_key(path, own), findings)
+        if expected not in (None, own):
+            findings.append(Finding(None, None, PUBLIC_KEY, "is not the key that was asked for"))
+    verifier = expected or own
+    return verifier and _attempt(lambda: read_checkpoint(path, verifier)[0], findings)
+
+
+def _attempt(read: Callable[[], T], findings: list[Finding]) -> T | None:
+    try:
+        return read()
+    except DamagedError as error:
+        findings.append(Finding(None, None, error.file, error.reason))
+    except NotAnIndexError as error:
+        findings.append(Finding(None, None, IDENTITY, str(error)))
+    except PermissionError:  # an auditor need not be able to read the signing key
+        pass
+    return None

@@ -1,0 +1,138 @@
+"""DICOM frames: pixels by pydicom's decoders, values in modality units, geometry per frame.
+
+The modality transformation (PS3.3 sections C.11.1 and C.7.6.16.2.9) is applied: it gives the quantity.
+The VOI window is not: it is one reader's view, cuts values off, and differs between slices of a series;
+preprocessing clips by percentile instead. MONOCHROME1 is inverted, colour becomes luminance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.tag import BaseTag
+
+from stages.base import Reason
+from stages.batches import Display, Frame
+from stages.ingest.codecs import plugin
+from stages.ingest.deidentify import DICOM_TAGS, of_dataset
+from stages.ingest.elements import Parsed, parse
+from stages.ingest.faults import BadData
+from stages.ingest.files import open_regular
+from stages.ingest.fragments import code_stream, is_cut
+from stages.ingest.functional import FUNCTIONAL_TAGS, has_modality_lut, orientation, rescale, spacing_mm
+from stages.ingest.geometry import display
+from stages.ingest.options import IngestOptions
+from stages.ingest.source import Source, check_pixels
+from stages.ingest.units import luminance, reflected, rescaled
+
+_IN_MEMORY_BYTES: Final = 1 << 24  # parsing in memory is faster; larger files are read piece by piece
+_PALETTE: Final = (0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203)
+_SEGMENTED_PALETTE: Final = (0x00281221, 0x00281222, 0x00281223)
+_IMAGE_PIXEL: Final = (
+    *(0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011),
+    *(0x00280100, 0x00280101, 0x00280102, 0x00280103),
+    *(0x7FE00001, 0x7FE00002),  # extended offset table and lengths
+)
+_TAGS: Final = tuple(
+    BaseTag(tag) for tag in {*_IMAGE_PIXEL, *_PALETTE, *_SEGMENTED_PALETTE, *FUNCTIONAL_TAGS, *DICOM_TAGS}
+)
+
+
+_REQUIRED: Final = ("rows", "columns", "samples_per_pixel", "bits_allocated", "photometric_interpretation")
+
+
+@contextmanager
+def open_dicom(path: str, options: IngestOptions) -> Iterator[Source]:
+    """The file, its header read once for all its frames."""
+    with open_regular(path, options.max_file_bytes) as (file, size):
+        stream = BytesIO(file.read()) if size <= _IN_MEMORY_BYTES else file
+        parsed = parse(stream, size, _TAGS, options.max_file_bytes)
+        if not parsed.syntax:
+            raise BadData(Reason.CORRUPT, "The file names no transfer syntax to decode its pixels by.")
+        decoder = get_decoder(parsed.syntax)
+        pixel_options = as_pixel_options(
+            parsed.dataset,
+            transfer_syntax_uid=parsed.syntax,
+            pixel_keyword=parsed.pixels.keyword,
+            pixel_vr=parsed.pixels.vr,
+        )
+        missing = [name for name in _REQUIRED if pixel_options.get(name) is None]
+        if missing:
+            raise BadData(
+                Reason.CORRUPT, f"The header lacks what describes its pixels: {', '.join(missing)}."
+            )
+        check_pixels(pixel_options["rows"], pixel_options["columns"], options.max_pixels)
+        cut = parsed.syntax.is_encapsulated and is_cut(parsed)
+        yield Source(of_dataset(parsed.dataset), partial(_frame, parsed, decoder, pixel_options, cut))
+
+
+def _frame(parsed: Parsed, decoder: Decoder, options: dict[str, Any], cut: bool, frame: int) -> Frame:
+    if parsed.syntax.is_encapsulated:
+        code = code_stream(parsed, frame, options, cut)
+        alone = {name: value for name, value in options.items() if name != "extended_offsets"}
+        alone["number_of_frames"] = 1
+        pixels, found = decoder.as_array(code, index=0, decoding_plugin=plugin(parsed.syntax), **alone)
+    else:
+        _check_length(parsed, options, frame)
+        parsed.stream.seek(parsed.pixels.offset)
+        pixels, found = decoder.as_array(parsed.stream, index=frame, **options)
+    dataset = parsed.dataset
+    photometric = str(found["photometric_interpretation"])
+    stored_HW = _grey(pixels, photometric, dataset)
+    image_HW = _modality(stored_HW, dataset, frame)
+    if photometric == "MONOCHROME1":
+        image_HW = reflected(image_HW, _modality(_stored_range(stored_HW, found), dataset, frame))
+    cosines = orientation(dataset, frame)
+    turned = Display() if cosines is None else display(cosines[3:], cosines[:3])
+    return Frame(image_HW, spacing_mm(dataset, frame), turned)
+
+
+def _check_length(parsed: Parsed, options: dict[str, Any], frame: int) -> None:
+    """Refuse a frame of native pixel data (PS3.5 section 8) that lies behind the end."""
+    bits = options["rows"] * options["columns"] * options["samples_per_pixel"] * options["bits_allocated"]
+    full_bytes = math.ceil(bits * options["number_of_frames"] / 8)
+    length = parsed.size if parsed.pixels.length is None else parsed.pixels.length
+    if options["photometric_interpretation"] == "YBR_FULL_422":
+        if length >= full_bytes:
+            detail = "The pixel data is not subsampled as its photometric interpretation says."
+            raise BadData(Reason.CORRUPT, detail)
+        bits = bits // 3 * 2
+    there = min(length, parsed.size - parsed.pixels.offset)
+    if math.ceil(bits * (frame + 1) / 8) > there:
+        raise BadData(Reason.TRUNCATED, "The pixel data ends before this frame does.")
+
+
+def _grey(pixels: NDArray[Any], photometric: str, dataset: Dataset) -> NDArray[Any]:
+    """One channel, in the machine's byte order."""
+    if photometric == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+    pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+    return luminance(pixels) if pixels.ndim == 3 else pixels  # noqa: PLR2004  (rows, columns, samples)
+
+
+def _modality(stored_HW: NDArray[Any], dataset: Dataset, frame: int) -> NDArray[Any]:
+    """Stored values as the modality's quantity."""
+    if has_modality_lut(dataset):
+        return apply_modality_lut(stored_HW.astype(np.int64), dataset)
+    line = rescale(dataset, frame)
+    return stored_HW if line is None else rescaled(stored_HW, *line)
+
+
+def _stored_range(stored_HW: NDArray[Any], found: dict[str, Any]) -> NDArray[Any]:
+    """The ends of what can be stored; of what is stored, for real numbers."""
+    if not np.issubdtype(stored_HW.dtype, np.integer):
+        return np.array([np.nanmin(stored_HW), np.nanmax(stored_HW)], stored_HW.dtype)
+    count, signed = 1 << found["bits_stored"], found["pixel_representation"] == 1
+    low = -(count // 2) if signed else 0
+    return np.array([low, low + count - 1], stored_HW.dtype)

@@ -1,0 +1,173 @@
+"""A DICOM file's elements up to its pixels, parsed by pydicom, read here as raw values.
+
+Raw, because validating and converting an element costs more than parsing it, and because a hostile
+value must become "unknown" rather than an exception. Values: PS3.5 section 6.2; byte order of the file.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO
+from struct import calcsize, unpack
+from typing import Final
+
+from pydicom import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from stages.base import Reason
+from stages.ingest.faults import BadData
+
+Stream = BytesIO | BufferedReader
+
+_PREAMBLE_BYTES: Final = 132  # 128 and "DICM"
+_META_GROUP: Final = 0x0002
+_MEDIA_CLASS: Final = BaseTag(0x00020002)
+_TRANSFER_SYNTAX: Final = BaseTag(0x00020010)
+_SOP_CLASS: Final = BaseTag(0x00080016)
+_ENCRYPTED_ATTRIBUTES: Final = BaseTag(0x04000500)
+_MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_UNDEFINED: Final = 0xFFFFFFFF
+_PIXELS: Final = {
+    0x7FE00008: "FloatPixelData",
+    0x7FE00009: "DoubleFloatPixelData",
+    0x7FE00010: "PixelData",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Where the pixel element's value lies in its stream."""
+
+    keyword: str
+    vr: str
+    offset: int
+    length: int | None  # None: of undefined length, encapsulated in fragments
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The wanted elements, and the pixels behind them."""
+
+    dataset: Dataset
+    syntax: UID  # empty where the file names none
+    pixels: Pixels
+    stream: Stream  # what ``pixels.offset`` counts in: the file, or what a deflated file unfolds to
+    size: int
+
+
+def parse(stream: Stream, size: int, tags: Sequence[int], max_bytes: int) -> Parsed:
+    """The wanted elements of the file; what has no pixels is refused."""
+    stream.seek(0)
+    if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
+        stream.seek(0)
+    meta = read_dataset(
+        stream, False, True, stop_when=_past_meta, specific_tags=[_MEDIA_CLASS, _TRANSFER_SYNTAX]
+    )
+    syntax = UID(text(meta, _TRANSFER_SYNTAX))
+    if syntax == DeflatedExplicitVRLittleEndian:
+        stream, size = _inflated(stream, max_bytes)
+    implicit, little = _encoding(syntax, stream)
+    wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *tags]
+    try:
+        dataset = read_dataset(stream, implicit, little, stop_when=_at_pixels, specific_tags=wanted)
+    except OSError as error:  # how pydicom meets the end inside a sequence
+        if error.errno is not None or stream.tell() < size:
+            raise
+        raise BadData(Reason.TRUNCATED, "The file ends inside a sequence of its header.") from error
+    pixels = _pixels(stream, dataset)
+    if pixels is None:
+        raise BadData(*_without_pixels(meta, dataset, stream.tell() > size))
+    return Parsed(dataset, syntax, pixels, stream, size)
+
+
+def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag in _PIXELS
+
+
+def _past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag.group != _META_GROUP
+
+
+def _encoding(syntax: str, stream: Stream) -> tuple[bool, bool]:
+    """Implicit VR and little endian; guessed from the first element where no syntax is named."""
+    if syntax:
+        return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    start = stream.tell()
+    first = stream.read(6)
+    stream.seek(start)
+    explicit = first[4:].isalpha() and first[4:].isupper()
+    return not explicit, not (explicit and first.startswith(b"\0"))
+
+
+def _inflated(stream: Stream, max_bytes: int) -> tuple[BytesIO, int]:
+    """The dataset of a deflated file (PS3.5 annex A.5), unfolded no further than the limit."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    body = inflater.decompress(stream.read(), max_bytes)
+    if inflater.unconsumed_tail:
+        detail = f"The deflated file unfolds to more than {max_bytes} bytes (ingest.max_file_bytes)."
+        raise BadData(Reason.TOO_LARGE, detail)
+    if not inflater.eof:
+        raise BadData(Reason.TRUNCATED, "The deflated file ends before its content does.")
+    return BytesIO(body), len(body)
+
+
+def _pixels(stream: Stream, dataset: Dataset) -> Pixels | None:
+    """The pixel element that the parser stopped before (PS3.5 section 7.1), if there is one."""
+    implicit, little = dataset.original_encoding
+    order = "<" if little else ">"
+    head = stream.read(4)
+    if len(head) < calcsize("HH"):
+        return None
+    group, element = unpack(order + "HH", head)
+    keyword = _PIXELS.get(group << 16 | element)
+    if keyword is None:
+        return None
+    # Explicit: the VR and two reserved bytes come before the length (PS3.5 table 7.1-1).
+    vr = "OW" if implicit else stream.read(4)[:2].decode("latin-1")
+    (length,) = unpack(order + "L", stream.read(4))
+    return Pixels(keyword, vr, stream.tell(), None if length == _UNDEFINED else length)
+
+
+def _without_pixels(meta: Dataset, dataset: Dataset, cut: bool) -> tuple[Reason, str]:
+    if cut:
+        return Reason.TRUNCATED, "The file ends before its pixel data."
+    if text(meta, _MEDIA_CLASS) == _MEDIA_DIRECTORY:
+        return Reason.NO_PIXELS, "It is a DICOMDIR, the directory of a medium, without pixel data."
+    if _ENCRYPTED_ATTRIBUTES in dataset:
+        return Reason.ENCRYPTED, "The object holds encrypted attributes and no pixel data."
+    kind = UID(text(dataset, _SOP_CLASS))
+    known = f" ({kind.name})" if kind.type else ""  # a registered name, never a value of the file
+    return Reason.NO_PIXELS, f"The DICOM object{known} has no pixel data."
+
+
+def text(dataset: Dataset, tag: int) -> str:
+    """A value as text without its padding; empty where it is missing."""
+    element = dataset.get_item(tag)
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        return value.decode("latin-1").strip(" \0")
+    return "" if value is None else str(value)
+
+
+def integer(dataset: Dataset, tag: int) -> int | None:
+    """An unsigned 16-bit value (US); None where it is missing or of another size."""
+    element = dataset.get_item(tag)
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        order = "<H" if getattr(element, "is_little_endian", True) else ">H"
+        return int(unpack(order, value)[0]) if len(value) == calcsize(order) else None
+    return value if isinstance(value, int) else None
+
+
+def numbers(dataset: Dataset, tag: int, count: int) -> tuple[float, ...] | None:
+    """Decimal strings (DS, IS); None unless there are ``count`` of them, all finite."""
+    try:
+        values = tuple(float(part) for part in text(dataset, tag).split("\\"))
+    except ValueError:
+        return None
+    return values if len(values) == count and all(math.isfinite(value) for value in values) else None

@@ -1,0 +1,83 @@
+"""Attributes that may stand at the top of an object or in its functional groups (PS3.3 section C.7.6.16).
+
+Looked for frame by frame: in the frame's own group, in the shared group, then at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydicom import Dataset
+from pydicom.sequence import Sequence as Items
+from pydicom.tag import BaseTag
+
+from stages.ingest.elements import numbers, text
+from stages.ingest.geometry import spacing
+
+_SHARED: Final = BaseTag(0x52009229)
+_PER_FRAME: Final = BaseTag(0x52009230)
+_PIXEL_MEASURES: Final = BaseTag(0x00289110)
+_PLANE_ORIENTATION: Final = BaseTag(0x00209116)
+_VALUE_TRANSFORMATION: Final = BaseTag(0x00289145)
+_PIXEL_SPACING: Final = BaseTag(0x00280030)
+_IMAGER_PIXEL_SPACING: Final = BaseTag(0x00181164)
+_ORIENTATION: Final = BaseTag(0x00200037)
+_INTERCEPT: Final = BaseTag(0x00281052)
+_SLOPE: Final = BaseTag(0x00281053)
+_MODALITY_LUT: Final = BaseTag(0x00283000)
+_LUT_DESCRIPTOR: Final = BaseTag(0x00283002)
+_LUT_DATA: Final = BaseTag(0x00283006)
+FUNCTIONAL_TAGS: Final = (
+    _SHARED,
+    _PER_FRAME,
+    _PIXEL_SPACING,
+    _IMAGER_PIXEL_SPACING,
+    _ORIENTATION,
+    _INTERCEPT,
+    _SLOPE,
+    _MODALITY_LUT,
+)
+
+
+def spacing_mm(dataset: Dataset, frame: int) -> tuple[float, float] | None:
+    """Distance between pixel centres, row and column; that at the detector where nothing better is known."""
+    measures = _macro(dataset, frame, _PIXEL_MEASURES)
+    found = spacing(numbers(measures, _PIXEL_SPACING, 2))
+    return found or spacing(numbers(dataset, _IMAGER_PIXEL_SPACING, 2))
+
+
+def orientation(dataset: Dataset, frame: int) -> tuple[float, ...] | None:
+    """The direction cosines of a row and of a column."""
+    return numbers(_macro(dataset, frame, _PLANE_ORIENTATION), _ORIENTATION, 6)
+
+
+def rescale(dataset: Dataset, frame: int) -> tuple[float, float] | None:
+    """Slope and intercept to modality units; None where there are none, ``nan`` where they are garbage."""
+    group = _macro(dataset, frame, _VALUE_TRANSFORMATION)
+    if not text(group, _SLOPE) and not text(group, _INTERCEPT):
+        return None
+    values = (numbers(group, _SLOPE, 1), numbers(group, _INTERCEPT, 1))
+    slope, intercept = (float("nan") if value is None else value[0] for value in values)
+    return slope, intercept
+
+
+def has_modality_lut(dataset: Dataset) -> bool:
+    """Whether there is a table to modality units; writers also leave empty ones."""
+    items = _items(dataset, _MODALITY_LUT)
+    return bool(items and text(items[0], _LUT_DESCRIPTOR) and text(items[0], _LUT_DATA))
+
+
+def _macro(dataset: Dataset, frame: int, tag: BaseTag) -> Dataset:
+    """The first item of a functional group's macro; the object itself where there is none."""
+    for groups, index in ((_PER_FRAME, frame), (_SHARED, 0)):
+        items = _items(dataset, groups)
+        macro = _items(items[index], tag) if index < len(items) else ()
+        if macro:
+            return macro[0]
+    return dataset
+
+
+def _items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
+    value = dataset[tag].value if tag in dataset else None
+    return value if isinstance(value, Items) else ()

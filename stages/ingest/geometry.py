@@ -1,0 +1,42 @@
+"""Directions in the patient: from stored pixels to the standard view.
+
+Patient coordinates are DICOM's LPS (PS3.3 section C.7.6.2.1.1): x to the left, y to posterior, z to the
+head. The standard view of a near-axial slice has rows running to posterior and columns to the left.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stages.batches import Display
+
+AXIAL_DEGREES: Final = 30.0  # a slice tilted further from axial is shown as stored
+_LEAST_COSINE: Final = math.cos(math.radians(AXIAL_DEGREES))
+_SPACING_MM: Final = (1e-3, 100.0)  # outside lies no medical image, but a header's mistake
+_LEFT, _POSTERIOR, _HEAD = range(3)
+
+
+def display(down_lps: ArrayLike, right_lps: ArrayLike) -> Display:
+    """How to turn a slice whose stored rows run along ``down_lps`` and columns along ``right_lps``."""
+    down, right = (np.asarray(step, np.float64) for step in (down_lps, right_lps))
+    normal = np.cross(right, down)
+    length = float(np.linalg.norm(normal))
+    if not (length > 0 and abs(normal[_HEAD]) >= _LEAST_COSINE * length):
+        return Display()
+    transpose = bool(abs(right[_POSTERIOR]) > abs(down[_POSTERIOR]))
+    if transpose:
+        down, right = right, down
+    return Display(transpose, bool(down[_POSTERIOR] < 0), bool(right[_LEFT] < 0))
+
+
+def spacing(values_mm: tuple[float, ...] | None) -> tuple[float, float] | None:
+    """Row and column spacing, or None where they are no believable millimetres."""
+    if values_mm is None:
+        return None
+    row, column = values_mm
+    low, high = _SPACING_MM
+    return (row, column) if low <= row <= high and low <= column <= high else None

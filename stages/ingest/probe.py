@@ -1,0 +1,125 @@
+"""What one file holds, from its header: its frames' keys and places, and what they are sorted by.
+
+A header's claims are believed only as far as the file's size allows: of a cut file come its whole frames
+and one more, which stands for all that is missing and will be refused as truncated when it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from io import BufferedReader, BytesIO
+from pathlib import Path
+from typing import Final
+
+from pydicom.encaps import parse_fragments
+from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from stages.base import Reason
+from stages.batches import Kind, Place
+from stages.ingest import nifti, raster
+from stages.ingest.elements import Parsed, integer, numbers, parse, text
+from stages.ingest.faults import BadData, reading
+from stages.ingest.files import open_regular, sha256_of
+from stages.ingest.options import IngestOptions
+from stages.ingest.series import Series, Slice
+from stages.ingest.site import Site
+from stages.ingest.sniff import HEAD_BYTES, sniff
+
+_SOP_INSTANCE: Final = BaseTag(0x00080018)
+_SERIES_INSTANCE: Final = BaseTag(0x0020000E)
+_INSTANCE_NUMBER: Final = BaseTag(0x00200013)
+_POSITION: Final = BaseTag(0x00200032)
+_ORIENTATION: Final = BaseTag(0x00200037)
+_NUMBER_OF_FRAMES: Final = BaseTag(0x00280008)
+_PHOTOMETRIC: Final = BaseTag(0x00280004)
+_FRAME_SIZE: Final = tuple(BaseTag(tag) for tag in (0x00280002, 0x00280010, 0x00280011, 0x00280100))
+_TAGS: Final = (
+    *(_SOP_INSTANCE, _SERIES_INSTANCE, _INSTANCE_NUMBER, _POSITION, _ORIENTATION, _NUMBER_OF_FRAMES),
+    *(_PHOTOMETRIC, *_FRAME_SIZE),
+)
+
+
+def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]:
+    """The file's frames, and whether they are a whole series; if not, other files may belong to it."""
+    name = str(path)
+    with open_regular(name, options.max_file_bytes) as (file, size):
+        head = file.read(HEAD_BYTES)
+        kind = sniff(head)
+        if kind is Kind.DICOM:
+            return _dicom(name, file, _header(file, head, size, options), site, options)
+        file.seek(0)
+        if kind is Kind.NIFTI:
+            with nifti.unfolded(file) as stream:
+                count = nifti.read_header(stream, size, options).frames
+        else:
+            count = raster.count_frames(file, options.max_frames)
+        _check_count(count, options)
+        digest = sha256_of(file)
+    slices = (Slice(site.content_key(digest, k), Place(name, k, kind)) for k in range(count))
+    return Series(site.series(digest.hex()), tuple(slices)), True
+
+
+def _header(file: BufferedReader, head: bytes, size: int, options: IngestOptions) -> Parsed:
+    """The header from the first bytes, where the parser is quick; from the file where they do not do."""
+    try:
+        with reading():
+            parsed = parse(BytesIO(head), size, _TAGS, options.max_file_bytes)
+        if size <= len(head) or parsed.syntax != DeflatedExplicitVRLittleEndian:
+            return parsed
+    except BadData:
+        if size <= len(head):
+            raise
+    return parse(file, size, _TAGS, options.max_file_bytes)
+
+
+def _dicom(
+    path: str, file: BufferedReader, parsed: Parsed, site: Site, options: IngestOptions
+) -> tuple[Series, bool]:
+    dataset = parsed.dataset
+    count = _count(parsed, file)
+    _check_count(count, options)
+    uid = text(dataset, _SOP_INSTANCE)
+    digest = b"" if uid else sha256_of(file)
+    key = partial(site.key, uid) if uid else partial(site.content_key, digest)
+    series_uid = text(dataset, _SERIES_INSTANCE)
+    if count > 1 or not series_uid:
+        slices = (Slice(key(k), Place(path, k, Kind.DICOM)) for k in range(count))
+        return Series(site.series(uid or digest.hex()), tuple(slices)), True
+    instance = re.fullmatch(r"[+-]?\d{1,12}", text(dataset, _INSTANCE_NUMBER))
+    only = Slice(
+        key(0),
+        Place(path, 0, Kind.DICOM),
+        numbers(dataset, _POSITION, 3),
+        numbers(dataset, _ORIENTATION, 6),
+        int(instance[0]) if instance else None,
+    )
+    return Series(site.series(series_uid), (only,)), False
+
+
+def _count(parsed: Parsed, file: BufferedReader) -> int:
+    """Number of Frames as far as there is room for them."""
+    stated = re.fullmatch(r"\d{1,12}", text(parsed.dataset, _NUMBER_OF_FRAMES))
+    claimed = max(1, int(stated[0])) if stated else 1
+    if claimed == 1:
+        return 1
+    pixels = parsed.pixels
+    if pixels.length is None:
+        file.seek(pixels.offset)
+        items, _ = parse_fragments(file)  # the offset table, and at least one for each frame
+        return min(claimed, max(items, 1))
+    samples, rows, columns, bits = (integer(parsed.dataset, tag) or 0 for tag in _FRAME_SIZE)
+    frame_bits = samples * rows * columns * bits
+    if text(parsed.dataset, _PHOTOMETRIC) == "YBR_FULL_422":
+        frame_bits = frame_bits // 3 * 2
+    room_bits = min(pixels.length, parsed.size - pixels.offset) * 8
+    return min(claimed, room_bits // frame_bits + 1) if frame_bits else 1
+
+
+def _check_count(count: int, options: IngestOptions) -> None:
+    if count == 0:
+        raise BadData(Reason.CORRUPT, "The file has no first page.")
+    if count > options.max_frames:
+        detail = f"The file has more than {options.max_frames} frames (ingest.max_frames)."
+        raise BadData(Reason.TOO_LARGE, detail)

@@ -1,0 +1,54 @@
+"""Stored values to quantities: exact in integers where they can be, in the smallest type that holds them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.base import Reason
+from stages.ingest.faults import BadData
+
+# ITU-R BT.601-7, 2.5.1: luminance from red, green and blue.
+_LUMA: Final = np.array([0.299, 0.587, 0.114])
+_WIDE_BYTES: Final = 4  # from here on a stored integer fills float32's mantissa, and int32
+
+
+def rescaled(stored_HW: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """``stored * slope + intercept``."""
+    if (slope, intercept) == (1, 0):
+        return stored_HW
+    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
+        raise BadData(Reason.CORRUPT, "The rescale slope is zero, or it or the intercept is no number.")
+    narrow = stored_HW.dtype.itemsize < _WIDE_BYTES
+    whole = np.issubdtype(stored_HW.dtype, np.integer) and slope == 1 and intercept.is_integer()
+    if narrow and whole and abs(intercept) < 2**30:
+        return smallest(stored_HW.astype(np.int32) + np.int32(intercept))
+    real_HW: NDArray[Any] = stored_HW.astype(np.result_type(stored_HW.dtype, np.float32))
+    real_HW *= slope
+    real_HW += intercept
+    return real_HW
+
+
+def reflected(image_HW: NDArray[Any], ends: NDArray[Any]) -> NDArray[Any]:
+    """Small values bright: reflected about the middle of ``ends``."""
+    if not np.issubdtype(image_HW.dtype, np.integer):
+        return np.asarray(ends.sum() - image_HW)
+    wide = np.int32 if image_HW.dtype.itemsize < _WIDE_BYTES else np.int64
+    return smallest(ends.astype(wide).sum(dtype=wide) - image_HW.astype(wide))
+
+
+def smallest(whole_HW: NDArray[Any]) -> NDArray[Any]:
+    """The same integers in the smallest type."""
+    kinds = [np.min_scalar_type(int(end)) for end in (whole_HW.min(), whole_HW.max())]
+    return whole_HW.astype(np.result_type(*kinds))
+
+
+def luminance(image_HWC: NDArray[Any]) -> NDArray[Any]:
+    """A colour image as one channel of the same type; channels after the third are ignored."""
+    grey_HW: NDArray[Any] = image_HWC[..., :3] @ _LUMA
+    if np.issubdtype(image_HWC.dtype, np.integer):
+        np.rint(grey_HW, out=grey_HW)
+    return grey_HW.astype(image_HWC.dtype)

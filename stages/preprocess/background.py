@@ -1,0 +1,33 @@
+"""The patient's outline on the field: largest bright component, holes and hollows filled.
+
+A plain Otsu threshold (IEEE Trans. SMC 9(1), 1979) is no outline on prostate MRI: beside an endorectal
+coil it parts flare from tissue. Here it is taken on square roots and lowered by ``OTSU_SHARE``, which on
+the labelled PROMISE12 cases keeps every gland pixel; only air and signal void are left outside.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+OTSU_SHARE = 0.4  # of the threshold on square roots
+
+
+def foreground(unit_HW: NDArray[np.float32], seen_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The patient within ``seen_HW``, from values in 0..1; all that is seen where nothing stands out."""
+    root_HW = (np.sqrt(unit_HW) * 255).astype(np.uint8)
+    root_S = root_HW[seen_HW]
+    otsu, upper_S = cv2.threshold(root_S, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    if not upper_S.any() or upper_S.all():
+        return seen_HW
+    # Otsu's method returns the lower end of a gap in the histogram; its middle is what is meant.
+    middle = (root_S[root_S > otsu].mean() + root_S[root_S <= otsu].mean()) / 2
+    bright_HW = ((root_HW > middle * OTSU_SHARE) & seen_HW).astype(np.uint8)
+    contours, _ = cv2.findContours(bright_HW, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    # An axial outline is convex: the hull fills holes and the hollows that signal voids cut into it.
+    hull = cv2.convexHull(max(contours, key=cv2.contourArea))
+    filled_HW = np.zeros(unit_HW.shape, np.uint8)
+    cv2.fillConvexPoly(filled_HW, hull, 1)
+    patient_HW: NDArray[np.bool_] = (filled_HW != 0) & seen_HW
+    return patient_HW

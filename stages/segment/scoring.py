@@ -1,0 +1,99 @@
+"""Masks against references, case by case, in the form that ``evaluate --json`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.segment import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from stages.base import Split
+    from stages.batches import Frames, Prepared, Segmented
+    from stages.segment.cases import Case
+
+
+@dataclass(frozen=True, slots=True)
+class CaseScore:
+    """One patient. A distance is None where exactly one of mask and reference is empty."""
+
+    name: str
+    dice_volume: float
+    dice_slices: float
+    hd95_mm: float | None
+    asd_mm: float | None
+    volume_ml: float
+    volume_true_ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All patients of a folder."""
+
+    cases: tuple[CaseScore, ...]
+    pooled_dice: float
+
+    @property
+    def mean(self) -> dict[str, float | None]:
+        """The mean over patients of every figure; over those that have it."""
+        names = [name for name in CaseScore.__slots__ if name != "name"]
+        values = {name: [getattr(case, name) for case in self.cases] for name in names}
+        return {name: _mean([v for v in column if v is not None]) for name, column in values.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, one document."""
+        cases = [asdict(case) for case in self.cases]
+        return {"cases": cases, "mean": self.mean, "pooled_dice": self.pooled_dice}
+
+
+def predict(
+    case: Case,
+    preprocess: Callable[[Frames], Split[Prepared]],
+    segment: Callable[[Prepared], Split[Segmented]],
+) -> metrics.Volume:
+    """The case's mask, [S, H, W]; a slice that a stage rejects counts as empty."""
+    mask_SHW = np.zeros(case.truth_SHW.shape, np.bool_)
+    number = {key: i for i, key in enumerate(case.frames.rows.keys)}
+    segmented = segment(preprocess(case.frames).kept).kept
+    for key, mask in zip(segmented.rows.keys, segmented.masks, strict=True):
+        mask_SHW[number[key]] = mask.unpack()
+    return mask_SHW
+
+
+def score(case: Case, mask_SHW: metrics.Volume) -> CaseScore:
+    """Every figure for one patient."""
+    truth_SHW, spacing_mm = case.truth_SHW, case.spacing_mm
+    return CaseScore(
+        case.name,
+        metrics.dice(mask_SHW, truth_SHW),
+        metrics.dice_slices(mask_SHW, truth_SHW),
+        metrics.hd95_mm(mask_SHW, truth_SHW, spacing_mm),
+        metrics.asd_mm(mask_SHW, truth_SHW, spacing_mm),
+        metrics.volume_ml(mask_SHW, spacing_mm),
+        metrics.volume_ml(truth_SHW, spacing_mm),
+    )
+
+
+def evaluate_cases(
+    cases: Iterable[Case],
+    preprocess: Callable[[Frames], Split[Prepared]],
+    segment: Callable[[Prepared], Split[Segmented]],
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Predict and score every case."""
+    scores, pairs = [], []
+    for case in cases:
+        mask_SHW = predict(case, preprocess, segment)
+        scores.append(score(case, mask_SHW))
+        pairs.append((mask_SHW, case.truth_SHW))
+        if progress is not None:
+            progress(case.name)
+    return Evaluation(tuple(scores), metrics.pooled_dice(pairs))
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None

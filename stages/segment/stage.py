@@ -1,0 +1,137 @@
+"""The segment stage: prepared slices in, masks on the stored grid, confidence and features out.
+
+Confidence of a slice is the mean of |2p - 1| over its mask: 0 is a coin toss, 1 is certainty. Where the
+mask is empty it is |2p - 1| at the pixel most like the structure, so that an empty slice can be unsure too.
+It ranks slices; it is not calibrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+from annotated_types import Ge, Le
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from scipy import ndimage
+
+from stages.base import Reason, Reject, Split
+from stages.batches import Mask, Prepared, Segmented
+from stages.preprocess.grid import to_original
+from stages.segment import checkpoint
+from stages.segment.runtime import Runtime, load
+
+UNIT_TOLERANCE = 0.01  # a feature vector further from unit length is no feature vector
+
+
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
+class SegmentOptions:
+    """How the model is run and how its answer becomes a mask."""
+
+    weights: Path | None = None
+    """A safetensors file written by training; None is the shipped model."""
+    batch: Annotated[int, Ge(1), Le(1024)] = 32
+    """Slices per pass of the model."""
+    threads: Annotated[int, Ge(1), Le(256)] = 1
+    """CPU threads of one worker."""
+    runtime: Runtime = "auto"
+    """What executes the model; auto is OpenVINO on the CPU and torch on CUDA."""
+    threshold: Annotated[float, Ge(0.05), Le(0.95)] = 0.5
+    """The probability from which a pixel is inside."""
+    largest_component: bool = True
+    """Keep one connected object per series: a patient has one prostate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Stage[Prepared, Segmented]. Writes nothing. A row the model cannot answer for is DEGENERATE."""
+
+    options: SegmentOptions = field(default_factory=SegmentOptions)
+    device: str = "cpu"
+    name: ClassVar[str] = "segment"
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Prepared], Split[Segmented]]]:
+        """Load the weights and compile the model. Raises WeightsError."""
+        options = self.options
+        info = checkpoint.describe(options.weights)
+        infer = load(options.weights, self.device, options.threads, options.runtime)
+        expected = (info.model.in_channels, info.recipe.size, info.recipe.size)
+
+        def run(batch: Prepared) -> Split[Segmented]:
+            if batch.x_NCHW.shape[1:] != expected:
+                raise checkpoint.WeightsError(
+                    f"{info.path} was trained on input of shape {expected}, preprocessing gives "
+                    f"{batch.x_NCHW.shape[1:]}: use its own preprocessing recipe or other weights"
+                )
+            probability_NHW = np.zeros((len(batch), *expected[1:]), np.float32)
+            feature_ND = np.zeros((len(batch), info.feature_dim), np.float32)
+            for lo in range(0, len(batch), options.batch):
+                part = slice(lo, lo + options.batch)
+                probability_NHW[part], feature_ND[part] = infer(batch.x_NCHW[part])
+            return self._answer(batch, probability_NHW, feature_ND)
+
+        yield run
+
+    def _answer(
+        self, batch: Prepared, probability_NHW: NDArray[np.float32], feature_ND: NDArray[np.float32]
+    ) -> Split[Segmented]:
+        sound_N = (
+            np.isfinite(batch.x_NCHW).all((1, 2, 3))
+            & np.isfinite(probability_NHW).all((1, 2))
+            & (np.abs(np.linalg.norm(feature_ND, axis=1) - 1) < UNIT_TOLERANCE)  # False for NaN
+        )
+        kept = np.flatnonzero(sound_N).tolist()
+        rows = batch.rows.take(kept)
+        probability_NHW = probability_NHW[kept]
+        threshold = self.options.threshold
+        if self.options.largest_component:
+            probability_NHW = keep_largest(probability_NHW, rows.series, threshold)
+        grids = [batch.grids[i] for i in kept]
+        masks = tuple(
+            Mask.pack(to_original(probability_HW, grid) >= threshold)
+            for probability_HW, grid in zip(probability_NHW, grids, strict=True)
+        )
+        known_N = np.array([grid.spacing_known for grid in grids], np.bool_)
+        segmented = Segmented(rows, masks, confidence(probability_NHW, threshold), known_N, feature_ND[kept])
+        detail = "the model gives no finite answer for this slice"
+        rejected = tuple(
+            Reject(batch.rows.keys[i], self.name, Reason.DEGENERATE, detail) for i in np.flatnonzero(~sound_N)
+        )
+        return Split(segmented, rejected)
+
+
+def keep_largest(
+    probability_NHW: NDArray[np.float32], series: tuple[bytes, ...], threshold: float
+) -> NDArray[np.float32]:
+    """Each series' largest face-connected object stays, the others' pixels become 0.
+
+    Rows of a series follow each other in slice order. What is below the threshold is left as it is: the
+    border of the object that stays is interpolated from it.
+    """
+    kept_NHW = probability_NHW.copy()
+    starts = [i for i in range(len(series)) if i == 0 or series[i] != series[i - 1]]
+    for lo, hi in pairwise([*starts, len(series)]):
+        labels, count = ndimage.label(probability_NHW[lo:hi] >= threshold)
+        if count > 1:
+            sizes = np.bincount(labels.ravel())
+            sizes[0] = 0  # the background
+            kept_NHW[lo:hi][(labels != 0) & (labels != sizes.argmax())] = 0
+    return kept_NHW
+
+
+def confidence(probability_NHW: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """Mean |2p - 1| over the mask; where it is empty, |2p - 1| at the largest p. [N], 0..1."""
+    mask_NHW = probability_NHW >= threshold
+    certainty_NHW = np.abs(2 * probability_NHW - 1)
+    size_N = mask_NHW.sum((1, 2))
+    inside_N = (certainty_NHW * mask_NHW).sum((1, 2)) / np.maximum(size_N, 1)
+    empty_N = np.abs(2 * probability_NHW.max((1, 2), initial=0) - 1)
+    confidence_N: NDArray[np.float32] = np.where(size_N > 0, inside_N, empty_N).astype(np.float32)
+    return confidence_N

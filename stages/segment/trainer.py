@@ -1,0 +1,178 @@
+"""One training: its options, its state, its steps.
+
+Dice plus cross-entropy with deep supervision, AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), linear
+warm-up and cosine, an exponential moving average of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from torch.optim.swa_utils import AveragedModel
+
+from stages.segment.augment import augment
+from stages.segment.dataset import Slices
+from stages.segment.loss import segmentation_loss
+from stages.segment.model import AttentionUNet, ModelConfig
+
+WARM_UP = 0.04  # share of the schedule
+GRADIENT_NORM = 5.0  # longer gradients are cut to this
+LENGTH = {"epochs", "minutes", "validation", "threads"}  # options that a resumed training may change
+
+
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
+class TrainOptions:
+    """The recipe; recorded in the weights file."""
+
+    epochs: Annotated[int, Ge(1), Le(100_000)] = 60
+    """Passes over as many slices as there are; with ``minutes``, the most."""
+    minutes: Annotated[float, Gt(0)] | None = None
+    """End after this time, the schedule stretched to it; None goes by epochs, reproducibly."""
+    batch: Annotated[int, Ge(2), Le(1024)] = 16
+    """Slices per step."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 1.5e-3
+    """At the top of the schedule."""
+    weight_decay: Annotated[float, Ge(0), Le(1)] = 0.02
+    """Of AdamW."""
+    average_decay: Annotated[float, Ge(0), Le(0.99999)] = 0.995
+    """Of the moving average, per step."""
+    structure_share: Annotated[float, Gt(0), Le(1)] = 0.67
+    """Share of slices drawn that show the structure."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of initial weights, order and augmentation."""
+    threads: Annotated[int, Ge(1), Le(256)] = 1
+    """CPU threads."""
+    validation: Path | None = None
+    """Folder of cases that are only measured, never learned from."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network's shape."""
+
+
+class ResumeError(ValueError):
+    """A training state that is missing or belongs to other data or options; one sentence."""
+
+
+class Trainer:
+    """The mutable state of one training, saved and restored as a whole."""
+
+    def __init__(self, slices: Slices, options: TrainOptions, device: str) -> None:
+        self.slices, self.options, self.device = slices, options, device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            net = AttentionUNet(options.model)
+        self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
+        self.average = AveragedModel(self.net, avg_fn=self._towards, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.generator = torch.Generator().manual_seed(options.seed)
+        self.epoch, self.step, self.seconds, self.loss = 0, 0, 0.0, 0.0
+
+    def _towards(self, average: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+        """One step of the moving average, which forgets faster while it is young."""
+        decay = min(self.options.average_decay, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(new, 1 - decay) if average.is_floating_point() else new
+
+    @property
+    def fraction(self) -> float:
+        """How far the schedule has come, 0..1."""
+        options = self.options
+        per_epoch = math.ceil(len(self.slices) / options.batch)
+        by_steps = self.step / (per_epoch * options.epochs)
+        by_clock = self.seconds / (60 * options.minutes) if options.minutes else 0.0
+        return min(max(by_steps, by_clock), 1.0)
+
+    def run_epoch(self) -> None:
+        """One pass. Ends early when the time is over."""
+        self.net.train()
+        losses = []
+        for x_NCHW, truth_N1HW in self.slices.batches(
+            self.options.batch, self.options.structure_share, self.generator
+        ):
+            start = time.monotonic()
+            rate = self.options.learning_rate * schedule(self.fraction)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            losses.append(self._step(*augment(x_NCHW, truth_N1HW, self.generator)))
+            self.step += 1
+            self.seconds += time.monotonic() - start
+            if self.options.minutes and self.fraction >= 1:
+                break
+        self.epoch += 1
+        self.loss = sum(losses) / len(losses)
+
+    def _step(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> float:
+        x = x_NCHW.to(self.device, memory_format=torch.channels_last)
+        narrow = torch.autocast("cuda", torch.bfloat16) if self.device != "cpu" else nullcontext()
+        with narrow:
+            loss = segmentation_loss(self.net(x), truth_N1HW.to(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), GRADIENT_NORM)
+        self.optimizer.step()
+        self.average.update_parameters(self.net)
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """Everything the next step depends on."""
+        return {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "loss": self.loss,
+            "belongs_to": _belongs_to(self.slices, self.options),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``. Raises ResumeError if it is of other data or options."""
+        if state["belongs_to"] != _belongs_to(self.slices, self.options):
+            raise ResumeError("the saved training used other data or options: train without --resume")
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.seconds, self.loss = state["seconds"], state["loss"]
+
+    def save(self, path: Path) -> None:
+        """Write the state; the file appears whole or not at all."""
+        temporary = path.with_name(f".{path.name}.partial")
+        torch.save(self.state(), temporary)
+        temporary.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Continue from a saved state. Raises ResumeError."""
+        if not path.is_file():
+            raise ResumeError(f"{path} does not exist: there is no training to resume")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ResumeError(f"{path} is damaged: train without --resume") from error
+        self.restore(state)
+
+
+def schedule(fraction: float) -> float:
+    """The learning rate relative to its top: linear warm-up, then half a cosine to zero."""
+    if fraction < WARM_UP:
+        return max(fraction / WARM_UP, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (fraction - WARM_UP) / (1 - WARM_UP)))
+
+
+def _belongs_to(slices: Slices, options: TrainOptions) -> dict[str, Any]:
+    """What a resumed training must share; the length of the schedule may change."""
+    kept = {name: value for name, value in asdict(options).items() if name not in LENGTH}
+    return {"data": slices.digest, "options": repr(kept)}

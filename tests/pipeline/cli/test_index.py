@@ -1,0 +1,95 @@
+"""``medsecure index`` and ``verify-proof`` on a streamed study."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from stages.encrypt.keys import new_keys
+from tests.pipeline.cli.conftest import Medsecure, Study
+
+
+def test_search_returns_the_image_itself_first(
+    study: Study, keys: Path, streamed: Path, medsecure: Medsecure
+) -> None:
+    """An indexed image is its own nearest neighbour, proven, and opens to its own name."""
+    asked = study.good[3]
+    index, secret = streamed / "index", keys / "owner.key"
+    hits = medsecure("index", "search", index, "--secret", secret, "--image", asked, "--json").json
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    assert hits[0]["score"] > 0.99
+    assert all(hit["proof_ok"] for hit in hits)
+    record = medsecure("index", "get", index, hits[0]["key"], "--secret", secret, "--json").json
+    assert record["identity"]["FileName"] == asked.name
+    assert abs(np.linalg.norm(record["feature"]) - 1) < 0.05
+
+
+def test_search_by_vector_finds_the_record(
+    keys: Path, streamed: Path, medsecure: Medsecure, tmp_path: Path
+) -> None:
+    """A record's own feature vector finds that record."""
+    index, secret = streamed / "index", keys / "owner.key"
+    key = medsecure("index", "list", index, "--json").json[7]["key"]
+    record = medsecure("index", "get", index, key, "--secret", secret, "--json").json
+    (tmp_path / "v.json").write_text(json.dumps(record["feature"]))
+    hits = medsecure(
+        *("index", "search", index, "--secret", secret, "--vector", tmp_path / "v.json", "--top", 1, "--json")
+    ).json
+    assert [hit["key"] for hit in hits] == [key]
+
+
+def test_search_with_another_owners_key_is_exit_code_2(
+    streamed: Path, medsecure: Medsecure, tmp_path: Path, study: Study
+) -> None:
+    """A key that opens nothing is said to, never answered with noise."""
+    new_keys(tmp_path / "other", None)
+    done = medsecure(
+        *("index", "search", streamed / "index", "--secret", tmp_path / "other", "--image", study.good[0]),
+        expect=2,
+    )
+    assert "this key opens none of the 12 records" in done.err
+
+
+def test_a_proof_convinces_a_stranger_and_a_changed_one_does_not(
+    streamed: Path, medsecure: Medsecure, tmp_path: Path
+) -> None:
+    """The proof file and the log's public key are enough."""
+    index, proof = streamed / "index", tmp_path / "proof.tlog"
+    key = medsecure("index", "list", index, "--json").json[5]["key"]
+    medsecure("index", "prove", index, key, "--out", proof)
+    checked = medsecure("verify-proof", proof, "--key", index / "checkpoint.pub", "--json").json
+    assert (checked["ok"], checked["key"]) == (True, key)
+    proof.write_text(proof.read_text().replace("index 5", "index 4"))
+    assert not medsecure("verify-proof", proof, "--key", index / "checkpoint.pub", "--json", expect=1).json[
+        "ok"
+    ]
+
+
+def test_one_flipped_byte_names_its_record(streamed: Path, medsecure: Medsecure, tmp_path: Path) -> None:
+    """Verification fails and says which record and which file."""
+    index = tmp_path / "index"
+    shutil.copytree(streamed / "index", index)
+    records = medsecure("index", "list", index, "--json").json
+    segment = next(path for path in sorted(index.rglob("*")) if path.suffix in {".arrow", ".arrows"})
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    report = medsecure("index", "verify", index, "--json", expect=1).json
+    assert not report["ok"]
+    assert report["errors"][0]["key"] in {record["key"] for record in records}
+    assert segment.name in report["errors"][0]["file"]
+
+
+def test_stats_say_how_much_there_is(streamed: Path, medsecure: Medsecure) -> None:
+    """Size and root as in the checkpoint."""
+    assert medsecure("index", "stats", streamed / "index", "--json").json["size"] == 12
+
+
+def test_what_is_no_index_is_exit_code_2(medsecure: Medsecure, tmp_path: Path) -> None:
+    """One sentence, no traceback."""
+    done = medsecure("index", "stats", tmp_path, expect=2)
+    assert str(tmp_path) in done.err
+    assert "Traceback" not in done.err

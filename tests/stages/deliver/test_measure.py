@@ -1,0 +1,68 @@
+"""Measurements: millimetres where the source states them, null where it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+if TYPE_CHECKING:
+    from tests.stages.deliver.conftest import Clinic
+
+
+def test_a_known_box_measures_what_it_is(clinic: Clinic) -> None:
+    """10 by 8 pixels of 0.5 by 0.75 mm on four slices 3 mm apart: 30 mm2 each, 0.36 ml."""
+    box_HW = np.zeros((48, 40))
+    box_HW[5:15, 20:28] = 1
+    clinic.deliver(clinic.batch(clinic.dicom(4), [box_HW] * 4))
+    measured = clinic.measured()
+    assert measured["volume_ml"] == pytest.approx(0.36)
+    assert measured["gland_slices"] == 4
+    (mask,) = measured["masks"]
+    assert [one["area_mm2"] for one in mask["slices"]] == [30.0] * 4
+    assert mask["spacing_mm"] == [0.5, 0.75]
+    assert (measured["product"], measured["model"]) == ("MedSecure-U", "weights-7")
+    assert "Not a medical device" in measured["notice"]
+
+
+def test_slices_are_listed_in_anatomical_order(clinic: Clinic) -> None:
+    """Feet to head, whatever the order of arrival and the names of the files."""
+    places, masks = clinic.dicom(6), clinic.balls(6)
+    order = [3, 0, 5, 1, 4, 2]
+    batch = clinic.batch([places[i] for i in order], [masks[i] for i in order])
+    clinic.deliver(batch)
+    (mask,) = clinic.measured()["masks"]
+    assert [one["pixels"] for one in mask["slices"]] == [int(mask_HW.sum()) for mask_HW in masks]
+    by_order = dict(zip(order, batch.confidence_N, strict=True))
+    assert [one["confidence"] for one in mask["slices"]] == pytest.approx(
+        [by_order[i] for i in range(6)], abs=1e-4
+    )
+
+
+def test_without_spacing_nothing_is_claimed_in_millimetres(clinic: Clinic) -> None:
+    """Areas and volume are null and the flag is false; pixels remain."""
+
+    def blind(instance: Dataset, _: int) -> None:
+        del instance.PixelSpacing
+
+    clinic.deliver(clinic.batch(clinic.dicom(3, blind), [np.ones((48, 40))] * 3, known=False))
+    measured = clinic.measured()
+    assert measured["spacing_known"] is False
+    assert measured["volume_ml"] is None
+    assert [one["area_mm2"] for one in measured["masks"][0]["slices"]] == [None] * 3
+    assert measured["masks"][0]["slices"][0]["pixels"] == 48 * 40
+
+
+def test_one_slice_takes_its_thickness(clinic: Clinic) -> None:
+    """Without a neighbour the stated thickness stands for the distance."""
+    clinic.deliver(clinic.batch(clinic.dicom(1), [np.ones((48, 40))]))
+    assert clinic.measured()["masks"][0]["slice_distance_mm"] == 2.5
+
+
+def test_a_rejected_slice_does_not_stretch_the_distance(clinic: Clinic) -> None:
+    """The distance between slices is the usual one, not the mean over a hole."""
+    places = clinic.dicom(6)
+    clinic.deliver(clinic.batch(places[:2] + places[3:], clinic.balls(5)))
+    assert clinic.measured()["masks"][0]["slice_distance_mm"] == 3

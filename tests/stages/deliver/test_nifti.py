@@ -1,0 +1,113 @@
+"""NIfTI masks: the input's own grid, to the last bit of its transforms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from stages.batches import Kind, Place
+from stages.ingest.nifti import slice_axis
+
+if TYPE_CHECKING:
+    from tests.stages.deliver.conftest import Clinic
+
+OBLIQUE = np.array([[0.1, -0.7, 0.2, 11.5], [0.6, 0.1, -0.3, -7.25], [0.05, 0.2, 3.0, 40.1], [0, 0, 0, 1]])
+SAGITTAL = np.array([[3.5, 0, 0, 1], [0, 0.5, 0, 2], [0, 0, 0.5, 3], [0, 0, 0, 1.0]])
+
+
+def volume(
+    clinic: Clinic,
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    kind: Any = nib.Nifti1Image,
+    name: str = "Case 7.nii.gz",
+) -> tuple[Any, list[Place]]:
+    """A volume on disk and the places of its slices."""
+    image = kind(np.random.default_rng(0).integers(0, 900, shape).astype(np.int16), affine)
+    image.header["qform_code"], image.header["sform_code"] = 1, 2
+    path = clinic.folder / name
+    nib.save(image, path)
+    return image, [Place(str(path), k, Kind.NIFTI) for k in range(shape[slice_axis(image)])]
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize(
+    ("shape", "affine"),
+    [((20, 24, 7), OBLIQUE), ((7, 20, 24), SAGITTAL), ((20, 24, 7, 1), OBLIQUE)],
+    ids=["oblique", "sagittal", "four axes"],
+)
+def test_the_mask_has_the_grid_of_the_input(
+    clinic: Clinic, shape: tuple[int, ...], affine: np.ndarray, kind: Any
+) -> None:
+    """Same class, shape, affine, transforms and codes; slices where they were."""
+    image, places = volume(clinic, shape, affine, kind)
+    source = nib.load(places[0].path)
+    masks = clinic.balls(7, (20, 24))
+    clinic.deliver(clinic.batch(places[::-1], masks[::-1]))
+    mask = nib.load(clinic.of() / "Case_7_mask.nii.gz")
+    assert type(mask) is type(source)
+    assert mask.shape == source.shape
+    assert mask.get_data_dtype() == np.uint8
+    for field in (
+        "qform_code",
+        "sform_code",
+        "srow_x",
+        "srow_y",
+        "srow_z",
+        "pixdim",
+        "quatern_b",
+        "qoffset_x",
+    ):
+        assert np.array_equal(mask.header[field], source.header[field]), field
+    assert np.array_equal(mask.affine, source.affine)
+    expected = np.stack(masks, axis=slice_axis(image)).reshape(shape)
+    assert np.array_equal(np.asarray(mask.dataobj), expected)
+
+
+def test_a_slice_that_was_rejected_stays_empty(clinic: Clinic) -> None:
+    """Missing rows leave zeros, not a shift."""
+    _, places = volume(clinic, (20, 24, 7), OBLIQUE)
+    masks = [np.ones((20, 24))] * 7
+    rows = [0, 1, 3, 6]
+    clinic.deliver(clinic.batch([places[i] for i in rows], [masks[i] for i in rows]))
+    found = np.asarray(nib.load(clinic.of() / "Case_7_mask.nii.gz").dataobj).any(axis=(0, 1))
+    assert np.flatnonzero(found).tolist() == rows
+
+
+def test_the_volume_is_that_of_the_voxels(clinic: Clinic) -> None:
+    """Voxels times their size, oblique or not, and an overlay beside it."""
+    _, places = volume(clinic, (20, 24, 7), OBLIQUE)
+    masks = clinic.balls(7, (20, 24))
+    split = clinic.deliver(clinic.batch(places, masks))
+    steps_mm = np.linalg.norm(OBLIQUE[:3, :3], axis=0)
+    expected_ml = sum(int(mask_HW.sum()) for mask_HW in masks) * float(steps_mm.prod()) / 1000
+    assert clinic.measured()["volume_ml"] == pytest.approx(expected_ml, rel=1e-3)
+    assert {path.split("/")[1] for path in split.kept.paths} == {
+        "Case_7_mask.nii.gz",
+        "overlay.png",
+        "measurements.json",
+    }
+
+
+def test_the_suffix_does_not_matter(clinic: Clinic) -> None:
+    """An uncompressed volume under a wrong name is delivered as what it is."""
+    _, places = volume(clinic, (20, 24, 7), OBLIQUE, name="plain.nii")
+    renamed = clinic.folder / "scan.bin"
+    (clinic.folder / "plain.nii").rename(renamed)
+    places = [Place(str(renamed), place.frame, place.kind) for place in places]
+    clinic.deliver(clinic.batch(places, clinic.balls(7, (20, 24))))
+    assert nib.load(clinic.of() / "scan.bin_mask.nii.gz").shape == (20, 24, 7)
+
+
+def test_the_same_result_is_the_same_file(clinic: Clinic) -> None:
+    """No time stamp inside: equal to the byte."""
+    _, places = volume(clinic, (20, 24, 7), OBLIQUE)
+    batch = clinic.batch(places, clinic.balls(7, (20, 24)))
+    contents = []
+    for _ in range(2):
+        clinic.deliver(batch)
+        contents.append((clinic.of() / "Case_7_mask.nii.gz").read_bytes())
+    assert contents[0] == contents[1]

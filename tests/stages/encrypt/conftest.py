@@ -1,0 +1,84 @@
+"""Toy parameters (allowed here only), keys, and deterministic randomness."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+
+from stages.encrypt import parameters
+from stages.encrypt.keys import OwnerKeys, PublicKeys, load_owner, load_public, new_keys
+from stages.encrypt.owner import SecretKey, expand_secret, generate
+from stages.encrypt.parameters import LWE32, Parameters
+from stages.encrypt.scheme import Encryptor
+from stages.encrypt.wire import PublicKey
+
+VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "lwe.json"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Several suites share the machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Iterator[Parameters]:
+    """Parameters that protect nothing, in the table for as long as the tests run."""
+    small = Parameters(
+        "TOY", 0, n=16, slots=8, q_bits=32, delta_bits=14, noise_bits=4, max_terms=4, estimates=()
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parameters, "TABLE", MappingProxyType({**parameters.TABLE, 0: small}))
+        yield small
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dict[str, Any]:
+    """The known answers in tests/vectors/lwe.json."""
+    document: dict[str, Any] = json.loads(VECTORS.read_text(encoding="utf-8"))
+    return document
+
+
+@pytest.fixture(scope="session")
+def key_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key directory without a passphrase."""
+    directory = tmp_path_factory.mktemp("keys")
+    new_keys(directory, None)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def public(key_directory: Path) -> PublicKeys:
+    """The public bundle."""
+    return load_public(key_directory)
+
+
+@pytest.fixture(scope="session")
+def owner(key_directory: Path) -> OwnerKeys:
+    """The owner's keys."""
+    return load_owner(key_directory, None)
+
+
+@pytest.fixture(scope="session")
+def encryptor(public: PublicKeys) -> Encryptor:
+    """LWE32 on the CPU, with randomness from the operating system."""
+    return Encryptor(public.lwe)
+
+
+@pytest.fixture(scope="session")
+def fixed_pair() -> tuple[PublicKey, SecretKey]:
+    """A full-size key pair that is the same in every run, for statistics."""
+    public = generate(LWE32, bytes(32), bytes(range(32)))
+    return public, expand_secret(LWE32, bytes(32), public.key_id)
+
+
+@pytest.fixture(scope="session")
+def fixed() -> Callable[[int], Callable[[int], bytes]]:
+    """Sources of 'randomness' that always answer with one byte."""
+    return lambda value: lambda count: bytes([value]) * count

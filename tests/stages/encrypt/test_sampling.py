@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.encrypt import reference, sampling, scheme
+from stages.encrypt.keys import PublicKeys
+
+SOURCE = Path(scheme.__file__).parent
+EVERY_BYTE = torch.arange(256, dtype=torch.int32).to(torch.uint8)
+
+# NIST SP 800-38A, F.5.5 CTR-AES256.Encrypt: key, initial counter, then keystream = input xor output.
+CTR_KEY = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+CTR_COUNTER = bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
+CTR_PLAIN = bytes.fromhex(
+    "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
+    "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
+)
+CTR_CIPHER = bytes.fromhex(
+    "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
+    "2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6"
+)
+
+
+def test_nist_counter_mode_known_answer() -> None:
+    """The counter mode under the keystream is SP 800-38A's CTR-AES256."""
+    stream = sampling.counter_mode(CTR_KEY, CTR_COUNTER, len(CTR_PLAIN))
+    assert bytes(a ^ b for a, b in zip(stream, CTR_PLAIN, strict=True)) == CTR_CIPHER
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 1000])
+@pytest.mark.parametrize("label", list(sampling.Stream))
+def test_keystream_equals_the_reference(label: int, count: int) -> None:
+    """Counter mode equals AES of explicit counter blocks, for every label."""
+    assert sampling.keystream(CTR_KEY, label, count).tobytes() == reference.stream(CTR_KEY, label, count)
+
+
+def test_labels_equal_the_reference_and_are_distinct() -> None:
+    """Every purpose has its own stream, numbered as in the specification."""
+    names = [reference.A_LABEL, reference.S_LABEL, reference.E_LABEL]
+    names += [reference.R_LABEL, reference.E1_LABEL, reference.E2_LABEL]
+    assert [int(label) for label in sampling.Stream] == names
+    assert len(set(names)) == len(names)
+
+
+def test_cbd_over_every_byte() -> None:
+    """CBD(1) is -1, 0, 1 with weights 1, 2, 1."""
+    assert Counter(sampling.cbd(EVERY_BYTE).tolist()) == {-1: 64, 0: 128, 1: 64}
+
+
+@pytest.mark.parametrize("bits", range(1, 7))
+def test_tu_over_every_byte(bits: int) -> None:
+    """TU(b) is symmetric, flat inside, half as likely at both ends, with the variance we state."""
+    histogram = Counter(sampling.tu(EVERY_BYTE, bits).tolist())
+    unit = 256 // 2 ** (bits + 1)
+    assert histogram == {v: unit // (1 + (abs(v) == 2**bits)) for v in range(-(2**bits), 2**bits + 1)}
+    variance = sum(v * v * k for v, k in histogram.items()) / 256
+    assert variance == (4 ** (bits + 1) - 1) / 12 + 0.25
+
+
+@pytest.mark.parametrize("bits", [0, 7, 16])
+def test_tu_refuses_what_does_not_fit_a_byte(bits: int) -> None:
+    """One byte a sample reaches b = 6 and no further."""
+    with pytest.raises(ValueError, match="one byte a sample"):
+        sampling.tu(EVERY_BYTE, bits)
+
+
+def test_matrices_equal_the_reference() -> None:
+    """Uniform words, CBD and TU matrices are read from their streams row by row."""
+    words = sampling.uniform(CTR_KEY, 1, (5, 7)).numpy().view(np.uint32)
+    assert (words == reference.uniform(CTR_KEY, 1, 5, 7, 2**32)).all()
+    octets = sampling.octets(CTR_KEY, 3, (5, 7))
+    assert (sampling.cbd(octets).numpy() == reference.cbd(CTR_KEY, 3, 5, 7)).all()
+    assert (sampling.tu(octets, 4).numpy() == reference.tu(CTR_KEY, 3, 5, 7, 4)).all()
+
+
+BANNED = {"manual_seed", "Generator", "default_rng", "RandomState", "random", "bernoulli", "normal"}
+BANNED |= {
+    "rand",
+    "randn",
+    "randint",
+    "randperm",
+    "rand_like",
+    "randn_like",
+    "randint_like",
+    "multinomial",
+    "poisson",
+}
+
+
+def test_no_statistical_generator_is_named_in_the_source() -> None:
+    """No file of stages/encrypt names a torch, NumPy or Python generator."""
+    for file in SOURCE.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                assert node.attr.rstrip("_") not in BANNED, f"{file.name}: {node.attr}"
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert "random" not in ast.unparse(node).split(), f"{file.name}: {ast.unparse(node)}"
+
+
+def test_encryption_works_with_every_statistical_generator_broken(
+    public: PublicKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing secret can come from torch or NumPy: with their generators raising, encryption still runs."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise AssertionError("a statistical generator was used")
+
+    for name in ("rand", "randn", "randint", "randperm", "rand_like", "bernoulli", "normal", "multinomial"):
+        monkeypatch.setattr(torch, name, broken)
+    for name in ("random_", "normal_", "uniform_", "bernoulli_", "exponential_"):
+        monkeypatch.setattr(torch.Tensor, name, broken)
+    monkeypatch.setattr(np.random, "default_rng", broken)
+    monkeypatch.setattr(np.random, "randint", broken)
+    block = scheme.Encryptor(public.lwe).encrypt(np.ones((2, 3), np.int64), slot=0, scale=100)
+    assert block.columns_ND.shape == (2, 3)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from stages.base import Reason
+from stages.batches import Features, Rows
+from stages.encrypt import owner as owner_side
+from stages.encrypt.keys import KeyFileError, OwnerKeys
+from stages.encrypt.search import quantise_query, score_block
+from stages.encrypt.stage import Encrypt, EncryptOptions
+from stages.encrypt.wire import decode_header
+
+
+def features(count: int, dimensions: int = 256) -> Features:
+    """Random unit vectors with recognisable rows."""
+    x_ND = np.random.default_rng(count).normal(size=(count, dimensions))
+    x_ND = (x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)).astype(np.float32)
+    x_ND.flags.writeable = False
+    keys = tuple(i.to_bytes(32, "big") for i in range(count))
+    blobs = tuple(b"sealed %d" % i for i in range(count))
+    return Features(Rows(keys, tuple(bytes(32) for _ in keys), blobs, blobs), x_ND)
+
+
+@pytest.mark.parametrize("count", [1, 33])
+def test_a_batch_becomes_one_block_that_the_owner_can_search(
+    key_directory: Path, owner: OwnerKeys, count: int
+) -> None:
+    """Rows stay in order, and each finds itself."""
+    batch = features(count)
+    with Encrypt(EncryptOptions(), key_directory / "public").open() as encrypt:
+        split = encrypt(batch)
+    sealed = split.kept
+    assert split.rejected == ()
+    assert sealed.rows == batch.rows
+    header = decode_header(sealed.header)
+    assert (header.count, header.slot, header.dimensions, header.key_id) == (count, 0, 256, owner.key_id)
+    for row in (0, count - 1):
+        weights_D = quantise_query(batch.feature_ND[row])
+        answer = score_block(header, sealed.head_Dn, sealed.columns_ND, weights_D)
+        cosine_N = owner_side.open_scores(owner.lwe, header, answer, weights_D)
+        assert cosine_N.argmax() == row
+        assert cosine_N == pytest.approx(batch.feature_ND @ batch.feature_ND[row], abs=6e-3)
+
+
+def test_rows_outside_the_plaintext_range_are_rejected(key_directory: Path) -> None:
+    """Non-finite and too long features end as OVERFLOW; the others go on; the counts add up."""
+    batch = features(5, 16)
+    x_ND = batch.feature_ND.copy()
+    x_ND[1, 3], x_ND[4] = np.nan, 2 * x_ND[4]
+    with Encrypt(EncryptOptions(), key_directory).open() as encrypt:
+        split = encrypt(Features(batch.rows, x_ND))
+    assert split.kept.rows == batch.rows.take([0, 2, 3])
+    assert [(one.key, one.stage, one.reason) for one in split.rejected] == [
+        (batch.rows.keys[1], "encrypt", Reason.OVERFLOW),
+        (batch.rows.keys[4], "encrypt", Reason.OVERFLOW),
+    ]
+    assert decode_header(split.kept.header).count == 3
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_empty_block_is_still_a_block(key_directory: Path, bad: bool) -> None:
+    """No rows, or none that fits, gives an empty Sealed with a valid header."""
+    batch = features(1 if bad else 2, 8)
+    batch = Features(batch.rows, np.full((1, 8), np.inf, np.float32)) if bad else batch.take([])
+    with Encrypt(EncryptOptions(), key_directory).open() as encrypt:
+        split = encrypt(batch)
+    assert len(split.kept) == 0
+    assert len(split.rejected) == int(bad)
+    assert split.kept.columns_ND.shape == (0, 8)
+    assert decode_header(split.kept.header).count == 0
+
+
+def test_more_rows_than_slots_is_a_bug(key_directory: Path) -> None:
+    """The engine bounds batches; the stage fails loudly when it does not."""
+    with (
+        Encrypt(EncryptOptions(block=4), key_directory).open() as encrypt,
+        pytest.raises(ValueError, match="at most 4"),
+    ):
+        encrypt(features(5, 8))
+
+
+def test_threads_are_set_for_the_stage_only(key_directory: Path) -> None:
+    """Torch's thread count is the option's while open and the old one afterwards."""
+    before = torch.get_num_threads()
+    with Encrypt(EncryptOptions(threads=3), key_directory).open():
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+
+
+def test_a_missing_key_is_a_key_file_error(tmp_path: Path) -> None:
+    """Opening without keys names the file."""
+    with pytest.raises(KeyFileError, match="bundle"), Encrypt(EncryptOptions(), tmp_path).open():
+        pass
+
+
+def test_the_recipe_is_picklable(key_directory: Path) -> None:
+    """The stage travels to its worker."""
+    stage = Encrypt(EncryptOptions(block=7), key_directory, "cpu")
+    assert pickle.loads(pickle.dumps(stage)) == stage  # noqa: S301 - our own bytes
+    assert stage.name == "encrypt"
+
+
+@pytest.mark.parametrize("bad", [{"block": 0}, {"block": 1025}, {"threads": 0}, {"colour": 1}])
+def test_options_have_bounds(bad: dict[str, int]) -> None:
+    """Wrong values and unknown names are configuration errors."""
+    with pytest.raises(ValidationError):
+        EncryptOptions(**bad)

@@ -1,0 +1,83 @@
+"""Intensity steps: known answers and the inputs that break naive versions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.preprocess.intensity import clip_percentiles, unit_range, zscore
+
+ALL = np.ones((10, 10), bool)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[-32768, 32767]], np.int16),
+        np.array([[0, 65535]], np.uint16),
+        np.array([[1_000_000_000, 1_000_000_001]], np.int32),
+        np.array([[-(2**63), 2**63 - 1]], np.int64),
+        np.array([[0.0, 5e-324]], np.float64),
+        np.array([[-3e29, 3e29]], np.float32),
+        np.array([[False, True]]),
+    ],
+)
+def test_any_range_of_any_type_becomes_zero_to_one(values: np.ndarray) -> None:
+    """The least value is 0 and the greatest 1, without overflow or loss in any pixel type."""
+    assert unit_range(values).tolist() == [[0.0, 1.0]]
+
+
+def test_what_is_not_finite_becomes_the_minimum() -> None:
+    """NaN, infinities and absurd floats take the least finite value."""
+    image_HW = np.array([[np.nan, np.inf, -np.inf, 1e38, 2.0, 4.0]])
+    assert unit_range(image_HW).tolist() == [[0, 0, 0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    "image_HW",
+    [np.full((9, 9), 7, np.uint8), np.full((9, 9), 0.1), np.full((9, 9), np.nan), np.array([[np.nan, 3.0]])],
+)
+def test_a_constant_or_non_finite_image_has_no_range(image_HW: np.ndarray) -> None:
+    """Nothing to scale by is an answer, not a crash."""
+    assert unit_range(image_HW) is None
+
+
+def test_flare_is_clipped_at_the_percentile() -> None:
+    """One pixel at thirty times the rest does not compress the rest."""
+    image_HW = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+    image_HW[0, 0] = 30
+    clipped_HW = clip_percentiles(image_HW, ALL, 1, 98)
+    assert clipped_HW.max() == 1
+    assert clipped_HW.min() == 0
+    assert np.median(clipped_HW) == pytest.approx(0.5, abs=0.03)
+
+
+def test_percentiles_are_of_the_patient_only() -> None:
+    """Pixels outside the mask do not move the limits."""
+    image_HW = np.tile(np.linspace(0.2, 0.8, 10, dtype=np.float32), (10, 1))
+    image_HW[:5] = 0
+    patient_HW = image_HW > 0
+    stretched_HW = clip_percentiles(image_HW, patient_HW, 0, 100)
+    assert stretched_HW[9] == pytest.approx(np.linspace(0, 1, 10), abs=1e-6)
+
+
+def test_coinciding_percentiles_leave_values_alone() -> None:
+    """An almost constant image is returned as it was."""
+    image_HW = np.zeros((10, 10), np.float32)
+    image_HW[0, 0] = 1
+    assert np.array_equal(clip_percentiles(image_HW, ALL, 1, 98), image_HW)
+
+
+def test_zscore_has_mean_zero_and_deviation_one_over_the_patient() -> None:
+    """Statistics come from the mask, the map is applied everywhere."""
+    image_HW = np.random.default_rng(0).random((10, 10), np.float32)
+    patient_HW = np.arange(100).reshape(10, 10) >= 30
+    x_HW = zscore(image_HW, patient_HW)
+    assert x_HW[patient_HW].mean() == pytest.approx(0, abs=1e-5)
+    assert x_HW[patient_HW].std() == pytest.approx(1, abs=1e-5)
+    assert x_HW.dtype == np.float32
+
+
+def test_zscore_of_equal_values_is_zero() -> None:
+    """No spread, no division."""
+    assert not zscore(np.full((10, 10), 0.3, np.float32), ALL).any()

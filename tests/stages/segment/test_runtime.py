@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.segment import runtime
+
+X = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
+
+
+def test_openvino_equals_torch(tiny_weights: Path) -> None:
+    """Both runtimes give the same probabilities and features to rounding."""
+    torch_p, torch_f = runtime.load(tiny_weights, "cpu", 1, "torch")(X)
+    openvino_p, openvino_f = runtime.load(tiny_weights, "cpu", 1, "openvino")(X)
+    np.testing.assert_allclose(openvino_p, torch_p, atol=2e-5)
+    np.testing.assert_allclose(openvino_f, torch_f, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_read_only_input_of_any_batch_size(tiny_weights: Path, name: runtime.Runtime) -> None:
+    """Batches are read-only and of many sizes; a row's answer does not depend on its company."""
+    infer = runtime.load(tiny_weights, "cpu", 1, name)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    whole_p, whole_f = infer(frozen)
+    assert (whole_p.shape, whole_f.shape) == ((5, 32, 32), (5, 16))
+    one_p, one_f = infer(frozen[3:4])
+    np.testing.assert_allclose(one_p[0], whole_p[3], atol=2e-5)
+    np.testing.assert_allclose(one_f[0], whole_f[3], atol=2e-4)
+
+
+def test_earlier_answers_are_not_overwritten(tiny_weights: Path) -> None:
+    """An answer belongs to the caller, whatever the runtime computes next."""
+    infer = runtime.load(tiny_weights, "cpu", 1, "openvino")
+    first = infer(X)[0]
+    kept = first.copy()
+    infer(-X)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_nothing_is_reported_over_the_network(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither loading nor running opens a connection or resolves a name."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was attempted")
+
+    monkeypatch.setattr("openvino_telemetry.Telemetry.__init__", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    runtime.load(tiny_weights, "cpu", 1, "openvino")(X)
+
+
+def test_openvino_on_cuda_is_a_contradiction(tiny_weights: Path) -> None:
+    """The combination is named, with what to choose instead."""
+    with pytest.raises(ValueError, match="choose runtime auto or torch"):
+        runtime.load(tiny_weights, "cuda", 1, "openvino")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_the_cpu(tiny_weights: Path) -> None:
+    """bfloat16 on the GPU gives the same answer to its precision."""
+    cpu_p, cpu_f = runtime.load(tiny_weights, "cpu", 1, "torch")(X)
+    cuda_p, cuda_f = runtime.load(tiny_weights, "cuda", 1)(X)
+    np.testing.assert_allclose(cuda_p, cpu_p, atol=0.05)
+    assert (np.sum(cuda_f * cpu_f, 1) > 0.99).all()

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.preprocess.stage import PreprocessOptions
+from stages.segment import checkpoint
+from stages.segment.cases import CaseError
+from stages.segment.model import ModelConfig
+from stages.segment.train import Progress, ResumeError, TrainOptions, train
+from stages.segment.trainer import schedule
+
+TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
+RECIPE = PreprocessOptions(size=32, spacing_mm=2.0)
+
+
+class KilledError(Exception):
+    """Stands for the end of a process after an epoch."""
+
+
+def run(
+    data: Path, out: Path, options: TrainOptions, *, resume: bool = False, die_after: int = 0
+) -> list[Progress]:
+    """Train, with every epoch's progress; die as a process would."""
+    seen: list[Progress] = []
+
+    def progress(one: Progress) -> None:
+        seen.append(one)
+        if one.epoch == die_after:
+            raise KilledError
+
+    train(data, out, options, resume=resume, progress=progress, preprocess=RECIPE, device="cpu")
+    return seen
+
+
+def test_two_cases_are_learned(cases: Path, tmp_path: Path) -> None:
+    """The model fits what it sees, and the file states the Dice that was measured on it."""
+    options = TrainOptions(epochs=60, batch=6, learning_rate=0.01, model=TINY, validation=cases)
+    out = tmp_path / "out" / "weights.safetensors"
+    seen = run(cases, out, options)
+    info = checkpoint.describe(out)
+    assert seen[-1].epoch == 60
+    assert seen[-1].fraction == 1
+    assert seen[-1].loss < seen[0].loss / 2
+    assert info.metrics["mean"]["dice_volume"] > 0.8
+    assert [case["name"] for case in info.metrics["cases"]] == ["CaseA", "CaseB"]
+    assert (info.training["cases"], info.training["slices"], info.training["epochs"]) == (2, 12, 60)
+    assert info.recipe == RECIPE
+
+
+def test_resumed_training_is_the_same_training(cases: Path, tmp_path: Path) -> None:
+    """Killed after two of three epochs and resumed, it ends with the very bytes of the whole run."""
+    options = TrainOptions(epochs=3, batch=6, model=TINY)
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    run(cases, whole, options)
+    with pytest.raises(KilledError):
+        run(cases, cut, options, die_after=2)
+    assert not cut.exists()
+    assert [one.epoch for one in run(cases, cut, options, resume=True)] == [3]
+    wanted, found = checkpoint.load(whole)[0].state_dict(), checkpoint.load(cut)[0].state_dict()
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_another_seed_is_another_training(cases: Path, tmp_path: Path) -> None:
+    """The seed decides, nothing else."""
+    states = []
+    for seed in (0, 0, 1):
+        run(cases, tmp_path / "w.safetensors", TrainOptions(epochs=1, batch=6, seed=seed, model=TINY))
+        states.append(checkpoint.load(tmp_path / "w.safetensors")[0].net.head.weight)
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_minutes_end_the_training(cases: Path, tmp_path: Path) -> None:
+    """A time budget is the schedule, however many epochs were allowed."""
+    options = TrainOptions(epochs=100_000, minutes=0.01, batch=6, model=TINY)
+    seen = run(cases, tmp_path / "w.safetensors", options)
+    assert seen[-1].fraction == 1
+    assert seen[-1].seconds < 10
+
+
+def test_resume_without_a_state_is_an_error(cases: Path, tmp_path: Path) -> None:
+    """There is nothing to resume, said with the file's name."""
+    with pytest.raises(ResumeError, match=r"w\.pt does not exist"):
+        run(cases, tmp_path / "w.safetensors", TrainOptions(model=TINY), resume=True)
+
+
+def test_resume_with_other_options_is_an_error(cases: Path, tmp_path: Path) -> None:
+    """A saved state belongs to its options; only the length of the schedule may change."""
+    out = tmp_path / "w.safetensors"
+    run(cases, out, TrainOptions(epochs=1, batch=6, model=TINY))
+    with pytest.raises(ResumeError, match="other data or options"):
+        run(cases, out, TrainOptions(epochs=1, batch=6, seed=5, model=TINY), resume=True)
+    assert [p.epoch for p in run(cases, out, TrainOptions(epochs=2, batch=6, model=TINY), resume=True)] == [2]
+
+
+def test_damaged_state_is_an_error(cases: Path, tmp_path: Path) -> None:
+    """A state cut short is named, whatever reads it."""
+    out = tmp_path / "w.safetensors"
+    run(cases, out, TrainOptions(epochs=1, batch=6, model=TINY))
+    state = out.with_suffix(".pt")
+    state.write_bytes(state.read_bytes()[:5000])
+    with pytest.raises(ResumeError, match=r"w\.pt is damaged"):
+        run(cases, out, TrainOptions(epochs=2, batch=6, model=TINY), resume=True)
+
+
+def test_wrong_validation_folder_is_said_before_training(cases: Path, tmp_path: Path) -> None:
+    """Nothing is trained in vain."""
+    options = TrainOptions(epochs=1, model=TINY, validation=tmp_path / "nowhere")
+    with pytest.raises(CaseError, match="nowhere"):
+        run(cases, tmp_path / "w.safetensors", options)
+    assert not (tmp_path / "w.pt").exists()
+
+
+def test_epochs_are_counted_whatever_the_batch(cases: Path, tmp_path: Path) -> None:
+    """Twelve slices in batches of eleven leave one over; two epochs stay two."""
+    seen = run(cases, tmp_path / "w.safetensors", TrainOptions(epochs=2, batch=11, model=TINY))
+    assert [one.epoch for one in seen] == [1, 2]
+
+
+def test_folder_without_cases_is_an_error(tmp_path: Path) -> None:
+    """Nothing is written."""
+    with pytest.raises(CaseError, match="holds no case"):
+        run(tmp_path, tmp_path / "w.safetensors", TrainOptions(model=TINY))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_schedule_warms_up_and_ends_at_zero() -> None:
+    """Its top is at the end of the warm-up."""
+    assert schedule(0) == pytest.approx(0.01)
+    assert schedule(0.04) == pytest.approx(1)
+    assert schedule(1) == pytest.approx(0)
