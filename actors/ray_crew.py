@@ -32,6 +32,7 @@ class _Replica:
     """One actor and what was sent to it without an answer yet."""
 
     actor: Any  # Ray's handle types know neither num_returns nor restarts
+    name: str
     outstanding: int = 0
 
 
@@ -102,7 +103,7 @@ class RayCrew:
             return Landing(airborne.flight, airborne.hop, ray.get(ref))
         except RayError as error:
             if _is_bug(error):
-                raise StageFailed(_headline(error)) from error
+                raise StageFailed(f"{airborne.replica.name}: {_headline(error)}") from error
             self._abandon(airborne.flight)
             for replica in self._pools[airborne.flight.leg][airborne.hop]:
                 _ready(replica)
@@ -123,7 +124,7 @@ class _RayHost(Host):
 def _start(hop: Hop) -> list[_Replica]:
     actor: Any = ray.remote(_RayHost)
     actor = actor.options(num_cpus=hop.cpus, num_gpus=hop.gpus, max_restarts=-1, max_task_retries=0)
-    return [_Replica(actor.remote(hop)) for _ in range(hop.replicas)]
+    return [_Replica(actor.remote(hop), hop.name) for _ in range(hop.replicas)]
 
 
 def _ready(replica: _Replica) -> None:
@@ -133,10 +134,10 @@ def _ready(replica: _Replica) -> None:
         try:
             ray.get(replica.actor.__ray_ready__.remote(), timeout=_REVIVAL_S)
         except ActorDiedError as error:
-            raise StageFailed(_headline(error)) from error
+            raise StageFailed(f"{replica.name}: {_headline(error)}") from error
         except RayError as error:
             if _is_bug(error) or time.monotonic() > deadline:
-                raise StageFailed(_headline(error)) from error
+                raise StageFailed(f"{replica.name}: {_headline(error)}") from error
             time.sleep(0.05)
         else:
             return

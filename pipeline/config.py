@@ -110,8 +110,10 @@ def load(file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Setti
     }
     try:
         return Layered(**given)  # type: ignore[arg-type]  # validated there
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except (ValidationError, SettingsError) as error:
         raise ConfigError(_sentences(error)) from error
 
@@ -124,8 +126,8 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     """A misspelt variable would otherwise be passed over in silence."""
     for name in environment:
-        if name.startswith(PREFIX):
-            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if name.upper().startswith(PREFIX):  # pydantic-settings reads either case
+            section, _, key = name[len(PREFIX) :].lower().partition("__")
             field = Settings.model_fields.get(section)
             known = {one.name for one in fields(field.annotation)} if field else set()  # type: ignore[arg-type]  # every section is a dataclass
             if key.partition("__")[0] not in known:
@@ -133,8 +135,9 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
 
 
 def _sentences(error: ValidationError | SettingsError) -> str:
-    if isinstance(error, SettingsError):
-        return str(error)
+    if isinstance(error, SettingsError):  # it names the section, not the variable
+        given = ", ".join(name for name in sorted(os.environ) if name.startswith(PREFIX))
+        return f"{error}: a list or a table is written as JSON in the environment ({given})"
     return "; ".join(_sentence(problem) for problem in error.errors())
 
 

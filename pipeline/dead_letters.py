@@ -6,9 +6,10 @@ It holds no pixel data. Durable when ``add`` returns.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -43,28 +44,34 @@ class Letter:
 
 
 class DeadLetters:
-    """SQLite in ``DIR/dead-letters.sqlite``; a row has one letter, the newest. One thread at a time."""
+    """SQLite in ``DIR/dead-letters.sqlite``; a row has one letter, the newest. One thread at a time.
+
+    Paths are bytes: a file's name need not be UTF-8.
+    """
 
     def __init__(self, results: Path) -> None:
         self._db = sqlite3.connect(results / _NAME, check_same_thread=False)
         self._db.executescript(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-            "CREATE TABLE IF NOT EXISTS letters (path TEXT, frame INT, key TEXT, stage TEXT, reason TEXT,"
+            "CREATE TABLE IF NOT EXISTS letters (path BLOB, frame INT, key TEXT, stage TEXT, reason TEXT,"
             " detail TEXT, counted INT, time_s REAL, PRIMARY KEY (path, frame))"
         )
 
     def add(self, letters: Iterable[Letter]) -> None:
         """Keep letters; one of the same file and frame is replaced."""
-        rows = [tuple(asdict(letter).values()) for letter in letters]
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO letters VALUES (?,?,?,?,?,?,?,?)", rows)
+            self._insert(letters)
 
     def settle(self, unit: Finished, letters: Iterable[Letter]) -> None:
         """A unit is finished: its letters are the new ones only, whatever an earlier run had to say."""
-        places = {(place.path, place.frame) for piece in unit.pieces for place in piece.places}
+        places = {(os.fsencode(place.path), place.frame) for piece in unit.pieces for place in piece.places}
         with self._db:
             self._db.executemany("DELETE FROM letters WHERE path = ? AND frame = ?", sorted(places))
-        self.add(letters)
+            self._insert(letters)
+
+    def _insert(self, letters: Iterable[Letter]) -> None:
+        rows = [(os.fsencode(letter.path), *astuple(letter)[1:]) for letter in letters]
+        self._db.executemany("INSERT OR REPLACE INTO letters VALUES (?,?,?,?,?,?,?,?)", rows)
 
     def close(self) -> None:
         """Close the database."""
@@ -83,4 +90,7 @@ def read(results: Path) -> list[Letter]:
         raise NoDeadLettersError(f"{results} is not the results folder of a run: it has no {_NAME}")
     with closing(sqlite3.connect(results / _NAME)) as db:
         rows = db.execute("SELECT * FROM letters ORDER BY path, frame").fetchall()
-    return [Letter(*row[:6], bool(row[6]), row[7]) for row in rows]
+    return [
+        Letter(os.fsdecode(path), frame, key, stage, reason, detail, bool(counted), time_s)
+        for path, frame, key, stage, reason, detail, counted, time_s in rows
+    ]

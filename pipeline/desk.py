@@ -58,7 +58,8 @@ class Desk:
         self.tally = Tally()
         self._letters = DeadLetters(job.results)
         self._ledger = Ledger(job.results)
-        self._unsent: list[Letter] = []
+        self._refused: list[Letter] = []
+        self._open: dict[tuple[str, int], Letter] = {}  # of units that are not finished
         self._shown_s = 0.0
         self._exporter = Exporter(records)
         run = job.settings.run
@@ -70,12 +71,13 @@ class Desk:
         """What is left to do; read in the engine's source thread."""
         site = Site(load_site_secret(self._job.keys))
         with Ledger(self._job.results) as earlier:
-            for item in scan(self._job.sources, site, self._job.settings.ingest):
-                done = earlier.find(item) if self._job.resume and isinstance(item, Located) else None
-                if isinstance(item, Located) and done is not None:
-                    self.tally.skip(item, done)
+            for unit in _units(scan(self._job.sources, site, self._job.settings.ingest)):
+                if isinstance(unit, Refused):
+                    yield unit
+                elif self._job.resume and (done := earlier.find(unit)):
+                    self.tally.skip(unit, done)
                 else:
-                    yield item
+                    yield from unit
 
     def book(self, event: Event) -> None:
         """Count, keep and tell one event."""
@@ -84,19 +86,24 @@ class Desk:
         match event:
             case Rejected():
                 reject, place = event.reject, event.place
-                self._unsent.append(
-                    Letter(place.path, place.frame, reject.key.hex(), reject.stage, reject.reason,
-                           reject.detail, event.counted, time.time())
+                self._open[place.path, place.frame] = Letter(
+                    place.path, place.frame, reject.key.hex(), reject.stage, reject.reason,
+                    reject.detail, event.counted, time.time(),
                 )  # fmt: skip
             case Refused():
-                self._unsent.append(
+                self._refused.append(
                     Letter(event.path, 0, event.key.hex(), "scan", event.reason, event.detail,
                            counted=True, time_s=time.time())
                 )  # fmt: skip
             case Finished():
-                self._letters.settle(event, self._unsent)
-                self._unsent.clear()
+                self._letters.settle(event, [*self._refused, *self._letters_of(event)])
+                self._refused.clear()
                 self._ledger.enter(event)
+
+    def _letters_of(self, unit: Finished) -> list[Letter]:
+        """And no other unit's: those are settled with it, which begins by forgetting what is there."""
+        places = [(place.path, place.frame) for piece in unit.pieces for place in piece.places]
+        return [self._open.pop(place) for place in places if place in self._open]
 
     def due(self) -> bool:
         """Whether the terminal has not been told for a while."""
@@ -112,10 +119,23 @@ class Desk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._letters.add(self._unsent)
+        self._letters.add([*self._refused, *self._open.values()])
         self._letters.close()
         self._ledger.close()
         self._exporter.close()
+
+
+def _units(found: Iterator[Located | Refused]) -> Iterator[tuple[Located, ...] | Refused]:
+    """What is finished as a whole, together; the pieces of a cut follow one another."""
+    pieces: list[Located] = []
+    for item in found:
+        if isinstance(item, Refused):
+            yield item
+            continue
+        pieces.append(item)
+        if len(pieces) == item.parts:
+            yield tuple(pieces)
+            pieces = []
 
 
 def _request(job: Job) -> dict[str, object]:

@@ -248,8 +248,7 @@ class Pump:
 
     def _delivered(self, trip: Trip, rejects: tuple[Reject, ...]) -> Iterator[Event]:
         unit = trip.shares[0].unit
-        for reject in rejects:
-            yield Rejected(reject, unit.place_of(reject.key), counted=False)
+        yield from unit.reject(rejects, counted=False)
         unit.delivered = True
         if unit.finished:
             yield unit.close()

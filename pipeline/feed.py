@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class Feed(Generic[T]):
             self._put((None, None))
         except BaseException as error:  # noqa: BLE001 (raised where the feed is read)
             self._put((None, error))
+        finally:
+            if isinstance(self._source, Generator):  # a stopped one still holds what it has opened
+                self._source.close()
 
     def _put(self, entry: tuple[T | None, BaseException | None]) -> None:
         while not self._stopped.is_set():

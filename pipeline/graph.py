@@ -65,10 +65,11 @@ class Graph(Generic[A, B]):
         last stage, which is a single writer.
         """
         groups = [tuple(part.split("+")) for part in plan]
-        known = {stage.name for stage in (*self.front, *self.back)}
+        stages = (*self.front, *self.back, *((self.side,) if self.side else ()))
+        known = {stage.name for stage in stages}
         named = [name for group in groups for name in group]
         for name in [*named, *replicas]:
-            if name not in known | ({self.side.name} if self.side else set()):
+            if name not in known:
                 raise GraphError(f"there is no stage {name!r}; the stages are {', '.join(sorted(known))}")
         front = _fuse(self.front, groups, replicas, on_gpu)
         back = _fuse(self.back, groups, replicas, on_gpu)
@@ -78,7 +79,10 @@ class Graph(Generic[A, B]):
             back[-1] = replace(back[-1], last=True, report=True)
         if (back or front)[-1].replicas != 1:
             raise GraphError(f"{(back or front)[-1].name} is a single writer: its replicas must be 1")
-        side = Hop((self.side,), join=self.side_join, last=True) if self.side else None
+        side = None
+        if self.side:
+            beside = replicas.get(self.side.name, 1)
+            side = Hop((self.side,), join=self.side_join, last=True, replicas=beside)
         return Hops(tuple(front), tuple(back), side)
 
 

@@ -1,4 +1,4 @@
-"""The ledger of a results folder: which pieces are finished, so that ``--resume`` repeats none of them.
+"""The ledger of a results folder: which units are finished, so that ``--resume`` repeats none of them.
 
 A unit is entered only when all its rows are durable in the index or in the dead letters and its results
 are delivered. Losing the last entries at a power cut costs repeated work, never a row: the index skips
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pipeline.units import Finished
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an earlier run made of a piece."""
+    """What an earlier run made of a unit."""
 
     kept: int
     rejected: int
@@ -34,20 +35,19 @@ class Ledger:
         self._db = sqlite3.connect(results / "ledger.sqlite", check_same_thread=False)
         self._db.executescript(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-            "CREATE TABLE IF NOT EXISTS done (piece BLOB PRIMARY KEY, kept INT, rejected INT) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT) WITHOUT ROWID"
         )
 
     def enter(self, unit: Finished) -> None:
-        """A unit is finished. Its kept and rejected rows are booked on its first piece."""
-        first, *rest = (_identity(piece) for piece in unit.pieces)
-        rows = [(first, unit.kept, unit.rejected), *((piece, 0, 0) for piece in rest)]
+        """A unit is finished."""
+        row = (_identity(unit.pieces), unit.kept, unit.rejected)
         with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", rows)
+            self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", row)
 
-    def find(self, piece: Located) -> Done | None:
-        """What became of the piece, None where it is not finished."""
-        query = "SELECT kept, rejected FROM done WHERE piece = ?"
-        row = self._db.execute(query, (_identity(piece),)).fetchone()
+    def find(self, pieces: Sequence[Located]) -> Done | None:
+        """What became of the unit of these pieces, None where it is not finished."""
+        query = "SELECT kept, rejected FROM done WHERE unit = ?"
+        row = self._db.execute(query, (_identity(pieces),)).fetchone()
         return Done(*row) if row else None
 
     def close(self) -> None:
@@ -61,6 +61,6 @@ class Ledger:
         self.close()
 
 
-def _identity(piece: Located) -> bytes:
-    """By content: a piece with one more or one other frame is another piece."""
-    return hashlib.sha256(b"".join(piece.keys)).digest()
+def _identity(pieces: Sequence[Located]) -> bytes:
+    """By content: a unit with one more or one other frame is another unit, whole."""
+    return hashlib.sha256(b"".join(key for piece in pieces for key in piece.keys)).digest()

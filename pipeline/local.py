@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,12 @@ class LocalCrew:
     def __init__(self, legs: Mapping[str, Sequence[Hop]]) -> None:
         self._desks = {leg: [_Desk(hop) for hop in hops] for leg, hops in legs.items()}
         self._airborne: dict[Future[Any], tuple[Flight, int]] = {}
-        for desk in (desk for desks in self._desks.values() for desk in desks):
-            desk.opened()
+        try:
+            for desk in self._all():
+                desk.opened()
+        except StageFailed:
+            self.close()
+            raise
 
     def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
         """See ``Crew.submit``."""
@@ -43,17 +48,20 @@ class LocalCrew:
         """See ``Crew.landed``."""
         done, _ = wait(self._airborne, timeout_s, FIRST_COMPLETED)
         landings = []
-        for future in done:
+        for future in sorted(done, key=lambda one: self._airborne[one][1]):  # a failure before its echo
             flight, hop = self._airborne.pop(future)
             if (error := future.exception()) is not None:
-                raise StageFailed(f"{type(error).__name__}: {error}") from error
+                raise StageFailed(_verdict(self._desks[flight.leg][hop].name, error)) from error
             landings.append(Landing(flight, hop, future.result()[2]))
-        return sorted(landings, key=lambda landing: landing.hop)
+        return landings
 
     def close(self) -> None:
         """See ``Crew.close``."""
-        for desk in (desk for desks in self._desks.values() for desk in desks):
+        for desk in self._all():
             desk.close()
+
+    def _all(self) -> list[_Desk]:
+        return [desk for desks in self._desks.values() for desk in desks]
 
 
 class _Part:
@@ -71,6 +79,7 @@ class _Desk:
     """The threads of one hop and their common queue. The pump's window bounds it."""
 
     def __init__(self, hop: Hop) -> None:
+        self.name = hop.name
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ready: list[Future[Any]] = [Future() for _ in range(hop.replicas)]
         self._threads = [
@@ -83,7 +92,7 @@ class _Desk:
     def opened(self) -> None:
         for ready in self._ready:
             if (error := ready.exception()) is not None:
-                raise StageFailed(f"{type(error).__name__}: {error}") from error
+                raise StageFailed(_verdict(self.name, error)) from error
 
     def submit(self, lo: int, hi: int, loads: tuple[Any, ...]) -> Future[Any]:
         future: Future[Any] = Future()
@@ -91,6 +100,10 @@ class _Desk:
         return future
 
     def close(self) -> None:
+        while not self._jobs.empty():
+            with suppress(queue.Empty):  # a thread was faster
+                if (job := self._jobs.get_nowait()) is not None:
+                    job[0].cancel()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -102,6 +115,10 @@ class _Desk:
             _settle(job[0], partial(_run, host, *job[1:]))
         if host is not None:
             host.close()
+
+
+def _verdict(name: str, error: BaseException) -> str:
+    return f"{name}: {type(error).__name__}: {error}"
 
 
 def _run(host: Host, lo: int, hi: int, loads: tuple[Any, ...]) -> Any:

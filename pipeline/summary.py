@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -76,9 +77,9 @@ class Tally:
         """All stages are open: the clock runs from here."""
         self.began_s = time.monotonic()
 
-    def skip(self, piece: Located, done: Done) -> None:
-        """An earlier run has finished this piece. Told from the source's thread, so booked apart."""
-        self.skipped_inputs += _files(piece)
+    def skip(self, pieces: Sequence[Located], done: Done) -> None:
+        """An earlier run has finished this unit. Told from the source's thread, so booked apart."""
+        self.skipped_inputs += sum(_files(piece) for piece in pieces)
         self.skipped_kept += done.kept
         self.skipped_rejected += done.rejected
 

@@ -8,6 +8,7 @@ ledger hear of it, so that a resumed run repeats whole units.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class Unit:
     pieces: list[Located] = field(default_factory=list)
     outputs: dict[int, Any] = field(default_factory=dict)  # by first row: what the side leg will get
     kept: list[bytes] = field(default_factory=list)  # keys of the rows in ``outputs``
+    told: Counter[bytes] = field(default_factory=Counter)  # how often a key was rejected
     rows: int = 0
     passed: int = 0  # rows through the front, kept or not
     rejected: int = 0
@@ -69,17 +71,23 @@ class Unit:
         """Whether nothing is open any more."""
         return self.through and self.delivered and self.indexed + self.rejected == self.rows
 
-    def place_of(self, key: bytes) -> Place:
-        """Where a row was read."""
-        for piece in self.pieces:
-            if key in piece.keys:
-                return piece.places[piece.keys.index(key)]
-        raise KeyError(key.hex())
+    def place_of(self, key: bytes, copy: int = 0) -> Place:
+        """Where a row was read; of rows with one key (copies of a file) the one of this number."""
+        places = [
+            piece.places[row] for piece in self.pieces for row, one in enumerate(piece.keys) if one == key
+        ]
+        if not places:
+            raise KeyError(key.hex())
+        return places[copy % len(places)]
 
-    def reject(self, rejects: Iterable[Reject]) -> list[Rejected]:
-        """Account for rows that go no further."""
-        letters = [Rejected(reject, self.place_of(reject.key)) for reject in rejects]
-        self.rejected += len(letters)
+    def reject(self, rejects: Iterable[Reject], *, counted: bool = True) -> list[Rejected]:
+        """Account for rows that go no further; with ``counted`` False, only say that they did not."""
+        letters = []
+        for reject in rejects:
+            place = self.place_of(reject.key, self.told[reject.key])
+            letters.append(Rejected(reject, place, counted))
+            self.told[reject.key] += 1
+        self.rejected += len(letters) if counted else 0
         return letters
 
     def close(self) -> Finished:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from stages.index.stats import stats as stats_of
 
 from pipeline import query
 from pipeline.cli.console import Config, Json, emit, passphrase, settings, show, stderr
@@ -19,6 +18,7 @@ from stages.encrypt.sealing import open_sealed
 from stages.encrypt.wire import decode_header
 from stages.index.proof import ProofError, verify_proof
 from stages.index.reader import Reader, open_reader
+from stages.index.stats import stats as stats_of
 from stages.index.verify import verify as verify_index
 
 app = typer.Typer(help="The encrypted, verifiable index.", no_args_is_help=True)
@@ -33,11 +33,12 @@ def stats(directory: Directory, as_json: Json = False) -> None:
 
     Example: medsecure index stats index/
     """
-    facts = asdict(stats_of(directory))
+    found = stats_of(directory)
+    facts = {**asdict(found), "root": found.root.hex(), "bytes_per_record": round(found.bytes_per_record)}
     if as_json:
         emit(facts)
     else:
-        show(str(directory), ("", ""), [(name, _text(value)) for name, value in facts.items()])
+        show(str(directory), ("", ""), [(name.replace("_", " "), _text(one)) for name, one in facts.items()])
 
 
 @app.command()
@@ -48,9 +49,9 @@ def verify(directory: Directory, as_json: Json = False) -> None:
     """
     report = verify_index(directory)
     if as_json:
-        emit(asdict(report))
+        emit({**asdict(report), "root": report.root.hex()})
     elif report.ok:
-        typer.echo(f"{directory}: {report.size:,} records, root {report.root}: sound")
+        typer.echo(f"{directory}: {report.size:,} records, root {report.root.hex()}: sound")
     else:
         rows = [(_text(one.index), one.key or "", one.file, one.reason) for one in report.errors]
         show(f"{directory} is damaged", ("record", "key", "file", "reason"), rows)

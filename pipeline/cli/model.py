@@ -56,7 +56,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state beside --out.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the segmentation model; the [train] section of the configuration is the recipe.
+    """Train the segmentation model; the configuration section `train` is the recipe.
 
     Example: MEDSECURE__TRAIN__MINUTES=60 medsecure train --data cases/ --out weights.safetensors
     """

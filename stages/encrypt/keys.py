@@ -28,7 +28,14 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
 from stages.encrypt.errors import PublicKeyError
 from stages.encrypt.owner import SecretKey, expand_secret, generate
-from stages.encrypt.ownerfile import SCRYPT_LOG2_N, KeyFileError, OwnerFile, open_seed, protect_seed
+from stages.encrypt.ownerfile import (
+    SCRYPT_LOG2_N,
+    KeyFileError,
+    OwnerFile,
+    PassphraseNeededError,
+    open_seed,
+    protect_seed,
+)
 from stages.encrypt.parameters import LWE32
 from stages.encrypt.wire import PublicKey, decode_public_key, encode_public_key
 
@@ -42,6 +49,7 @@ _SECRET_BYTES: Final = 32
 __all__ = [
     "KeyFileError",
     "OwnerKeys",
+    "PassphraseNeededError",
     "PublicKeys",
     "load_owner",
     "load_public",

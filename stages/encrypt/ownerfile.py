@@ -33,6 +33,10 @@ class KeyFileError(ValueError):
     """A key file that is missing, damaged, unsafe or does not open: names the file and what to do."""
 
 
+class PassphraseNeededError(KeyFileError):
+    """The file is protected and no passphrase was given."""
+
+
 class Passphrase(BaseModel):
     """The seed under a passphrase."""
 
@@ -98,7 +102,7 @@ def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_
             f"2^{_MOST_SCRYPT_LOG2_N}: restore it from a copy"
         )
     if passphrase is None:
-        raise KeyFileError(
+        raise PassphraseNeededError(
             f"{file} is protected: give its passphrase in MEDSECURE_PASSPHRASE or at the prompt"
         )
     key = _stretch(passphrase, bytes.fromhex(protection.salt), protection.log2_n)

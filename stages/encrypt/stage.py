@@ -28,8 +28,8 @@ from stages.encrypt.scheme import Encryptor
 class EncryptOptions:
     """The ``encrypt`` section of the configuration."""
 
-    block: Annotated[int, Ge(1), Le(1024)] = 1024  # records per LWE block, at most: a head's cost is shared
-    threads: Annotated[int, Ge(1), Le(256)] = 1  # torch threads; more only pays on idle cores
+    threads: Annotated[int, Ge(1), Le(256)] = 1
+    """CPU threads of one worker; more only pays on idle cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,14 @@ class Encrypt:
         torch.set_num_threads(self.options.threads)
         encryptor = Encryptor(load_public(self.keys).lwe, self.device)
         try:
-            yield lambda batch: encrypt_batch(encryptor, batch, self.options.block)
+            yield lambda batch: encrypt_batch(encryptor, batch)
         finally:
             torch.set_num_threads(threads)
 
 
-def encrypt_batch(encryptor: Encryptor, batch: Features, most: int) -> Split[Sealed]:
-    """One block in the key's first slots; the engine promises no more than ``most`` rows."""
+def encrypt_batch(encryptor: Encryptor, batch: Features) -> Split[Sealed]:
+    """One block in the key's first slots; the engine promises no more rows than slots."""
+    most = encryptor.public.parameters.slots
     if len(batch) > most:
         raise ValueError(f"{len(batch)} rows came for an LWE block of at most {most}: gather fewer")
     scale = scale_for(encryptor.public.parameters, batch.feature_ND.shape[1])

@@ -71,7 +71,8 @@ def decode_row(data: bytes) -> Extent | None:
     body = data[: _BODY.size]
     if len(data) != ROW_BYTES or sha256(body).digest() != data[_BODY.size :]:
         return None
-    return Extent(*_BODY.unpack(body))
+    extent = Extent(*_BODY.unpack(body))
+    return extent if extent.records else None
 
 
 class Manifest:

@@ -158,13 +158,13 @@ def _one_list(values: Any, kind: Any) -> Any:
 def read_extent(directory: Path, extent: Extent) -> bytes:
     """The block's bytes, unchecked."""
     try:
-        with (directory / extent.file).open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), extent.length, extent.offset)
+        with (directory / extent.file).open("rb") as file:
+            if os.fstat(file.fileno()).st_size < extent.end:
+                raise DamagedError(extent.file, f"ends before {extent} do")
+            file.seek(extent.offset)
+            return file.read(extent.length)
     except FileNotFoundError:
         raise DamagedError(extent.file, "is missing") from None
-    if len(data) != extent.length:
-        raise DamagedError(extent.file, f"ends before {extent} do")
-    return data
 
 
 def check_extent(data: Any, extent: Extent) -> None:
@@ -183,14 +183,21 @@ class Segments:
 
     def block(self, extent: Extent) -> Block:
         """The block, its bytes checked the first time."""
-        mapped = self._maps.get(extent.segment)
-        if mapped is None or len(mapped) < extent.end:
-            self._maps[extent.segment] = mapped = self._map(extent)
-        data = memoryview(mapped)[extent.offset : extent.end]
+        data = self._bytes(extent)
         if extent.first not in self._checked:
             check_extent(data, extent)
             self._checked.add(extent.first)
         return decode_block(data, extent)
+
+    def header(self, extent: Extent) -> bytes:
+        """The block's wire header, unchecked."""
+        return decode_block(self._bytes(extent), extent).header
+
+    def _bytes(self, extent: Extent) -> memoryview:
+        mapped = self._maps.get(extent.segment)
+        if mapped is None or len(mapped) < extent.end:
+            self._maps[extent.segment] = mapped = self._map(extent)
+        return memoryview(mapped)[extent.offset : extent.end]
 
     def _map(self, extent: Extent) -> mmap:
         try:

@@ -7,7 +7,7 @@ A tile of the committed tree never changes, so readers need no lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -97,6 +97,13 @@ def grow_tree(edge: Edge, leaves: Sequence[bytes]) -> tuple[Edge, list[Tile]]:
     return replace(edge, size=edge.size + len(leaves), levels=tuple(levels)), tiles
 
 
+def partial_tiles(edge: Edge) -> Iterator[Tile]:
+    """The hash tiles that the tree does not fill yet."""
+    for level, hashes in enumerate(edge.levels):
+        if hashes:
+            yield Tile(level, edge.size >> _HEIGHT * (level + 1), len(hashes), b"".join(hashes))
+
+
 def _grow_level(
     level: int, first: int, old: tuple[bytes, ...], new: tuple[bytes, ...]
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], list[Tile]]:
@@ -137,6 +144,11 @@ def split_bundle(data: bytes) -> Iterator[bytes]:
         yield data[start:at]
 
 
+def bundle_bytes(records: Iterable[bytes]) -> int:
+    """The length of a bundle of these records."""
+    return sum(_LENGTH_BYTES + len(record) for record in records)
+
+
 class Tiles:
     """Reads the tree of the first ``size`` records. Sizes that never were a checkpoint may not be there."""
 
@@ -150,6 +162,16 @@ class Tiles:
         """How many hashes or records a tile of this tree has; 0 where it has no such tile."""
         total = self.size >> _HEIGHT * (level or 0)
         return max(0, min(WIDTH, total - number * WIDTH))
+
+    def partial(self) -> Iterator[tuple[int | None, int]]:
+        """Level and number of every tile and bundle that the tree does not fill."""
+        if self.size % WIDTH:
+            yield None, self.size // WIDTH
+        level = 0
+        while total := self.size >> _HEIGHT * level:
+            if total % WIDTH:
+                yield level, total // WIDTH
+            level += 1
 
     def node(self, height: int, number: int) -> bytes:
         """The hash of a perfect subtree; see ``tree``."""
@@ -174,14 +196,14 @@ class Tiles:
 
     def edge(self) -> Edge:
         """The right edge, to append to."""
-        levels = []
-        level = 0
-        while self.size >> _HEIGHT * level:
-            number, partial = divmod(self.size >> _HEIGHT * level, WIDTH)
-            levels.append(self._hashes(level, number) if partial else ())
-            level += 1
-        number, partial = divmod(self.size, WIDTH)
-        bundle = self.read(None, number)[0] if partial else b""
+        bundle = b""
+        levels: list[tuple[bytes, ...]] = []
+        for level, number in self.partial():
+            if level is None:
+                bundle, _ = self.read(None, number)
+            else:
+                levels += [()] * (level - len(levels))  # full so far
+                levels.append(self._hashes(level, number))
         return Edge(self.size, tuple(levels), bundle)
 
     def read(self, level: int | None, number: int) -> tuple[bytes, str]:
@@ -201,7 +223,7 @@ class Tiles:
         if level is not None:
             return data[: width * HASH_BYTES], full
         records = list(split_bundle(data))[:width]
-        return data[: sum(_LENGTH_BYTES + len(record) for record in records)], full
+        return data[: bundle_bytes(records)], full
 
     def _read_hashes(self, level: int, number: int) -> tuple[bytes, ...]:
         data, path = self.read(level, number)
@@ -212,7 +234,6 @@ class Tiles:
     def _read_records(self, number: int) -> tuple[bytes, ...]:
         data, path = self.read(None, number)
         records = tuple(split_bundle(data))
-        whole = sum(_LENGTH_BYTES + len(record) for record in records) == len(data)
-        if not whole or len(records) != self.width(None, number):
+        if len(records) != self.width(None, number) or bundle_bytes(records) != len(data):
             raise DamagedError(path, "is damaged: its records do not fill it")
         return records

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from stages.index.audit import Finding, audit
+from stages.index.audit import audit
+from stages.index.compare import Finding
 from stages.index.errors import DamagedError, NotAnIndexError
 from stages.index.identity import (
     IDENTITY,
@@ -61,7 +62,9 @@ def _identity(path: Path, expected: Verifier | None, findings: list[Finding]) ->
         if expected not in (None, own):
             findings.append(Finding(None, None, PUBLIC_KEY, "is not the key that was asked for"))
     verifier = expected or own
-    return verifier and _attempt(lambda: read_checkpoint(path, verifier)[0], findings)
+    if verifier is None:
+        return None
+    return _attempt(lambda: read_checkpoint(path, verifier)[0], findings)
 
 
 def _attempt(read: Callable[[], T], findings: list[Finding]) -> T | None:

@@ -9,10 +9,8 @@ writer. A key that is in the log is never appended again, so a retried batch cha
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -36,7 +34,7 @@ from stages.index.durable import (
     sync_files,
     write_at,
 )
-from stages.index.errors import DamagedError, IndexStoreError, UnwritableError
+from stages.index.errors import IndexStoreError, UnwritableError
 from stages.index.identity import (
     CHECKPOINT,
     LOCK,
@@ -49,11 +47,12 @@ from stages.index.identity import (
     refuse_foreign,
 )
 from stages.index.lookup import Lookup, open_lookup
-from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, segment_path
+from stages.index.manifest import MANIFEST, ROW_BYTES, Extent
 from stages.index.note import Checkpoint, sign
-from stages.index.segments import Block, block_of, check_extent, encode_block, read_extent
-from stages.index.tiles import WIDTH, Edge, Tile, Tiles, grow, split_bundle
-from stages.index.tree import leaf_hash
+from stages.index.partials import drop_filled, drop_unfinished
+from stages.index.recovery import Head, recover
+from stages.index.segments import Block, block_of, encode_block
+from stages.index.tiles import Edge, Tile, Tiles, grow
 
 LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
 
@@ -76,20 +75,6 @@ class Signer:
     def checkpoint(self, edge: Edge) -> bytes:
         """The signed checkpoint of the tree with this right edge."""
         return sign(Checkpoint(self.origin, edge.size, edge.root).text, self.origin, self.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where the log ends: all that an append changes."""
-
-    edge: Edge
-    blocks: int
-    last: Extent | None
-
-    @property
-    def size(self) -> int:
-        """Records in the log."""
-        return self.edge.size
 
 
 class Writer:
@@ -135,9 +120,7 @@ class Writer:
         self._head = Head(edge, self._head.blocks + 1, extent)
         numbered = zip(block.keys, range(block.first_index, edge.size), strict=True)
         self._lookup.add(numbered, edge.size, edge.root)
-        for tile in tiles:
-            if tile.width == WIDTH:  # readers of older checkpoints find its beginning in the full tile
-                shutil.rmtree(self._directory / f"{tile.path}.p", ignore_errors=True)
+        drop_filled(self._directory, block.first_index, edge.size)
 
     def _end(self) -> tuple[int, int]:
         """Where the next block goes: segment and offset."""
@@ -148,9 +131,10 @@ class Writer:
             return last.segment + 1, 0
         return last.segment, last.end
 
-    def _write(self, extent: Extent, data: bytes, tiles: Sequence[Tile], note: bytes) -> None:
+    def _write(self, extent: Extent, data: bytes, tiles: list[Tile], note: bytes) -> None:
         home = self._directory
         files = [(home / tile.path, tile.data) for tile in tiles]
+        drop_unfinished(home, extent.first, tiles)
         segments = (home / extent.file).parent
         changed = make_directory(segments) | ({segments} if not extent.offset else set())
         with (
@@ -184,28 +168,3 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
         except (OSError, sqlite3.Error) as error:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
         yield Writer(directory, options, signer, head, lookup)
-
-
-def recover(directory: Path, checkpoint: Checkpoint) -> Head:
-    """Check the end of the log as the checkpoint has it, and cut off whatever was written after it."""
-    edge = Tiles(directory, checkpoint.size).edge()
-    if edge.root != checkpoint.root:
-        raise DamagedError("tile", "is damaged at the right edge of the tree")
-    hashes = tuple(leaf_hash(record) for record in split_bundle(edge.bundle))
-    if hashes != (edge.levels[0] if edge.levels else ()):
-        raise DamagedError("tile/entries", "is damaged in its last bundle")
-    manifest = Manifest(directory, checkpoint.size)
-    last = manifest[len(manifest) - 1] if len(manifest) else None
-    if last is not None:
-        check_extent(read_extent(directory, last), last)
-    _cut(directory / MANIFEST, len(manifest) * ROW_BYTES)
-    unfinished = 0 if last is None else last.segment + 1  # an append begins one segment at most
-    (directory / segment_path(unfinished)).unlink(missing_ok=True)
-    if last is not None:
-        _cut(directory / last.file, last.end)
-    return Head(edge, len(manifest), last)
-
-
-def _cut(path: Path, size: int) -> None:
-    if path.is_file() and path.stat().st_size > size:
-        os.truncate(path, size)

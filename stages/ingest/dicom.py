@@ -29,7 +29,7 @@ from stages.ingest.deidentify import DICOM_TAGS, of_dataset
 from stages.ingest.elements import Parsed, parse
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
-from stages.ingest.fragments import code_stream, is_cut
+from stages.ingest.fragments import Fragments, code_stream, find_fragments
 from stages.ingest.functional import FUNCTIONAL_TAGS, has_modality_lut, orientation, rescale, spacing_mm
 from stages.ingest.geometry import display
 from stages.ingest.options import IngestOptions
@@ -73,13 +73,15 @@ def open_dicom(path: str, options: IngestOptions) -> Iterator[Source]:
                 Reason.CORRUPT, f"The header lacks what describes its pixels: {', '.join(missing)}."
             )
         check_pixels(pixel_options["rows"], pixel_options["columns"], options.max_pixels)
-        cut = parsed.syntax.is_encapsulated and is_cut(parsed)
-        yield Source(of_dataset(parsed.dataset), partial(_frame, parsed, decoder, pixel_options, cut))
+        fragments = find_fragments(parsed) if parsed.syntax.is_encapsulated else None
+        yield Source(of_dataset(parsed.dataset), partial(_frame, parsed, fragments, decoder, pixel_options))
 
 
-def _frame(parsed: Parsed, decoder: Decoder, options: dict[str, Any], cut: bool, frame: int) -> Frame:
-    if parsed.syntax.is_encapsulated:
-        code = code_stream(parsed, frame, options, cut)
+def _frame(
+    parsed: Parsed, fragments: Fragments | None, decoder: Decoder, options: dict[str, Any], frame: int
+) -> Frame:
+    if fragments is not None:
+        code = code_stream(parsed, fragments, frame, options)
         alone = {name: value for name, value in options.items() if name != "extended_offsets"}
         alone["number_of_frames"] = 1
         pixels, found = decoder.as_array(code, index=0, decoding_plugin=plugin(parsed.syntax), **alone)

@@ -6,6 +6,7 @@ claims whatever the header says; both are found here, before they are asked.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import unpack, unpack_from
 from typing import Any, Final
 
@@ -24,19 +25,54 @@ _END: Final = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 _SOF: Final = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 
-def is_cut(parsed: Parsed) -> bool:
-    """Whether the file ends before its last fragment and the delimiter behind it do."""
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """Where the items stand in the stream, the offset table's first, and whether the file ends in them."""
+
+    offsets: tuple[int, ...]
+    cut: bool
+
+
+def find_fragments(parsed: Parsed) -> Fragments:
+    """Walk the items; the file is cut where it has no room for the last and the delimiter behind it."""
     parsed.stream.seek(parsed.pixels.offset)
     _, offsets = parse_fragments(parsed.stream)
     if not offsets:
-        return True
+        return Fragments((), cut=True)
     parsed.stream.seek(offsets[-1] + _ITEM_BYTES - 4)
     (length,) = unpack("<L", parsed.stream.read(4))
-    return bool(offsets[-1] + _ITEM_BYTES + length + _ITEM_BYTES > parsed.size)
+    return Fragments(tuple(offsets), offsets[-1] + _ITEM_BYTES + length + _ITEM_BYTES > parsed.size)
 
 
-def code_stream(parsed: Parsed, frame: int, options: dict[str, Any], cut: bool) -> bytes:
+def code_stream(parsed: Parsed, fragments: Fragments, frame: int, options: dict[str, Any]) -> bytes:
     """One frame's code stream, encapsulated alone, if it is whole and as large as the header says."""
+    single = parsed.syntax == RLELossless  # one fragment a frame, PS3.5 annex A.4.2
+    if single or len(fragments.offsets) - 1 == options["number_of_frames"]:
+        code = _fragment(parsed, fragments, frame)
+    else:
+        code = _frame(parsed, fragments, frame, options)
+    if not code:
+        raise BadData(Reason.CORRUPT, "The compressed frame has no bytes.")
+    claimed, header = _claimed_shape(code), (options["rows"], options["columns"])
+    if claimed not in (None, header):
+        detail = f"The compressed frame is {claimed} pixels, the header says {header}."
+        raise BadData(Reason.CORRUPT, detail)
+    return encapsulate([code], has_bot=False)
+
+
+def _fragment(parsed: Parsed, fragments: Fragments, frame: int) -> bytes:
+    if frame + 1 >= len(fragments.offsets):
+        raise BadData(Reason.TRUNCATED, "The file ends before this frame.")
+    parsed.stream.seek(fragments.offsets[frame + 1] + _ITEM_BYTES - 4)
+    (length,) = unpack("<L", parsed.stream.read(4))
+    code = parsed.stream.read(length)
+    if len(code) < length:
+        raise BadData(Reason.TRUNCATED, "The file ends in the middle of this frame.")
+    return code
+
+
+def _frame(parsed: Parsed, fragments: Fragments, frame: int, options: dict[str, Any]) -> bytes:
+    """A frame of several fragments, by the offset tables or by where code streams end."""
     parsed.stream.seek(parsed.pixels.offset)
     try:
         code = get_frame(
@@ -46,18 +82,12 @@ def code_stream(parsed: Parsed, frame: int, options: dict[str, Any], cut: bool) 
             number_of_frames=options["number_of_frames"],
         )
     except (ValueError, StopIteration):
-        if cut:
+        if fragments.cut:
             raise BadData(Reason.TRUNCATED, "The file ends before this frame.") from None
         raise
-    if not code:
-        raise BadData(Reason.TRUNCATED if cut else Reason.CORRUPT, "The compressed frame has no bytes.")
-    if cut and parsed.syntax != RLELossless and not code.rstrip(b"\0").endswith(_END):
+    if fragments.cut and not code.rstrip(b"\0").endswith(_END):
         raise BadData(Reason.TRUNCATED, "The file ends in the middle of this frame.")
-    claimed, header = _claimed_shape(code), (options["rows"], options["columns"])
-    if claimed not in (None, header):
-        detail = f"The compressed frame is {claimed} pixels, the header says {header}."
-        raise BadData(Reason.CORRUPT, detail)
-    return encapsulate([code], has_bot=False)
+    return code
 
 
 def _claimed_shape(code: bytes) -> tuple[int, int] | None:

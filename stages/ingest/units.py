@@ -13,6 +13,7 @@ from stages.ingest.faults import BadData
 
 # ITU-R BT.601-7, 2.5.1: luminance from red, green and blue.
 _LUMA: Final = np.array([0.299, 0.587, 0.114])
+_WHOLE: Final = (np.uint8, np.int16, np.uint16, np.int32)
 _WIDE_BYTES: Final = 4  # from here on a stored integer fills float32's mantissa, and int32
 
 
@@ -42,8 +43,11 @@ def reflected(image_HW: NDArray[Any], ends: NDArray[Any]) -> NDArray[Any]:
 
 def smallest(whole_HW: NDArray[Any]) -> NDArray[Any]:
     """The same integers in the smallest type."""
-    kinds = [np.min_scalar_type(int(end)) for end in (whole_HW.min(), whole_HW.max())]
-    return whole_HW.astype(np.result_type(*kinds))
+    low, high = whole_HW.min(), whole_HW.max()
+    for kind in _WHOLE:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return whole_HW.astype(kind)
+    return whole_HW
 
 
 def luminance(image_HWC: NDArray[Any]) -> NDArray[Any]:

@@ -160,7 +160,7 @@ class Trainer:
             raise ResumeError(f"{path} does not exist: there is no training to resume")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise ResumeError(f"{path} is damaged: train without --resume") from error
         self.restore(state)
 

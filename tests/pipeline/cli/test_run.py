@@ -86,7 +86,7 @@ def test_kill_9_of_the_driver_then_resume(keys: Path, medsecure: Medsecure, tmp_
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 60
-    while not (tmp_path / "index" / "checkpoint").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "index" / "tile" / "entries").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -118,7 +118,7 @@ def test_kill_9_of_every_worker_in_turn(keys: Path, medsecure: Medsecure, tmp_pa
     killed: set[int] = set()
     while process.poll() is None and len(killed) < 4:
         time.sleep(0.3)
-        if not (tmp_path / "index" / "checkpoint").exists():
+        if not (tmp_path / "index" / "tile" / "entries").exists():
             continue
         for child in psutil.Process(process.pid).children(recursive=True):
             if child.pid not in killed and "_RayHost.run" in " ".join(child.cmdline()):
@@ -145,7 +145,7 @@ def test_sigterm_drains(keys: Path, tmp_path: Path) -> None:
         env={**os.environ, "MEDSECURE__FLOW__BLOCK": "8", "MEDSECURE__INGEST__BATCH": "8"},
         stdout=subprocess.DEVNULL,
     )
-    while not (tmp_path / "index" / "checkpoint").exists():
+    while not (tmp_path / "index" / "tile" / "entries").exists():
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
@@ -197,8 +197,11 @@ def test_metrics_are_served_while_running(study: Study, keys: Path, tmp_path: Pa
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "run_pipeline.py", "--engine", "local", "--source", study.folder, "--keys", keys]
-        + [*map(str, folders(tmp_path)), "--metrics-port", str(port), "--max-rejects", "1"],
+        [
+            *(sys.executable, "run_pipeline.py", "--engine", "local", "--source", study.folder),
+            *("--keys", keys, *map(str, folders(tmp_path))),
+            *("--metrics-port", str(port), "--max-rejects", "1"),
+        ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

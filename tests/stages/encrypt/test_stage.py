@@ -79,10 +79,10 @@ def test_an_empty_block_is_still_a_block(key_directory: Path, bad: bool) -> None
 def test_more_rows_than_slots_is_a_bug(key_directory: Path) -> None:
     """The engine bounds batches; the stage fails loudly when it does not."""
     with (
-        Encrypt(EncryptOptions(block=4), key_directory).open() as encrypt,
-        pytest.raises(ValueError, match="at most 4"),
+        Encrypt(EncryptOptions(), key_directory).open() as encrypt,
+        pytest.raises(ValueError, match="at most 1024"),
     ):
-        encrypt(features(5, 8))
+        encrypt(features(1025, 8))
 
 
 def test_threads_are_set_for_the_stage_only(key_directory: Path) -> None:
@@ -101,12 +101,12 @@ def test_a_missing_key_is_a_key_file_error(tmp_path: Path) -> None:
 
 def test_the_recipe_is_picklable(key_directory: Path) -> None:
     """The stage travels to its worker."""
-    stage = Encrypt(EncryptOptions(block=7), key_directory, "cpu")
+    stage = Encrypt(EncryptOptions(threads=2), key_directory, "cpu")
     assert pickle.loads(pickle.dumps(stage)) == stage  # noqa: S301 - our own bytes
     assert stage.name == "encrypt"
 
 
-@pytest.mark.parametrize("bad", [{"block": 0}, {"block": 1025}, {"threads": 0}, {"colour": 1}])
+@pytest.mark.parametrize("bad", [{"threads": 0}, {"threads": 257}, {"colour": 1}])
 def test_options_have_bounds(bad: dict[str, int]) -> None:
     """Wrong values and unknown names are configuration errors."""
     with pytest.raises(ValidationError):

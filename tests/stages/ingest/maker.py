@@ -21,11 +21,11 @@ def ramp(height: int = 12, width: int = 10, dtype: str = "u2", most: int = 4095)
     return (np.arange(height * width) * most // (height * width - 1)).reshape(height, width).astype(dtype)
 
 
-def dicom(image: NDArray[Any], uid: str = "1", samples: int = 1, **attributes: Any) -> Dataset:
+def dicom(image: NDArray[Any], uid: str = f"{SERIES}.1", samples: int = 1, **attributes: Any) -> Dataset:
     """An MR object with this image: ``[H, W]``, ``[F, H, W]`` or, with three samples, ``[H, W, 3]``."""
     dataset = Dataset()
     dataset.SOPClassUID = MRImageStorage
-    dataset.SOPInstanceUID = f"{SERIES}.{uid}"
+    dataset.SOPInstanceUID = uid
     dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = NAME, PATIENT_ID, BORN
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY, SERIES
     dataset.Modality = "MR"
@@ -52,6 +52,7 @@ def save(dataset: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> 
     """Write the object, its native pixels under this native syntax."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.1.3680043.10.9"
     dataset.save_as(path, enforce_file_format=True)
     return path
 
@@ -80,7 +81,7 @@ def write_series(folder: Path, depths_mm: list[float], series: str = SERIES) -> 
         save(
             dicom(
                 ramp() + row,
-                f"{abs(hash(series)) % 10**6}.{row}",
+                f"{series}.{row + 1}",
                 SeriesInstanceUID=series,
                 InstanceNumber=row + 1,
                 ImagePositionPatient=[0, 0, depth],

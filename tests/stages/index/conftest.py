@@ -1,0 +1,49 @@
+"""Synthetic blocks and small indexes; nothing here is encrypted, the index does not look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.batches import Rows, Sealed
+from stages.index.writer import IndexOptions, open_writer
+
+D, DIMENSION_n = 5, 12  # features, LWE dimension
+
+MakeBlock = Callable[..., Sealed]
+MakeIndex = Callable[..., list[Sealed]]
+
+
+@pytest.fixture(scope="session")
+def make_block() -> MakeBlock:
+    """A block of so many records, random from its seed; its keys are seed and row."""
+
+    def make(seed: int, rows: int, keys: Sequence[bytes] | None = None) -> Sealed:
+        random = np.random.default_rng([seed, rows])
+        keys = keys or [seed.to_bytes(16, "big") + row.to_bytes(16, "big") for row in range(rows)]
+        sealed = tuple(random.bytes(int(random.integers(1, 40))) for _ in range(rows))
+        return Sealed(
+            Rows(tuple(keys), (b"",) * rows, sealed, (b"",) * rows),
+            random.bytes(24),
+            random.integers(0, 2**32, (D, DIMENSION_n), np.uint32),
+            random.integers(0, 2**32, (rows, D), np.uint32),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_index(make_block: MakeBlock) -> MakeIndex:
+    """An index of blocks with these numbers of records; seeds count from ``seed``."""
+
+    def make(path: Path, rows: Sequence[int], *, seed: int = 0, segment_bytes: int = 1 << 28) -> list[Sealed]:
+        blocks = [make_block(number, count) for number, count in enumerate(rows, seed)]
+        with open_writer(path, IndexOptions(segment_bytes=segment_bytes)) as writer:
+            for block in blocks:
+                writer.append(block)
+        return blocks
+
+    return make

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+from struct import pack
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from stages.base import Reason
+from stages.batches import Frame, Kind, Place
+from stages.ingest.decode import read_frames
+from stages.ingest.faults import Refusal
+from stages.ingest.options import IngestOptions
+from tests.stages.ingest.maker import compressed, dicom, ramp
+
+FRAMES = np.stack([ramp(40, 33) + 11 * frame for frame in range(4)])
+
+
+def read(path: Path) -> list[Frame | Refusal]:
+    return read_frames([Place(str(path), frame, Kind.DICOM) for frame in range(4)], IngestOptions())
+
+
+def reasons(found: list[Frame | Refusal]) -> list[Reason | None]:
+    return [one.reason if isinstance(one, Refusal) else None for one in found]
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("table", [True, False])
+def test_frames_before_the_cut_are_read(tmp_path: Path, syntax: UID, table: bool) -> None:
+    """With and without an offset table; what the cut touches is truncated, not painted grey."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", syntax)
+    dataset = dcmread(path)
+    codes = list(generate_frames(dataset.PixelData, number_of_frames=4))
+    dataset.PixelData = encapsulate(codes, has_bot=table)
+    dataset.save_as(path)
+    assert reasons(read(path)) == [None] * 4
+    held = path.read_bytes()
+    path.write_bytes(held[: held.index(codes[2]) + len(codes[2]) // 2])
+    found = read(path)
+    assert reasons(found) == [None, None, Reason.TRUNCATED, Reason.TRUNCATED]
+    assert isinstance(found[1], Frame)
+    np.testing.assert_array_equal(found[1].image, FRAMES[1])
+
+
+def test_a_file_without_the_last_delimiter_is_whole(tmp_path: Path) -> None:
+    """Some writers leave it out; the code stream's own end tells that nothing is missing."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", JPEGLSLossless)
+    delimiter = pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    assert path.read_bytes().endswith(delimiter)
+    path.write_bytes(path.read_bytes()[: -len(delimiter)])
+    assert reasons(read(path)) == [None] * 4
+
+
+def test_a_frame_in_several_fragments_is_joined(tmp_path: Path) -> None:
+    """As writers of long frames make them."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", JPEG2000Lossless)
+    dataset = dcmread(path)
+    codes = list(generate_frames(dataset.PixelData, number_of_frames=4))
+    dataset.PixelData = encapsulate(codes, fragments_per_frame=3, has_bot=False)
+    dataset.save_as(path)
+    found = read(path)
+    for one, image in zip(found, FRAMES, strict=True):
+        assert isinstance(one, Frame)
+        np.testing.assert_array_equal(one.image, image)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "size_at"), [(JPEGLSLossless, b"\xff\xf7"), (JPEG2000Lossless, b"\xff\x4f\xff\x51")]
+)
+def test_a_code_stream_that_claims_another_size_is_not_decoded(
+    tmp_path: Path, syntax: UID, size_at: bytes
+) -> None:
+    """A decoder allocates what the code stream claims: 65,535 rows here, whatever the header says."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", syntax)
+    held = bytearray(path.read_bytes())
+    marker = held.index(size_at)
+    if syntax == JPEGLSLossless:
+        held[marker + 5 : marker + 7] = b"\xff\xff"
+    else:
+        held[marker + 12 : marker + 16] = b"\0\0\xff\xff"
+    path.write_bytes(held)
+    first = read(path)[0]
+    assert isinstance(first, Refusal)
+    assert first.reason is Reason.CORRUPT
+    assert "(65535, 33)" in first.detail
+
+
+def test_a_frame_without_bytes_is_corrupt(tmp_path: Path) -> None:
+    """An empty fragment is no image, and the frames beside it stay."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", RLELossless)
+    dataset = dcmread(path)
+    codes = list(generate_frames(dataset.PixelData, number_of_frames=4))
+    items = b"".join(pack("<HHL", 0xFFFE, 0xE000, len(code)) + code for code in (codes[0], b"", *codes[2:]))
+    dataset.PixelData = pack("<HHL", 0xFFFE, 0xE000, 0) + items + pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    dataset.save_as(path)
+    assert reasons(read(path)) == [None, Reason.CORRUPT, None, None]
+
+
+def test_fragments_that_cannot_be_walked_refuse_the_file(tmp_path: Path) -> None:
+    """Garbage where an item should begin."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", RLELossless)
+    held = bytearray(path.read_bytes())
+    second = held.index(pack("<HH", 0xFFFE, 0xE000), held.index(pack("<HH", 0xFFFE, 0xE000)) + 4)
+    held[second : second + 4] = b"\x11\x22\x33\x44"
+    path.write_bytes(held)
+    assert reasons(read(path)) == [Reason.CORRUPT] * 4

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+from stages.base import Reason
+from stages.batches import Display, Frame, Kind, Located, Place, Refused
+from stages.ingest.decode import read_frames
+from stages.ingest.faults import Refusal
+from stages.ingest.nifti import slice_axis
+from stages.ingest.options import IngestOptions
+from stages.ingest.scan import scan
+from stages.ingest.site import Site
+
+VOXELS = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
+AXIAL = np.diag([0.5, 0.6, 3.0, 1.0])
+
+
+def save(voxels: NDArray, affine: NDArray, path: Path) -> Path:
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def read(path: Path, frames: Sequence[int]) -> list[Frame]:
+    found = read_frames([Place(str(path), frame, Kind.NIFTI) for frame in frames], IngestOptions())
+    assert [one for one in found if isinstance(one, Refusal)] == []
+    return [one for one in found if isinstance(one, Frame)]
+
+
+def reason(path: Path, site: Site) -> Reason:
+    (found,) = scan([path], site, IngestOptions())
+    assert isinstance(found, Refused)
+    return found.reason
+
+
+@pytest.mark.parametrize("suffix", ["a.nii", "a.nii.gz", "a.img.bak"])
+@pytest.mark.parametrize("image", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_slices_are_taken_along_the_slice_axis(tmp_path: Path, suffix: str, image: type) -> None:
+    """Both versions, plain and gzipped, under any name, in any order of asking."""
+    made = image(VOXELS, AXIAL).to_bytes()
+    path = tmp_path / suffix
+    path.write_bytes(gzip.compress(made) if suffix.endswith("gz") else made)
+    for one, k in zip(read(path, (3, 1)), (3, 1), strict=True):
+        np.testing.assert_array_equal(one.image, VOXELS[:, :, k])
+        assert one.image.flags.c_contiguous
+        assert one.spacing_mm == pytest.approx((0.5, 0.6))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_masks_are_put_back_by_stacking_along_the_slice_axis(tmp_path: Path, axis: int) -> None:
+    """The documented inverse, for acquisitions along any axis."""
+    spacing = [0.5, 0.5, 0.5]
+    spacing[axis] = 3.0
+    path = save(VOXELS, np.diag([*spacing, 1.0]), tmp_path / "a.nii")
+    image = nibabel.load(path)
+    assert slice_axis(image) == axis
+    slices = [one.image for one in read(path, range(VOXELS.shape[axis]))]
+    np.testing.assert_array_equal(np.stack(slices, axis=slice_axis(image)), VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "axis"),
+    [
+        ((9, 9, 9), np.diag([1.0, 1.0, 1.0, 1.0]), 2),  # isotropic: nearest to the long axis
+        ((9, 9, 9), np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]]), 1),
+        ((9, 9, 9), np.diag([1.0, 1.15, 1.0, 1.0]), 2),  # not clearly larger
+        ((9, 9, 9), np.diag([1.0, 1.25, 1.0, 1.0]), 1),
+        ((9, 1, 9), np.diag([1.0, 1.0, 5.0, 1.0]), 1),  # a single slice is one whatever its spacing
+        ((9, 9), np.eye(4), 2),
+        ((9, 9, 9), np.diag([0.0, 0.0, 0.0, 1.0]), 2),
+        ((9, 9, 9), np.full((4, 4), np.nan), 2),
+    ],
+)
+def test_the_slice_axis_is_the_one_of_acquisition(shape: tuple[int, ...], affine: NDArray, axis: int) -> None:
+    """Largest spacing where that is clear, else the patient's long axis; 2 where nothing is known."""
+    assert slice_axis(SimpleNamespace(shape=shape, affine=affine)) == axis
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "RPI", "ARS", "PLI", "ALS"])
+def test_every_orientation_shows_the_same_view(tmp_path: Path, codes: str) -> None:
+    """Rows to posterior, columns to the left, as nibabel reorients to PLS."""
+    ras = nibabel.Nifti1Image(VOXELS, AXIAL)
+    turn = ornt_transform(io_orientation(AXIAL), axcodes2ornt(codes))
+    stored = ras.as_reoriented(turn)
+    path = tmp_path / "a.nii"
+    nibabel.save(stored, path)
+    to_view = ornt_transform(io_orientation(stored.affine), axcodes2ornt("PLS"))
+    expected = apply_orientation(np.asanyarray(stored.dataobj), to_view)
+    axis = slice_axis(stored)
+    assert axis == 2
+    forward = to_view[2, 1] == 1
+    for k, one in enumerate(read(path, range(4))):
+        image = one.image.T if one.display.transpose else one.image
+        image = image[::-1] if one.display.flip_rows else image
+        image = image[:, ::-1] if one.display.flip_columns else image
+        np.testing.assert_array_equal(image, expected[:, :, k if forward else 3 - k])
+
+
+def test_scaling_is_applied(tmp_path: Path) -> None:
+    """scl_slope and scl_inter give the quantity."""
+    image = nibabel.Nifti1Image(VOXELS, AXIAL)
+    image.header.set_slope_inter(0.5, 7)
+    held = bytearray(image.to_bytes())
+    held[112:120] = np.array([0.5, 7], "<f4").tobytes()
+    held[352:] = VOXELS.tobytes(order="F")
+    (tmp_path / "a.nii").write_bytes(held)
+    np.testing.assert_allclose(read(tmp_path / "a.nii", [2])[0].image, VOXELS[:, :, 2] * 0.5 + 7)
+
+
+def test_big_endian_voxels_come_in_the_machine_s_order(tmp_path: Path) -> None:
+    """As old workstations wrote them."""
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(">i2")
+    nibabel.save(nibabel.Nifti1Image(VOXELS.astype(">i2"), AXIAL, header), tmp_path / "a.nii")
+    found = read(tmp_path / "a.nii", [1])[0].image
+    np.testing.assert_array_equal(found, VOXELS[:, :, 1])
+    assert found.dtype.isnative
+
+
+def test_metres_and_microns_become_millimetres(tmp_path: Path) -> None:
+    """xyzt_units is honoured; unknown units are taken for millimetres, as everybody does."""
+    image = nibabel.Nifti1Image(VOXELS, np.diag([500.0, 600.0, 3000.0, 1.0]))
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "a.nii")
+    assert read(tmp_path / "a.nii", [0])[0].spacing_mm == pytest.approx((0.5, 0.6))
+
+
+def test_an_orientation_that_is_not_stated_stays_unknown(tmp_path: Path) -> None:
+    """Neither sform nor qform: nibabel would guess, and a guess may be mirrored."""
+    image = nibabel.Nifti1Image(VOXELS, None)
+    image.header.set_zooms((0.5, 0.6, 3.0))
+    nibabel.save(image, tmp_path / "a.nii")
+    found = read(tmp_path / "a.nii", [0])[0]
+    assert found.display == Display()
+    assert found.spacing_mm == pytest.approx((0.5, 0.6))
+
+
+def test_a_single_slice_and_trailing_ones_are_volumes(tmp_path: Path, site: Site) -> None:
+    """Two dimensions, and a fourth of size one."""
+    save(VOXELS[:, :, 0], AXIAL, tmp_path / "a.nii")
+    save(VOXELS[..., None], AXIAL, tmp_path / "b.nii")
+    (found,) = scan([tmp_path], site, IngestOptions())
+    assert isinstance(found, Located)
+    assert [Path(place.path).name for place in found.places] == ["a.nii"] + ["b.nii"] * 4
+    np.testing.assert_array_equal(read(tmp_path / "a.nii", [0])[0].image, VOXELS[:, :, 0])
+
+
+def test_four_dimensions_are_unsupported(tmp_path: Path, site: Site) -> None:
+    """Taking the first volume would lose the others without a word."""
+    assert reason(save(np.stack([VOXELS] * 2, -1), AXIAL, tmp_path / "a.nii"), site) is Reason.UNSUPPORTED
+
+
+def test_colours_and_complex_voxels_are_unsupported(tmp_path: Path, site: Site) -> None:
+    """No guess is made of what a grey value would be."""
+    assert reason(save(VOXELS.astype("c8"), AXIAL, tmp_path / "a.nii"), site) is Reason.UNSUPPORTED
+    rgb = np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    assert reason(save(rgb, AXIAL, tmp_path / "b.nii"), site) is Reason.UNSUPPORTED
+
+
+def test_a_pair_of_files_is_unsupported(tmp_path: Path, site: Site) -> None:
+    """The header says that the voxels are elsewhere."""
+    nibabel.save(nibabel.Nifti1Pair(VOXELS, AXIAL), tmp_path / "a.hdr")
+    assert reason(tmp_path / "a.hdr", site) is Reason.UNSUPPORTED
+
+
+def test_a_volume_shorter_than_its_header_claims_is_truncated(tmp_path: Path, site: Site) -> None:
+    """Found from the size alone, before it is read."""
+    path = save(VOXELS, AXIAL, tmp_path / "a.nii")
+    path.write_bytes(path.read_bytes()[:-10])
+    assert reason(path, site) is Reason.TRUNCATED
+
+
+def test_a_cut_gzip_is_truncated(tmp_path: Path, site: Site) -> None:
+    """Each of its slices is accounted for."""
+    noise = np.random.default_rng(0).integers(0, 3000, (40, 40, 4)).astype(np.int16)
+    path = save(noise, AXIAL, tmp_path / "a.nii.gz")
+    path.write_bytes(path.read_bytes()[:-2000])
+    (found,) = scan([path], site, IngestOptions())
+    assert isinstance(found, Located)
+    reasons = [one.reason for one in read_frames(found.places, IngestOptions()) if isinstance(one, Refusal)]
+    assert reasons == [Reason.TRUNCATED] * 4
+
+
+def test_a_claim_of_size_that_no_gzip_can_hold_is_refused(tmp_path: Path, site: Site) -> None:
+    """Deflate unfolds to 1,032 times its size at most; a header of 32,767 cubed lies."""
+    held = bytearray(nibabel.Nifti1Image(VOXELS, AXIAL).to_bytes())
+    held[42:48] = np.array([32767] * 3, "<i2").tobytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(held)))
+    assert reason(tmp_path / "a.nii.gz", site) is Reason.TRUNCATED
+
+
+def test_a_volume_over_the_limit_is_too_large(tmp_path: Path, site: Site) -> None:
+    """A gzip of zeros holds what it claims, and is still not unfolded."""
+    path = save(np.zeros((200, 200, 100), np.int16), AXIAL, tmp_path / "a.nii.gz")
+    (found,) = scan([path], site, IngestOptions(max_file_bytes=10**6))
+    assert isinstance(found, Refused)
+    assert found.reason is Reason.TOO_LARGE
+
+
+def test_a_volume_that_shrank_since_it_was_found_is_refused(tmp_path: Path) -> None:
+    """Its slice is not another's."""
+    path = save(VOXELS, AXIAL, tmp_path / "a.nii")
+    (found,) = read_frames([Place(str(path), 4, Kind.NIFTI)], IngestOptions())
+    assert isinstance(found, Refusal)
+    assert found.reason is Reason.CORRUPT
