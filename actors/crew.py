@@ -11,13 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stages.base import EngineError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.receipts import Receipt
 
 
-class StageFailed(RuntimeError):  # noqa: N818 (a verdict on a stage, read aloud as one)
+class StageFailed(EngineError):  # noqa: N818 (a verdict on a stage, read aloud as one)
     """A stage raised, or could not be opened: the run cannot go on."""
 
 

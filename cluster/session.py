@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from stages.base import EngineError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,7 +26,7 @@ _ENVIRONMENT = {
 }
 
 
-class SessionError(RuntimeError):
+class SessionError(EngineError):
     """No Ray session could be had."""
 
 

@@ -86,6 +86,7 @@ def _graph(panel: Panel, width: int) -> timeseries.Panel:
         .title(panel.title)
         .unit(panel.unit)
         .min(0)
+        .fill_opacity(10)
         .datasource(_SOURCE)
         .height(_HEIGHT)
         .span(width)

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from pipeline.flow import FlowOptions
+from stages.base import OperatorError
 from stages.deliver.stage import DeliverOptions
 from stages.encrypt.stage import EncryptOptions
 from stages.index.writer import IndexOptions
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 PREFIX = "MEDSECURE__"
 
 
-class ConfigError(ValueError):
+class ConfigError(OperatorError):
     """The configuration does not stand; the message names every key at fault."""
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from stages.base import OperatorError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _NAME = "dead-letters.sqlite"
 
 
-class NoDeadLettersError(ValueError):
+class NoDeadLettersError(OperatorError):
     """The folder is not the results folder of any run."""
 
 

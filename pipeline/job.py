@@ -18,6 +18,7 @@ from pipeline.engine import Pump
 from pipeline.graph import GraphError
 from pipeline.local import LocalCrew
 from pipeline.stream import stream
+from stages.base import OperatorError
 from stages.encrypt.keys import KeyFileError, load_public, load_site_secret
 from stages.index.errors import IndexStoreError
 from stages.index.reader import open_reader
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.summary import Summary
 
 
-class JobError(ValueError):
+class JobError(OperatorError):
     """The run cannot start as asked; one sentence says why."""
 
 

@@ -109,7 +109,7 @@ TABLE = (
                ((_sum("medsecure_undelivered_frames_total", "reason"), "{{reason}}"),)),),
     ),
     Metric(
-        "medsecure_worker_resident_bytes", Kind.GAUGE, "Resident memory of a host's process, the last to answer.",
+        "medsecure_worker_resident_bytes", Kind.GAUGE, "Resident memory of a host's process.",
         ("stage",),
         (Panel("Memory and index", "Resident memory by host", "bytes",
                ((f"max by (stage) (medsecure_worker_resident_bytes{_JOB})", "{{stage}}"),)),),

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.base import OperatorError
 from stages.batches import Frame, Frames, Kind, Located, Refused, Rows, Segmented
 from stages.encrypt.owner import open_scores
 from stages.encrypt.search import quantise_query, score_block
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from stages.index.reader import Reader
 
 
-class QueryError(ValueError):
+class QueryError(OperatorError):
     """The query cannot be asked; one sentence says why."""
 
 
@@ -116,7 +117,7 @@ def search(reader: Reader, owner: OwnerKeys, feature_D: NDArray[np.float32], top
                 f"the vector has {len(feature_D)} features, the index's records have {header.dimensions}"
             )
         weights_D = quantise_query(feature_D, header.parameters)
-        answer = score_block(header, block.head_Dn, block.columns_ND, weights_D)
+        answer = score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
         score_N = open_scores(owner.lwe, header, answer, weights_D)
         rows = ((score, -block.first_index - row) for row, score in enumerate(score_N.tolist()))
         best = heapq.nlargest(top, itertools.chain(best, rows))

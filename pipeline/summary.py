@@ -12,12 +12,13 @@ from typing import Any
 from pipeline.engine import Admitted, Event, Measured
 from pipeline.ledger import Done
 from pipeline.units import Finished, Rejected
+from stages.base import EngineError
 from stages.batches import Located, Refused
 
 _BATCHES = 10_000  # percentiles are of the newest batches, so that memory stays flat
 
 
-class LostRowsError(RuntimeError):
+class LostRowsError(EngineError):
     """The sum does not come out: a bug in the engine or the index."""
 
 

@@ -6,76 +6,85 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
-from actors.crew import StageFailed
-from cluster.session import SessionError
-from pipeline.cli import config, index, keys, letters, model, run
-from pipeline.cli.console import stderr
-from pipeline.config import ConfigError
-from pipeline.dead_letters import NoDeadLettersError
-from pipeline.job import JobError
-from pipeline.query import QueryError
-from pipeline.summary import LostRowsError
-from stages.encrypt.errors import LweError
-from stages.encrypt.keys import KeyFileError
-from stages.encrypt.sealing import SealError
-from stages.index.errors import IndexStoreError
-from stages.segment.cases import CaseError
-from stages.segment.checkpoint import WeightsError
+from pipeline.cli.lazy import LazyGroup
+from stages.base import EngineError, OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-_USAGE = (
-    CaseError,
-    ConfigError,
-    IndexStoreError,
-    JobError,
-    KeyFileError,
-    LweError,
-    NoDeadLettersError,
-    QueryError,
-    SealError,
-    WeightsError,
-)
-_ENGINE = (LostRowsError, SessionError, StageFailed)
 
-app = typer.Typer(
-    name="medsecure",
-    help="A privacy-preserving stream of medical images: segmentations for the clinic, encrypted features "
-    "in a verifiable index.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.command("run")(run.run)
-app.command("demo")(run.demo)
-app.add_typer(keys.app, name="keys")
-app.add_typer(index.app, name="index")
-app.add_typer(letters.app, name="dead-letters")
-app.add_typer(config.app, name="config")
-app.command("evaluate")(model.evaluate)
-app.command("train")(model.train)
-app.command("verify-proof")(index.check_proof)
+class Root(LazyGroup):
+    """``medsecure``."""
+
+    path = "medsecure"
+    about = (
+        "A privacy-preserving stream of medical images: segmentations for the clinic, encrypted features in "
+        "a verifiable index."
+    )
+    table: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "demo": ("pipeline.cli.run:demo", "Stream a synthetic study, verify the index and search it."),
+        "run": ("pipeline.cli.run:run", "Stream images into segmentations and an encrypted index."),
+        "keys": ("pipeline.cli.keys:app", "Make and show the owner's keys."),
+        "index": ("pipeline.cli.app:index", "Inspect, verify, search and prove the index."),
+        "verify-proof": (
+            "pipeline.cli.inspect:verify_proof",
+            "Check a proof with the log's public key.",
+        ),
+        "dead-letters": ("pipeline.cli.letters:app", "List what was rejected, and run it again."),
+        "evaluate": ("pipeline.cli.model:evaluate", "Measure segmentation on labelled cases."),
+        "train": ("pipeline.cli.model:train", "Train the segmentation model on labelled cases."),
+        "config": ("pipeline.cli.config:app", "Show the resolved configuration."),
+    }
+
+
+class Index(LazyGroup):
+    """``medsecure index``."""
+
+    path = "medsecure index"
+    about = "The encrypted, verifiable index. All but get and search work without any secret."
+    table: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "stats": ("pipeline.cli.inspect:stats", "Size, root, segments and bytes."),
+        "verify": (
+            "pipeline.cli.inspect:verify",
+            "Hash everything again; exit code 1 if damaged.",
+        ),
+        "list": ("pipeline.cli.inspect:list_records", "Every record's number and key."),
+        "prove": ("pipeline.cli.inspect:prove", "Write a proof that a record is in the log."),
+        "get": ("pipeline.cli.search:get", "Open one record with the owner's key."),
+        "search": ("pipeline.cli.search:search", "Find the records most similar to an image."),
+    }
+
+
+app = typer.Typer(cls=Root, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+index = typer.Typer(cls=Index, no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """See the table."""
+
+
+@index.callback()
+def index_root() -> None:
+    """See the table."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     try:
-        app(args=None if arguments is None else list(arguments))
-    except _USAGE as error:
+        app(args=None if arguments is None else list(arguments), prog_name="medsecure")
+    except OperatorError as error:
         _fail(error, 2)
-    except _ENGINE as error:
+    except EngineError as error:
         _fail(error, 3)
 
 
 def _fail(error: Exception, code: int) -> None:
-    stderr().print(f"[red]error:[/] {_escape(str(error))}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
     sys.exit(code)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

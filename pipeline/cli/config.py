@@ -7,7 +7,8 @@ import sys
 
 import typer
 
-from pipeline.cli.console import Config, Json, emit, settings
+from pipeline.cli.console import Json, emit
+from pipeline.cli.options import Config, settings
 from pipeline.config import as_dict
 
 app = typer.Typer(help="The resolved configuration.", no_args_is_help=True)

@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline.config import Settings, load
+from stages.base import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from pipeline.summary import Summary, Tally
+    from stages.index.reader import Reader
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Config = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file; see `medsecure config show`.", dir_okay=False)
-]
+Directory = Annotated[Path, typer.Argument(help="The index folder.")]
+Key = Annotated[str, typer.Argument(help="A record's key, hexadecimal.")]
 
 _PLAIN_EVERY_S = 5.0
 
@@ -43,7 +43,7 @@ def emit(document: Any) -> None:
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout; numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=any(columns))
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -57,12 +57,7 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.3f}" if isinstance(value, float) else str(value)
-
-
-def settings(config: Path | None, **sections: Mapping[str, object]) -> Settings:
-    """The resolved configuration; ``sections`` are values of the command line, None where not given."""
-    return load(config, sections)
+    return f"{value:,.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def passphrase(*, confirm: bool = False) -> str:
@@ -71,6 +66,17 @@ def passphrase(*, confirm: bool = False) -> str:
     if given is not None:
         return given
     return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+def find(reader: Reader, key: str) -> int:
+    """The number of the record with this key, hexadecimal."""
+    try:
+        index = reader.find(bytes.fromhex(key))
+    except ValueError:
+        raise OperatorError(f"{key!r} is no key: keys are 64 hexadecimal digits") from None
+    if index is None:
+        raise OperatorError(f"the index has no record {key}")
+    return index
 
 
 class Terminal:
@@ -114,7 +120,7 @@ class Terminal:
             self._progress.update(self._task, rate=rate, counts=counts, queues=queues)
         elif now - self._plain_s >= _PLAIN_EVERY_S:
             self._plain_s = now
-            self._console.print(f"{rate:.1f} frames/s · {counts} · {queues}")
+            self._console.print(f"{rate:.1f} frames/s · {counts} · {queues}", soft_wrap=True)
 
 
 def show_summary(summary: Summary, results: Path, index: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from pipeline.cli.console import show_summary
-from pipeline.cli.index import show_hits
+from pipeline.cli.search import show_hits
 from pipeline.desk import Job
 from pipeline.job import JobError
 from pipeline.query import describe_image, search

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import Config, Json, emit, settings, show, stderr
-from pipeline.cli.run import DeviceOption
+from pipeline.cli.console import Json, emit, show, stderr
+from pipeline.cli.options import Config, DeviceOption, settings
 from pipeline.evaluate import Evaluation
 from pipeline.evaluate import evaluate as evaluate_cases
 from pipeline.job import device_here

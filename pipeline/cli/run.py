@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli import demo as the_demo
-from pipeline.cli.console import Config, Json, Terminal, emit, settings, show_summary
+from pipeline.cli.console import Json, Terminal, emit, show_summary
+from pipeline.cli.options import Config, DeviceOption, EngineOption, settings
 from pipeline.desk import Job
 from pipeline.job import run as run_job
 from pipeline.summary import Summary
-
-
-class Engine(StrEnum):
-    """Executors."""
-
-    RAY = "ray"
-    LOCAL = "local"
-
-
-class Device(StrEnum):
-    """Where to compute."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-EngineOption = Annotated[
-    Engine | None, typer.Option("--engine", help="Ray, or threads of this process.  [default: ray]")
-]
-DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to compute.  [default: auto]")]
 
 
 def share(text: str | None) -> float | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from stages.base import OperatorError
 
-class LweError(ValueError):
+
+class LweError(OperatorError):
     """Base of everything refused here."""
 
 

@@ -57,12 +57,15 @@ def generate(parameters: Parameters, seed: bytes, seed_A: bytes) -> PublicKey:
 
 
 def decrypt(
-    key: SecretKey, header: Header, head_Dn: NDArray[np.uint32], columns_ND: NDArray[np.uint32]
+    key: SecretKey,
+    header: Header,
+    head_Dn: NDArray[np.uint32],
+    columns_ND: NDArray[np.uint32],
+    positions_N: NDArray[np.uint32] | None = None,
 ) -> NDArray[np.int64]:
-    """The block's plaintexts [N, D]: round((C2 - C1 S) / Delta)."""
+    """Plaintexts [N, D] of a block's columns, all or those at these positions: round((C2 - C1 S) / Delta)."""
     _require_own(key, header)
-    check_block(header, head_Dn, columns_ND)
-    masks_DN = _masks(key, header, head_Dn)
+    masks_DN = _masks(key, header, head_Dn, check_block(header, head_Dn, columns_ND, positions_N))
     return _round(columns_ND - masks_DN.T, key.parameters)
 
 
@@ -86,11 +89,12 @@ def _open_sums(
         raise PlaintextOverflowError(
             "these weights may carry a score out of the plaintext range: scale them down"
         )
-    if answer.head_n.shape != (key.parameters.n,) or answer.scores_N.shape != (header.count,):
-        raise ShapeError(
-            f"the answer has {answer.scores_N.shape} scores, its block's header says {header.count}"
-        )
-    masks_1N = _masks(key, header, answer.head_n[None, :])
+    N = len(answer.positions_N)
+    if answer.head_n.shape != (key.parameters.n,) or answer.scores_N.shape != (N,):
+        raise ShapeError(f"the answer has {answer.scores_N.shape} scores for {N} columns of its block")
+    if (answer.positions_N >= header.count).any():
+        raise ShapeError(f"the answer scores columns beyond the block's {header.count}")
+    masks_1N = _masks(key, header, answer.head_n[None, :], answer.positions_N)
     return _round(answer.scores_N - masks_1N[0], key.parameters)
 
 
@@ -101,10 +105,12 @@ def _require_own(key: SecretKey, header: Header) -> None:
         )
 
 
-def _masks(key: SecretKey, header: Header, rows_Rn: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Rows times the block's columns of S, mod q."""
+def _masks(
+    key: SecretKey, header: Header, rows_Rn: NDArray[np.uint32], positions_N: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    """Rows times the columns of S at these positions of the block, mod q."""
     rows = torch.from_numpy(np.array(rows_Rn, np.uint32).view(np.int32))
-    S_nN = key.S_nl[:, header.slot : header.slot + header.count]
+    S_nN = key.S_nl[:, torch.from_numpy(positions_N.astype(np.int64) + header.slot)]
     masks_RN = gemm.product(gemm.prepare(rows, gemm.Method.FLOAT64), S_nN)
     return masks_RN.numpy().view(np.uint32)
 

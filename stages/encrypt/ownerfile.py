@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pydantic import BaseModel, ConfigDict, Field
 
+from stages.base import OperatorError
+
 SCRYPT_LOG2_N: Final = 17  # 128 MiB and about half a second: OWASP's recommendation for r = 8, p = 1
 _MOST_SCRYPT_LOG2_N: Final = 20  # 1 GiB: a hostile file must not exhaust memory
 _R: Final = 8
@@ -29,7 +31,7 @@ _Hex12 = Annotated[str, Field(pattern="^[0-9a-f]{24}$")]
 _Hex48 = Annotated[str, Field(pattern="^[0-9a-f]{96}$")]
 
 
-class KeyFileError(ValueError):
+class KeyFileError(OperatorError):
     """A key file that is missing, damaged, unsafe or does not open: names the file and what to do."""
 
 

@@ -12,8 +12,10 @@ from math import sqrt
 from types import MappingProxyType
 from typing import Final
 
+from stages.base import OperatorError
 
-class ParameterError(ValueError):
+
+class ParameterError(OperatorError):
     """A parameter set that is not in the table."""
 
 

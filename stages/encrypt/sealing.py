@@ -14,6 +14,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from stages.base import OperatorError
+
 if TYPE_CHECKING:
     from stages.encrypt.keys import OwnerKeys
 
@@ -23,7 +25,7 @@ _DOMAIN: Final = b"MedSecure-U sealed v1\x00"
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
-class SealError(ValueError):
+class SealError(OperatorError):
     """A sealed blob that cannot be opened: damaged, of another owner, or bound to something else."""
 
 

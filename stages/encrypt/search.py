@@ -25,6 +25,7 @@ class Answer:
 
     head_n: NDArray[np.uint32]
     scores_N: NDArray[np.uint32]
+    positions_N: NDArray[np.uint32]  # of the scored columns in their block
 
 
 def quantise_query(feature_D: NDArray[np.floating], parameters: Parameters = LWE32) -> NDArray[np.int32]:
@@ -39,14 +40,22 @@ def quantise_query(feature_D: NDArray[np.floating], parameters: Parameters = LWE
 
 
 def score_block(
-    header: Header, head_Dn: NDArray[np.uint32], columns_ND: NDArray[np.uint32], weights_D: NDArray[np.int32]
+    header: Header,
+    head_Dn: NDArray[np.uint32],
+    columns_ND: NDArray[np.uint32],
+    weights_D: NDArray[np.int32],
+    positions_N: NDArray[np.uint32] | None = None,
 ) -> Answer:
-    """The encrypted scores of every record in a block: 2 D (n + N) wrapping operations, no copies."""
-    check_block(header, head_Dn, columns_ND)
+    """The encrypted scores of a block's columns: 2 D (n + N) wrapping operations, no copies.
+
+    ``positions_N`` says which columns of the block these are; None means all.
+    """
+    positions_N = check_block(header, head_Dn, columns_ND, positions_N)
     check_weights(header, weights_D)
     words_D = weights_D.view(np.uint32)
     # einsum, not @: NumPy's integer matmul is an unvectorised triple loop.
-    return Answer(np.einsum("d,dn->n", words_D, head_Dn), np.einsum("nd,d->n", columns_ND, words_D))
+    head_n = np.einsum("d,dn->n", words_D, head_Dn)
+    return Answer(head_n, np.einsum("nd,d->n", columns_ND, words_D), positions_N)
 
 
 def check_weights(header: Header, weights_D: NDArray[np.int32]) -> None:

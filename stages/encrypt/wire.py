@@ -99,14 +99,28 @@ def decode_header(data: bytes) -> Header:
     return header
 
 
-def check_block(header: Header, head_Dn: NDArray[np.uint32], columns_ND: NDArray[np.uint32]) -> None:
-    """Refuse arrays that are not the block this header describes."""
-    D, n, N = header.dimensions, header.parameters.n, header.count
+def check_block(
+    header: Header,
+    head_Dn: NDArray[np.uint32],
+    columns_ND: NDArray[np.uint32],
+    positions_N: NDArray[np.uint32] | None = None,
+) -> NDArray[np.uint32]:
+    """Refuse arrays that are not of the block this header describes; the columns' positions in it.
+
+    A stored block may have lost columns (repeated keys, erased records): ``positions_N`` says which of
+    the block's ``count`` columns are there. None means all.
+    """
+    if positions_N is None:
+        positions_N = np.arange(header.count, dtype=np.uint32)
+    if positions_N.ndim != 1 or (positions_N >= header.count).any():
+        raise ShapeError(f"the positions are not a row of numbers below {header.count}, the block's columns")
+    D, n, N = header.dimensions, header.parameters.n, len(positions_N)
     for name, array, shape in (("head", head_Dn, (D, n)), ("columns", columns_ND, (N, D))):
         if array.shape != shape or array.dtype != np.uint32:
             raise ShapeError(
                 f"the block's {name} is {array.dtype} {array.shape}, its header says uint32 {shape}"
             )
+    return positions_N
 
 
 @dataclass(frozen=True, slots=True)

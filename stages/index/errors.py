@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from stages.base import OperatorError
 
-class IndexStoreError(Exception):
+
+class IndexStoreError(OperatorError):
     """Base of everything refused here."""
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from stages.index.errors import DamagedError
-from stages.index.leaf import decode_leaf
 from stages.index.tiles import Tiles
 from stages.index.tree import EMPTY_ROOT
 
 LOOKUP: Final = "lookup.sqlite"
+_SYNCHRONOUS: Final = "NORMAL"  # with WAL: the last commits may be lost, the file stays whole
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (size INTEGER NOT NULL, root BLOB NOT NULL);
@@ -67,7 +67,7 @@ class Lookup:
         if size > tiles.size or Tiles(directory, size).root() != root:
             raise StaleError(f"{LOOKUP} is not of this log")
         if size < tiles.size:
-            rest = ((decode_leaf(record).key, size + i) for i, record in enumerate(tiles.records(size)))
+            rest = ((key, number) for number, key in enumerate(tiles.keys(size), size))
             self.add(rest, tiles.size, tiles.root())
 
 
@@ -87,7 +87,7 @@ def _open(path: Path, directory: Path, tiles: Tiles) -> Lookup:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         stack.callback(db.close)
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
         db.executescript(_SCHEMA)
         lookup = Lookup(db)
         lookup.catch_up(directory, tiles)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stages.index.errors import DamagedError
 from stages.index.identity import PUBLIC_KEY, read_checkpoint, read_identity
-from stages.index.leaf import Leaf, decode_leaf
+from stages.index.leaf import Leaf
 from stages.index.lookup import peek
 from stages.index.manifest import Manifest
 from stages.index.note import Checkpoint, Verifier
@@ -74,7 +74,7 @@ class Reader:
 
     def keys(self) -> Iterator[bytes]:
         """The key of every record, in log order."""
-        return (decode_leaf(record).key for record in self._tiles.records())
+        return self._tiles.keys()
 
     def find(self, key: bytes) -> int | None:
         """The index of the record with this key: from the cache where it helps, else by looking through."""
@@ -82,13 +82,10 @@ class Reader:
         if index is not None:
             if index >= self.size:
                 return None  # appended after this reader's checkpoint
-            if decode_leaf(self._tiles.record(index)).key == key:
+            if self._tiles.key(index) == key:
                 return index
             known = 0  # the cache is wrong
-        for i, record in enumerate(self._tiles.records(known), known):
-            if decode_leaf(record).key == key:
-                return i
-        return None
+        return next((i for i, other in enumerate(self._tiles.keys(known), known) if other == key), None)
 
     def blocks(self) -> Iterator[Block]:
         """All records, block by block, as views of the mapped files; drop each to bound memory."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from stages.index.errors import DamagedError
+from stages.index.leaf import LeafError, decode_leaf
 from stages.index.tree import (
     EMPTY_ROOT,
     HASH_BYTES,
@@ -136,17 +137,23 @@ def _grow_entries(edge: Edge, records: Sequence[bytes]) -> tuple[list[Tile], byt
 
 
 def split_bundle(data: bytes) -> Iterator[bytes]:
-    """The bundle's records; ends early, or with a short record, where the bundle is damaged."""
-    at = 0
-    while at < len(data):
-        start = at + _LENGTH_BYTES
-        at = start + int.from_bytes(data[at:start], "big")
-        yield data[start:at]
+    """The bundle's whole records; less than all bytes where the bundle is damaged."""
+    start = _LENGTH_BYTES
+    while (stop := start + int.from_bytes(data[start - _LENGTH_BYTES : start], "big")) <= len(data):
+        yield data[start:stop]
+        start = stop + _LENGTH_BYTES
 
 
 def bundle_bytes(records: Iterable[bytes]) -> int:
     """The length of a bundle of these records."""
     return sum(_LENGTH_BYTES + len(record) for record in records)
+
+
+def _key(record: bytes) -> bytes:
+    try:
+        return decode_leaf(record).key
+    except LeafError as error:
+        raise DamagedError(f"tile/{_ENTRIES}", f"is damaged: {error}") from error
 
 
 class Tiles:
@@ -188,11 +195,14 @@ class Tiles:
         """A leaf record, as it is stored."""
         return self._records(index // WIDTH)[index % WIDTH]
 
-    def records(self, first: int = 0) -> Iterator[bytes]:
-        """All leaf records from number ``first`` on, bundle by bundle."""
+    def key(self, index: int) -> bytes:
+        """A record's key."""
+        return _key(self.record(index))
+
+    def keys(self, first: int = 0) -> Iterator[bytes]:
+        """The keys of all records from number ``first`` on, bundle by bundle."""
         for number in range(first // WIDTH, -(-self.size // WIDTH)):
-            records = self._read_records(number)
-            yield from records[max(0, first - number * WIDTH) :]
+            yield from map(_key, self._read_records(number)[max(0, first - number * WIDTH) :])
 
     def edge(self) -> Edge:
         """The right edge, to append to."""

@@ -57,7 +57,7 @@ def open_dicom(path: str, options: IngestOptions) -> Iterator[Source]:
     """The file, its header read once for all its frames."""
     with open_regular(path, options.max_file_bytes) as (file, size):
         stream = BytesIO(file.read()) if size <= _IN_MEMORY_BYTES else file
-        parsed = parse(stream, size, _TAGS, options.max_file_bytes)
+        parsed = parse(stream, size, _TAGS)
         if not parsed.syntax:
             raise BadData(Reason.CORRUPT, "The file names no transfer syntax to decode its pixels by.")
         decoder = get_decoder(parsed.syntax)

@@ -31,6 +31,7 @@ _TRANSFER_SYNTAX: Final = BaseTag(0x00020010)
 _SOP_CLASS: Final = BaseTag(0x00080016)
 _ENCRYPTED_ATTRIBUTES: Final = BaseTag(0x04000500)
 _MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_UNFOLDED_BYTES: Final = 1 << 29  # a deflated dataset is held in memory whole
 _UNDEFINED: Final = 0xFFFFFFFF
 _PIXELS: Final = {
     0x7FE00008: "FloatPixelData",
@@ -60,7 +61,7 @@ class Parsed:
     size: int
 
 
-def parse(stream: Stream, size: int, tags: Sequence[int], max_bytes: int) -> Parsed:
+def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
     """The wanted elements of the file; what has no pixels is refused."""
     stream.seek(0)
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
@@ -70,7 +71,7 @@ def parse(stream: Stream, size: int, tags: Sequence[int], max_bytes: int) -> Par
     )
     syntax = UID(text(meta, _TRANSFER_SYNTAX))
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream, size = _inflated(stream, max_bytes)
+        stream, size = _inflated(stream)
     implicit, little = _encoding(syntax, stream)
     wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *tags]
     try:
@@ -104,13 +105,12 @@ def _encoding(syntax: str, stream: Stream) -> tuple[bool, bool]:
     return not explicit, not (explicit and first.startswith(b"\0"))
 
 
-def _inflated(stream: Stream, max_bytes: int) -> tuple[BytesIO, int]:
+def _inflated(stream: Stream) -> tuple[BytesIO, int]:
     """The dataset of a deflated file (PS3.5 annex A.5), unfolded no further than the limit."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflater.decompress(stream.read(), max_bytes)
+    body = inflater.decompress(stream.read(), _UNFOLDED_BYTES)
     if inflater.unconsumed_tail:
-        detail = f"The deflated file unfolds to more than {max_bytes} bytes (ingest.max_file_bytes)."
-        raise BadData(Reason.TOO_LARGE, detail)
+        raise BadData(Reason.TOO_LARGE, f"The deflated file unfolds to more than {_UNFOLDED_BYTES} bytes.")
     if not inflater.eof:
         raise BadData(Reason.TRUNCATED, "The deflated file ends before its content does.")
     return BytesIO(body), len(body)

@@ -16,8 +16,8 @@ class IngestOptions:
     batch: Annotated[int, Ge(1), Le(4096)] = 64
     """Most frames in a batch; a series that fits stays whole."""
     max_pixels: Annotated[int, Ge(1), Le(2**31)] = 64 * 2**20
-    """Most pixels in one frame."""
+    """Most pixels in one frame, and in one batch: what bounds a worker's memory."""
     max_frames: Annotated[int, Ge(1), Le(2**24)] = 100_000
     """Most frames in one file."""
     max_file_bytes: Annotated[int, Ge(1), Le(2**40)] = 4 * 2**30
-    """Largest file that is read, and the most that a compressed one may unfold to."""
+    """Largest file that is read, and the largest volume that a gzipped one may hold."""

@@ -65,13 +65,13 @@ def _header(file: BufferedReader, head: bytes, size: int, options: IngestOptions
     """The header from the first bytes, where the parser is quick; from the file where they do not do."""
     try:
         with reading():
-            parsed = parse(BytesIO(head), size, _TAGS, options.max_file_bytes)
+            parsed = parse(BytesIO(head), size, _TAGS)
         if size <= len(head) or parsed.syntax != DeflatedExplicitVRLittleEndian:
             return parsed
     except BadData:
         if size <= len(head):
             raise
-    return parse(file, size, _TAGS, options.max_file_bytes)
+    return parse(file, size, _TAGS)
 
 
 def _dicom(

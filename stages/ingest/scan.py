@@ -22,7 +22,7 @@ from stages.ingest.site import Site
 def scan(sources: Sequence[Path], site: Site, options: IngestOptions) -> Iterator[Located | Refused]:
     """All work that the sources hold; listed files count as one folder and come first."""
     silence()
-    return batches(_found(sources, site, options), options.batch, site)
+    return batches(_found(sources, site, options), options, site)
 
 
 def _found(sources: Sequence[Path], site: Site, options: IngestOptions) -> Iterator[Series | Refused]:

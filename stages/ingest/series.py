@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from stages.batches import Located, Place, Refused
+from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 
 _SAME_MM: Final = 1e-3  # positions closer than this are one
@@ -22,6 +23,7 @@ class Slice:
 
     key: bytes
     place: Place
+    pixels: int  # about how many, for the size of batches
     position: tuple[float, ...] | None = None  # of the first pixel, LPS millimetres
     orientation: tuple[float, ...] | None = None  # cosines of row and column
     instance: int | None = None
@@ -71,24 +73,33 @@ def _depths(slices: Sequence[Slice]) -> list[float] | None:
     return depths
 
 
-def batches(found: Iterable[Series | Refused], batch: int, site: Site) -> Iterator[Located | Refused]:
+def batches(
+    found: Iterable[Series | Refused], options: IngestOptions, site: Site
+) -> Iterator[Located | Refused]:
     """Short series together, as many as fit; a longer one in balanced pieces with its neighbours."""
     packed: list[Series] = []
     for one in found:
         if isinstance(one, Refused):
             yield one
             continue
-        rows = sum(len(short.slices) for short in packed)
         copied = any(short.pseudonym == one.pseudonym for short in packed)  # a copy is no neighbour
-        if packed and (copied or rows + len(one.slices) > batch):
+        if packed and (copied or _parts([*packed, one], options) > 1):
             yield _together(packed)
             packed = []
-        if len(one.slices) > batch:
-            yield from _pieces(one, batch, site)
+        parts = _parts([one], options)
+        if parts > 1:
+            yield from _pieces(one, parts, site)
         else:
             packed.append(one)
     if packed:
         yield _together(packed)
+
+
+def _parts(many: Sequence[Series], options: IngestOptions) -> int:
+    """How many batches the series take, by count and by pixels; a frame is never cut."""
+    rows = sum(len(one.slices) for one in many)
+    pixels = sum(row.pixels for one in many for row in one.slices)
+    return min(rows, max(-(-rows // options.batch), -(-pixels // options.max_pixels)))
 
 
 def _together(packed: Sequence[Series]) -> Located:
@@ -99,9 +110,8 @@ def _together(packed: Sequence[Series]) -> Located:
     )
 
 
-def _pieces(series: Series, batch: int, site: Site) -> Iterator[Located]:
+def _pieces(series: Series, parts: int, site: Site) -> Iterator[Located]:
     rows = series.slices
-    parts = -(-len(rows) // batch)
     group = site.group(series.pseudonym, rows[0].place.path)
     cuts = [len(rows) * part // parts for part in range(parts + 1)]
     for low, high in pairwise(cuts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import SEEK_CUR, BufferedReader
 from struct import calcsize, unpack, unpack_from
 from typing import Any, Final
@@ -52,6 +53,7 @@ def count_pages(stream: BufferedReader, most: int) -> int:
 
 def read_page(stream: BufferedReader, index: int, most_pixels: int) -> NDArray[Any] | None:
     """One page in one channel; None where tifffile alone does not decode it."""
+    pages = count_pages(stream, 1)  # tifffile's own length would follow a circle
     stream.seek(0)
     with TiffFile(stream, name="page") as tiff:
         page = tiff.pages.get(index)
@@ -60,12 +62,18 @@ def read_page(stream: BufferedReader, index: int, most_pixels: int) -> NDArray[A
         check_pixels(page.imagelength, page.imagewidth, most_pixels)
         if page.nbytes > most_pixels * _BYTES_A_PIXEL:
             raise BadData(Reason.TOO_LARGE, f"A page has {page.samplesperpixel} samples a pixel.")
-        if (page.is_imagej or page.is_shaped) and tiff.series[0].size > page.size * len(tiff.pages):
+        if _hides_planes(page.description) and pages == 1:
             detail = "The TIFF holds a stack behind a single page; save it as one page a plane."
             raise BadData(Reason.UNSUPPORTED, detail)
         if page.compression not in _COMPRESSIONS or page.photometric not in _PHOTOMETRICS:
             return None
         return _grey(page.asarray(maxworkers=1), page)
+
+
+def _hides_planes(description: str) -> bool:
+    """Whether planes follow the page without directories: huge ImageJ stacks, tifffile's truncated ones."""
+    planes = re.search(r"^images=(\d+)", description, re.MULTILINE) if "ImageJ=" in description else None
+    return '"truncated": true' in description or (planes is not None and int(planes[1]) > 1)
 
 
 def _grey(pixels: NDArray[Any], page: TiffPage) -> NDArray[Any]:

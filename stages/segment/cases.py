@@ -13,6 +13,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
+from stages.base import OperatorError
 from stages.batches import Frame, Frames, Rows
 from stages.ingest.faults import BadData, reading
 from stages.ingest.nifti import open_nifti, slice_axis
@@ -23,7 +24,7 @@ TRUTH = "_segmentation.nii.gz"
 AXES = 3  # of a volume
 
 
-class CaseError(ValueError):
+class CaseError(OperatorError):
     """A labelled case that cannot be used; one sentence that names the file."""
 
 

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from stages.base import OperatorError
 from stages.preprocess.stage import PreprocessOptions
 from stages.segment.features import Segmenter
 from stages.segment.model import ModelConfig
@@ -27,7 +28,7 @@ FORMAT = 1
 _KEY = "medsecure"
 
 
-class WeightsError(ValueError):
+class WeightsError(OperatorError):
     """A weights file that is missing, foreign or damaged; one sentence that names it."""
 
 

@@ -20,6 +20,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 from torch.optim.swa_utils import AveragedModel
 
+from stages.base import OperatorError
 from stages.segment.augment import augment
 from stages.segment.dataset import Slices
 from stages.segment.loss import segmentation_loss
@@ -58,7 +59,7 @@ class TrainOptions:
     """The network's shape."""
 
 
-class ResumeError(ValueError):
+class ResumeError(OperatorError):
     """A training state that is missing or belongs to other data or options; one sentence."""
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,10 +66,8 @@ class Without:
 class Broken(Without):
     """Cannot be opened."""
 
-    @contextmanager
-    def open(self) -> Iterator[Callable[[Word], Split[Word]]]:
+    def open(self) -> AbstractContextManager[Callable[[Word], Split[Word]]]:
         raise OSError("no weights")
-        yield self._run
 
 
 def test_stages_follow_one_another() -> None:
@@ -88,7 +86,9 @@ def test_stages_follow_one_another() -> None:
 )
 def test_a_stage_that_loses_or_invents_a_row_is_a_bug(stage: Without, answered: int) -> None:
     """The contract is checked for every batch, and the stage is named."""
-    with pytest.raises(StageContractError, match=f"stage without was given 3 rows and answered for {answered}"):
+    with pytest.raises(
+        StageContractError, match=f"stage without was given 3 rows and answered for {answered}"
+    ):
         Host(Hop((stage,))).run(0, 3, word("abc"))
 
 
@@ -134,7 +134,7 @@ def test_loads_are_joined_in_order_and_nones_left_out() -> None:
     ("lo", "hi", "rows"), [(0, 0, "abcde"), (0, 5, "abcde"), (1, 4, "bcd"), (0, 1, "a"), (4, 5, "e")]
 )
 def test_rows_are_cut_after_joining(lo: int, hi: int, rows: str) -> None:
-    """lo and hi count the joined rows; hi 0 means all."""
+    """The window counts the joined rows; hi 0 means all."""
     host = Host(Hop((Without(),), join=Word.join))
     assert host.run(lo, hi, word("abc"), word("de"))[0] == word(rows)
 

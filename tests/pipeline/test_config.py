@@ -110,7 +110,9 @@ def test_every_bad_key_is_named_at_once(file: Path) -> None:
         ("MEDSECURE__FLOW__BLOCK", "0", "flow.block: input should be greater than or equal to 1"),
     ],
 )
-def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
+def test_a_bad_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
     """A misspelt variable is not passed over."""
     monkeypatch.setenv(name, value)
     assert refusal(None).startswith(message)
@@ -125,7 +127,7 @@ def test_a_list_that_is_not_json_names_its_variable(monkeypatch: pytest.MonkeyPa
 def test_other_programs_variables_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the prefix with both underscores counts; the passphrase has one."""
     monkeypatch.setenv("MEDSECURE_PASSPHRASE", "secret")
-    assert load(None, {}) == load(None, {})
+    assert "secret" not in json.dumps(as_dict(load(None, {})))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import gather
 from pipeline.gather import Gather, Share, claim, cut
 from pipeline.units import Unit
 from stages.base import Reason, Reject
@@ -78,7 +77,7 @@ def test_nothing_waiting_is_never_due() -> None:
 def test_an_old_load_takes_along_what_came_after(monkeypatch: pytest.MonkeyPatch) -> None:
     """The age is that of the oldest load; a flushed gather starts anew."""
     now = 0.0
-    monkeypatch.setattr(gather.time, "monotonic", lambda: now)
+    monkeypatch.setattr("pipeline.gather.time.monotonic", lambda: now)
     waiting = Gather(BLOCK, 30.0)
     waiting.add("first", share(1))
     now = 29.0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,10 +42,8 @@ class Locked:
 
     name: str = "locked"
 
-    @contextmanager
-    def open(self) -> Iterator[Callable[[Any], Split[Any]]]:
+    def open(self) -> AbstractContextManager[Callable[[Any], Split[Any]]]:
         raise FileNotFoundError("no weights in the folder")
-        yield lambda batch: batch
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +89,7 @@ def test_a_window_is_cut_in_the_first_hop_only() -> None:
 def test_a_stage_that_cannot_be_opened_is_named_and_all_others_released() -> None:
     """The failure names stage and cause; no thread of the crew is left."""
     gate = Gate()
-    with pytest.raises(StageFailed, match="^locked: FileNotFoundError: no weights in the folder$"):
+    with pytest.raises(StageFailed, match=r"^locked: FileNotFoundError: no weights in the folder$"):
         crew_of(Hop((gate,)), Hop((Locked(),)))
     assert gate.diary == ["open", "close"]
 
@@ -100,7 +98,7 @@ def test_a_stage_that_raises_is_named_not_those_behind_it() -> None:
     """The hop where it happened, although every hop behind it fails by it."""
     crew = crew_of(Hop((Read(),)), Hop((Double(bug=True),)), Hop((Gate(),)))
     crew.submit("front", 0, 0, [piece(range(4))])
-    with pytest.raises(StageFailed, match="^double: ZeroDivisionError: a bug in double$"):
+    with pytest.raises(StageFailed, match=r"^double: ZeroDivisionError: a bug in double$"):
         wait_for(crew, 3)
     crew.close()
 

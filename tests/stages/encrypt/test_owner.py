@@ -64,7 +64,11 @@ def test_a_single_changed_word_changes_one_record_only(owner: OwnerKeys, block: 
 def test_answers_that_do_not_fit_are_refused(owner: OwnerKeys, block: Block) -> None:
     """An answer has one word per LWE dimension and one per record."""
     good = score_block(block.header, block.head_Dn, block.columns_ND, np.ones(5, np.int32))
-    for bad in (Answer(good.head_n[1:], good.scores_N), Answer(good.head_n, good.scores_N[1:])):
+    for bad in (
+        Answer(good.head_n[1:], good.scores_N, good.positions_N),
+        Answer(good.head_n, good.scores_N[1:], good.positions_N),
+        Answer(good.head_n, good.scores_N, good.positions_N + np.uint32(1)),
+    ):
         with pytest.raises(ShapeError):
             owner_side._open_sums(owner.lwe, block.header, bad, np.ones(5, np.int32))
 

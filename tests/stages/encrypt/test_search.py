@@ -159,3 +159,19 @@ def test_the_server_imports_no_secret_key_code() -> None:
     root = Path(search.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_block_that_lost_columns_is_still_searched(owner: OwnerKeys, encryptor: Encryptor) -> None:
+    """Scores of the columns that are left are those of the whole block; positions out of it are refused."""
+    X_ND = np.random.default_rng(5).integers(-40, 40, (9, 16))
+    block = encryptor.encrypt(X_ND.astype(np.int32), slot=3, scale=100)
+    weights_D = np.arange(16, dtype=np.int32)
+    whole = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)
+    left = np.array([0, 4, 8], np.uint32)
+    part = score_block(block.header, block.head_Dn, block.columns_ND[left], weights_D, left)
+    cosines = [owner_side.open_scores(owner.lwe, block.header, one, weights_D) for one in (whole, part)]
+    assert np.array_equal(cosines[0][left], cosines[1])
+    plain_3D = owner_side.decrypt(owner.lwe, block.header, block.head_Dn, block.columns_ND[left], left)
+    assert np.array_equal(plain_3D, X_ND[left])
+    with pytest.raises(ShapeError):
+        score_block(block.header, block.head_Dn, block.columns_ND[left], weights_D, left + np.uint32(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,3 +48,11 @@ def make_index(make_block: MakeBlock) -> MakeIndex:
         return blocks
 
     return make
+
+
+@pytest.fixture
+def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncs do nothing, for tests that write much and are not about power cuts."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+    monkeypatch.setattr("stages.index.lookup._SYNCHRONOUS", "OFF")

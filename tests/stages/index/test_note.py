@@ -27,7 +27,10 @@ SEED = b64decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz")[1:]
 TEXT = """If you think cryptography is the answer to your problem,
 then you don't know what your problem is.
 """
-SIGNATURE = "\u2014 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+SIGNATURE = (
+    "\u2014 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfq"
+    "dngotpRZb6KE6RyyBwJnAM=\n"
+)
 NOTE = (TEXT + "\n" + SIGNATURE).encode()
 OTHER = "\u2014 example.com/witness " + b64encode(b"\1\2\3\4" + bytes(72)).decode() + "\n"
 

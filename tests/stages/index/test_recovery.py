@@ -1,0 +1,240 @@
+"""Nothing acknowledged is lost and nothing unfinished remains, wherever a writer dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.batches import Sealed
+from stages.index.errors import DamagedError
+from stages.index.manifest import ROW_BYTES
+from stages.index.reader import open_reader
+from stages.index.verify import verify
+from stages.index.writer import IndexOptions, open_writer
+
+MakeBlock = Callable[..., Sealed]
+MakeIndex = Callable[..., list[Sealed]]
+OPTIONS = IndexOptions(segment_bytes=1 << 14)
+BEFORE, ADDED = [200, 50], 10  # the append under test fills a tile: 250 + 10 > 256
+
+
+class PowerCut(BaseException):
+    """The process is gone; nobody handles this."""
+
+
+class Disk:
+    """A disk that keeps its promises and no more, and whose power fails at a given call.
+
+    Bytes are lost (zeros) unless their file was synced after they were written, and names unless their
+    directory was, each by the word of ``lost``. Half of the last write arrives.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, dies_at: int, lost: Callable[[], bool]) -> None:
+        self._left = dies_at
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._bytes: dict[int, list[tuple[int, int]]] = {}  # inode: offset and length, not synced
+        self._names: list[tuple[Path, bytes | None]] = []  # changed name and what it stood for
+        self._os = {name: getattr(os, name) for name in ("pwrite", "fdatasync", "fsync", "replace", "open")}
+        self._os |= {name: getattr(os, name) for name in ("mkdir", "unlink")}
+        for name in self._os:
+            patch.setattr(os, name, getattr(self, f"_{name}"))
+
+    def fail(self, directory: Path) -> None:
+        """The power is gone: what was not synced may be lost."""
+        inodes = {path.stat().st_ino: path for path in directory.rglob("*") if path.is_file()}
+        for inode, ranges in self._bytes.items():
+            if inode in inodes and self._lost():
+                with inodes[inode].open("r+b") as file:
+                    for offset, length in ranges:
+                        file.seek(offset)
+                        file.write(bytes(length))
+        for path, before in reversed(self._names):
+            if self._lost():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                path.unlink(missing_ok=True)
+                if before is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(before)
+
+    def _call(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise PowerCut
+
+    def _pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        with self._lock:
+            if not self._left:
+                data = data[: len(data) // 2]
+            done: int = self._os["pwrite"](fd, data, offset)
+            self._bytes.setdefault(os.fstat(fd).st_ino, []).append((offset, done))
+            self._call()
+            return done
+
+    def _fdatasync(self, fd: int) -> None:
+        with self._lock:
+            self._call()
+            self._bytes.pop(os.fstat(fd).st_ino, None)
+
+    def _fsync(self, fd: int) -> None:
+        with self._lock:
+            self._call()
+            directory = Path(f"/proc/self/fd/{fd}").readlink()
+            self._names = [change for change in self._names if change[0].parent != directory]
+
+    def _open(self, path: Any, flags: int, *args: Any, **more: Any) -> int:
+        with self._lock:
+            if flags & os.O_CREAT and not Path(path).exists():
+                self._call()
+                self._names.append((Path(path), None))
+            fd: int = self._os["open"](path, flags, *args, **more)
+            return fd
+
+    def _replace(self, source: Any, target: Any) -> None:
+        with self._lock:
+            self._call()
+            self._names.append((Path(target), Path(target).read_bytes() if Path(target).exists() else None))
+            self._os["replace"](source, target)
+
+    def _mkdir(self, path: Any, *args: Any) -> None:
+        with self._lock:
+            self._os["mkdir"](path, *args)
+            self._names.append((Path(path), None))
+            self._call()
+
+    def _unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
+        with self._lock:
+            place = Path(path) if dir_fd is None else Path(f"/proc/self/fd/{dir_fd}").readlink() / path
+            if place.exists():
+                self._call()
+                self._names.append((place, place.read_bytes()))
+            self._os["unlink"](path, dir_fd=dir_fd)
+
+
+LOSSES: dict[str, Callable[[], bool]] = {
+    "kill": lambda: False,
+    "all": lambda: True,
+    "some": lambda: random.random() < 0.5,  # noqa: S311 - not for secrets
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, make_index: MakeIndex) -> Path:
+    path = tmp_path_factory.mktemp("base") / "index"
+    make_index(path, BEFORE)
+    return path
+
+
+def append(path: Path, block: Sealed) -> None:
+    with open_writer(path, OPTIONS) as writer:
+        writer.append(block)
+
+
+@pytest.mark.usefixtures("fast_disk")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_power_fails_at_every_call_of_an_append(
+    base: Path, tmp_path: Path, make_block: MakeBlock, loss: str
+) -> None:
+    """Readers see the old log or the new; another writer goes on from there, also past the same sizes."""
+    random.seed(7)
+    old, size = sum(BEFORE), 0
+    for dies_at in range(200):
+        path = shutil.copytree(base, tmp_path / str(dies_at))
+        with open_writer(path, OPTIONS) as writer, pytest.MonkeyPatch.context() as patch:
+            disk = Disk(patch, dies_at, LOSSES[loss])
+            try:
+                size = len(writer.append(make_block(99, ADDED))) + old
+            except PowerCut:
+                size = 0
+        disk.fail(path)
+        assert open_reader(path).size in ({size} if size else {old, old + ADDED})
+        assert verify(path).errors == ()
+        with open_writer(path, OPTIONS) as writer:
+            for seed, rows in enumerate((3, 20, 300), 100):  # widths of a tile that the dead writer left too
+                writer.append(make_block(seed, rows))
+                assert verify(path).errors == ()
+            writer.append(make_block(99, ADDED))
+        assert len(set(open_reader(path).keys())) == open_reader(path).size == old + ADDED + 323
+        shutil.rmtree(path)
+        if size:
+            break
+    assert dies_at > 20, "the append made fewer calls than it needs"
+
+
+@pytest.mark.usefixtures("fast_disk")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_power_fails_at_every_call_of_a_creation(tmp_path: Path, make_block: MakeBlock, loss: str) -> None:
+    """An index is there or is not; another writer makes it whole."""
+    random.seed(7)
+    for dies_at in range(200):
+        path = tmp_path / str(dies_at)
+        path.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            disk = Disk(patch, dies_at, LOSSES[loss])
+            try:
+                append(path, make_block(1, 3))
+                done = True
+            except PowerCut:
+                done = False
+        disk.fail(path)
+        append(path, make_block(1, 3))
+        assert verify(path).errors == ()
+        assert open_reader(path).size == 3
+        if done:
+            break
+    assert dies_at > 20, "creation made fewer calls than it needs"
+
+
+@pytest.mark.usefixtures("fast_disk")
+@pytest.mark.parametrize("tail", [b"torn", bytes(5000), b"\xff" * ROW_BYTES, b"ARROW1" * 3000])
+def test_a_tail_beyond_the_checkpoint_is_ignored_and_cut(
+    base: Path, tmp_path: Path, make_block: MakeBlock, tail: bytes
+) -> None:
+    """Torn and zero-filled tails of segment and manifest, and a segment that was only begun."""
+    path = shutil.copytree(base, tmp_path / "index")
+    committed = {
+        name: (path / name).stat().st_size for name in ("segments/000000.arrows", "segments/manifest")
+    }
+    for name in committed:
+        with (path / name).open("ab") as file:
+            file.write(tail)
+    (path / "segments/000001.arrows").write_bytes(tail)
+    assert verify(path).ok
+    assert open_reader(path).record(sum(BEFORE) - 1).index == sum(BEFORE) - 1
+    with open_writer(path, IndexOptions()):
+        assert {name: (path / name).stat().st_size for name in committed} == committed
+        assert not (path / "segments/000001.arrows").exists()
+    append(path, make_block(99, ADDED))
+    assert verify(path).ok
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "segments/000000.arrows",
+        "segments/manifest",
+        "tile/0/000.p/250",
+        "tile/entries/000.p/250",
+        "checkpoint",
+    ],
+)
+@pytest.mark.parametrize("damage", ["cut", "zeroed"])
+def test_a_writer_does_not_go_on_from_a_damaged_end(
+    base: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    """Bytes that were committed and are gone are damage, named and not appended to."""
+    path = shutil.copytree(base, tmp_path / "index")
+    data = (path / name).read_bytes()
+    (path / name).write_bytes(data[:-20] + (b"" if damage == "cut" else bytes(20)))
+    with pytest.raises(DamagedError) as caught, open_writer(path, OPTIONS):
+        pass
+    assert name.startswith(caught.value.file)
+    assert name in {finding.file for finding in verify(path).errors}

@@ -1,0 +1,173 @@
+"""Appending: what comes back, what is skipped, what ends the writer."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from stages.batches import Sealed
+from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError, UnwritableError
+from stages.index.reader import open_reader
+from stages.index.tree import leaf_hash
+from stages.index.verify import verify
+from stages.index.writer import IndexOptions, open_writer
+
+pytestmark = pytest.mark.usefixtures("fast_disk")
+MakeBlock = Callable[..., Sealed]
+OPTIONS = IndexOptions()
+
+
+def test_entries_say_where_each_record_stands(tmp_path: Path, make_block: MakeBlock) -> None:
+    """Index and leaf hash per row, in the batch's order, across blocks."""
+    one, two = make_block(1, 300), make_block(2, 5)
+    with open_writer(tmp_path, OPTIONS) as writer:
+        first, second = writer.append(one), writer.append(two)
+    reader = open_reader(tmp_path)
+    assert first.index_N.tolist() == list(range(300))
+    assert second.index_N.tolist() == list(range(300, 305))
+    assert second.index_N.dtype == np.int64
+    assert first.fresh_N.all()
+    assert second.fresh_N.all()
+    assert second.keys == two.rows.keys
+    hashes = [leaf_hash(reader.record(index).leaf.encode()) for index in range(300, 305)]
+    assert second.leaf_hashes == tuple(hashes)
+
+
+def test_a_retried_batch_changes_nothing(tmp_path: Path, make_block: MakeBlock) -> None:
+    """Every row comes back with its old place, and the log does not grow."""
+    with open_writer(tmp_path, OPTIONS) as writer:
+        before = writer.append(make_block(1, 10))
+        again = writer.append(make_block(1, 10))
+    with open_writer(tmp_path, OPTIONS) as writer:
+        later = writer.append(make_block(1, 10))
+    for entries in (again, later):
+        assert entries.index_N.tolist() == before.index_N.tolist()
+        assert entries.leaf_hashes == before.leaf_hashes
+        assert not entries.fresh_N.any()
+    assert open_reader(tmp_path).size == 10
+
+
+def test_only_new_keys_of_a_batch_are_appended(tmp_path: Path, make_block: MakeBlock) -> None:
+    """Keys that are there, or twice in the batch, are skipped; the others keep their position."""
+    a, b, c, d = (bytes([letter]) * 32 for letter in b"abcd")
+    mixed = make_block(2, 5, [c, a, d, c, b])
+    with open_writer(tmp_path, OPTIONS) as writer:
+        writer.append(make_block(1, 2, [a, b]))
+        entries = writer.append(mixed)
+    assert entries.index_N.tolist() == [2, 0, 3, 2, 1]
+    assert entries.fresh_N.tolist() == [True, False, True, False, False]
+    reader = open_reader(tmp_path)
+    assert list(reader.keys()) == [a, b, c, d]
+    record = reader.record(3)
+    assert (record.key, record.position) == (d, 2)
+    assert np.array_equal(record.column_D, mixed.columns_ND[2])
+    assert verify(tmp_path).ok
+
+
+def test_an_empty_batch_is_answered(tmp_path: Path, make_block: MakeBlock) -> None:
+    """With no entries, and no block."""
+    with open_writer(tmp_path, OPTIONS) as writer:
+        assert len(writer.append(make_block(1, 0))) == 0
+    assert verify(tmp_path).ok
+    assert open_reader(tmp_path).size == 0
+
+
+def test_segments_are_rotated_by_size(tmp_path: Path, make_block: MakeBlock) -> None:
+    """A segment that has reached the limit gets no further block."""
+    with open_writer(tmp_path, IndexOptions(segment_bytes=1 << 12)) as writer:
+        for seed in range(12):
+            writer.append(make_block(seed, 20))
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "segments").glob("*.arrows"))]
+    assert len(sizes) > 2
+    assert all(size >= 1 << 12 for size in sizes[:-1])
+    assert verify(tmp_path).ok
+
+
+def test_a_second_writer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the first is open, and not after."""
+    monkeypatch.setattr("stages.index.writer.LOCK_WAIT_S", 0.0)
+    with (
+        open_writer(tmp_path, OPTIONS),
+        pytest.raises(BusyError, match=f"another writer holds .*pid {os.getpid()}"),
+        open_writer(tmp_path, OPTIONS),
+    ):
+        pass
+    with open_writer(tmp_path, OPTIONS):
+        pass
+
+
+def test_a_full_disk_ends_the_writer(
+    tmp_path: Path, make_block: MakeBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is raised, nothing more is taken, and the next writer goes on."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with open_writer(tmp_path, OPTIONS) as writer:
+        writer.append(make_block(1, 10))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            with pytest.raises(OSError, match="No space left"):
+                writer.append(make_block(2, 10))
+        with pytest.raises(IndexStoreError, match="open the index again"):
+            writer.append(make_block(3, 10))
+    with open_writer(tmp_path, OPTIONS) as writer:
+        assert writer.append(make_block(2, 10)).index_N.tolist() == list(range(10, 20))
+    assert verify(tmp_path).ok
+
+
+def test_a_wrong_shape_is_a_bug_and_harms_nothing(tmp_path: Path, make_block: MakeBlock) -> None:
+    """It raises before anything is written."""
+    block = make_block(1, 10)
+    with open_writer(tmp_path, OPTIONS) as writer:
+        with pytest.raises(ValueError, match="no block of 10"):
+            writer.append(replace(block, columns_ND=block.columns_ND[:, :-1]))
+        assert writer.append(block).fresh_N.all()
+
+
+def test_an_index_is_not_made_among_other_files(tmp_path: Path) -> None:
+    """The foreign file is named, and nothing is added."""
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(NotAnIndexError, match=r"holds holiday\.jpg"), open_writer(tmp_path, OPTIONS):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
+    """A file where the directory should be, for instance."""
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UnwritableError, match="cannot be written"),
+        open_writer(tmp_path / "file" / "index", OPTIONS),
+    ):
+        pass
+
+
+def test_the_signing_key_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Its mode is 0600 from the start."""
+    with open_writer(tmp_path / "new" / "index", OPTIONS):
+        assert (tmp_path / "new" / "index" / "signing.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_indexes_have_two_names(tmp_path: Path) -> None:
+    """So that a checkpoint of one does not pass for the other's."""
+    names = set()
+    for name in "ab":
+        with open_writer(tmp_path / name, OPTIONS):
+            names.add(open_reader(tmp_path / name).checkpoint.split(b"\n")[0])
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, "big"])
+def test_options_are_checked(value: object) -> None:
+    """A bad value names the key."""
+    with pytest.raises(ValidationError, match="segment_bytes"):
+        IndexOptions(segment_bytes=value)  # type: ignore[arg-type]  # what a configuration file may hold

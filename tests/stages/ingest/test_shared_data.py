@@ -1,0 +1,147 @@
+"""The development data: 324 DICOM files of five test suites, and two clinical series."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.pixels import apply_modality_lut
+
+from stages.base import Reason
+from stages.batches import Frame, Located, Refused
+from stages.ingest.decode import read_frames
+from stages.ingest.faults import Refusal, silence
+from stages.ingest.options import IngestOptions
+from stages.ingest.scan import scan
+from stages.ingest.site import Site
+
+pytestmark = pytest.mark.data
+
+SITE, OPTIONS = Site(bytes(32)), IngestOptions()
+Found = dict[str, list[Frame | Refusal | Refused]]
+
+# Where we differ from the reference stack. The first is a cut header, which the reference takes for an
+# object without pixels; of the second only the last delimiter is missing, and all its frames are whole.
+SHARPER = (
+    "pydicom/test_files__rtplan_truncated.dcm",
+    "pydicom-data/data__emri_small_jpeg_2k_lossless_too_short.dcm",
+)
+
+
+@pytest.fixture(scope="module")
+def found(shared: Path) -> Found:
+    rows: Found = defaultdict(list)
+    for one in scan([shared / "dicom", shared / "prostate3t"], SITE, OPTIONS):
+        if isinstance(one, Located):
+            for place, frame in zip(one.places, read_frames(one.places, OPTIONS), strict=True):
+                rows[place.path].append(frame)
+        else:
+            rows[one.path].append(one)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def manifest(shared: Path) -> list[dict[str, str]]:
+    with (shared / "dicom" / "manifest.tsv").open() as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def frames_of(row: dict[str, str]) -> int:
+    return int(row["frames"]) if row["frames"].isdigit() else 1
+
+
+def path_of(shared: Path, row: dict[str, str]) -> str:
+    return str((shared / "dicom" / row["path"]).resolve())
+
+
+def test_every_file_is_accounted_for(shared: Path, found: Found) -> None:
+    """None is lost, whatever it holds."""
+    files = [path for top in ("dicom", "prostate3t") for path in (shared / top).rglob("*") if path.is_file()]
+    assert set(found) == {str(path) for path in files}
+
+
+def test_all_that_the_reference_decodes_is_decoded(
+    shared: Path, found: Found, manifest: list[dict[str, str]]
+) -> None:
+    """Every frame of it; there is no exception."""
+    for row in manifest:
+        if row["reference_decode"] == "ok":
+            mine = found[path_of(shared, row)]
+            assert len(mine) == frames_of(row), row["path"]
+            assert all(isinstance(one, Frame) for one in mine), row["path"]
+
+
+def test_what_has_no_pixels_is_refused_as_such(
+    shared: Path, found: Found, manifest: list[dict[str, str]]
+) -> None:
+    """Once a file, with the exceptions that are explained above."""
+    for row in manifest:
+        if row["reference_decode"] == "nopix" and row["path"] not in SHARPER:
+            (mine,) = found[path_of(shared, row)]
+            assert isinstance(mine, Refused), row["path"]
+            assert mine.reason is Reason.NO_PIXELS, row["path"]
+
+
+def test_the_exceptions_are_what_they_are_said_to_be(shared: Path, found: Found) -> None:
+    """A truncated plan is truncated; the short enhanced MR has ten whole frames."""
+    plan, enhanced = (found[str((shared / "dicom" / name).resolve())] for name in SHARPER)
+    assert [one.reason for one in plan if isinstance(one, Refused)] == [Reason.TRUNCATED]
+    assert sum(isinstance(one, Frame) for one in enhanced) == len(enhanced) == 10
+
+
+def test_what_the_reference_cannot_decode_is_refused(
+    shared: Path, found: Found, manifest: list[dict[str, str]]
+) -> None:
+    """Nobody decodes it; here it has a reason each."""
+    allowed = {Reason.CORRUPT, Reason.UNSUPPORTED, Reason.TRUNCATED}
+    for row in manifest:
+        if row["reference_decode"].startswith("ERR"):
+            mine = found[path_of(shared, row)]
+            assert {one.reason for one in mine if not isinstance(one, Frame)} <= allowed, row["path"]
+            assert not any(isinstance(one, Frame) for one in mine), row["path"]
+
+
+def test_values_are_those_of_pydicom(shared: Path, found: Found, manifest: list[dict[str, str]]) -> None:
+    """MONOCHROME2: what pydicom's dataset gives, through its own modality transformation."""
+    silence()
+    compared = 0
+    for row in manifest:
+        mine = found[path_of(shared, row)]
+        if row["reference_decode"] != "ok" or row["photometric"] != "MONOCHROME2" or len(mine) != 1:
+            continue
+        (frame,) = mine
+        assert isinstance(frame, Frame)
+        dataset = dcmread(path_of(shared, row))
+        if not dataset.get("ModalityLUTSequence"):  # three of them are empty, and pydicom fails on those
+            theirs = apply_modality_lut(dataset.pixel_array, dataset)
+            np.testing.assert_allclose(frame.image, theirs, rtol=1e-5, atol=1e-3, err_msg=row["path"])
+            compared += 1
+    assert compared > 100
+
+
+def test_clinical_series_are_whole_and_in_order(shared: Path) -> None:
+    """Two prostates: one batch each would do, so no series is cut, and depth grows evenly."""
+    made = [one for one in scan([shared / "prostate3t"], SITE, OPTIONS) if isinstance(one, Located)]
+    assert all(one.group is None for one in made)
+    assert sum(map(len, made)) == 40
+    assert len({pseudonym for one in made for pseudonym in one.series}) == 2
+    frames = [frame for one in made for frame in read_frames(one.places, OPTIONS)]
+    assert all(isinstance(frame, Frame) and frame.spacing_mm for frame in frames)
+
+
+def test_labelled_volumes_are_cut_along_their_slices(shared: Path) -> None:
+    """PROMISE12: the third axis, with the spacing that its table states."""
+    path = min((shared / "promise12" / "val").glob("Case??.nii.gz"))
+    (made,) = [one for one in scan([path], SITE, OPTIONS) if isinstance(one, Located)]
+    image = nibabel.load(path)
+    voxels = np.asanyarray(image.dataobj)
+    assert len(made) == voxels.shape[2]
+    for k, frame in enumerate(read_frames(made.places, OPTIONS)):
+        assert isinstance(frame, Frame)
+        np.testing.assert_array_equal(frame.image, voxels[:, :, k])
+        assert frame.spacing_mm == pytest.approx(image.header.get_zooms()[:2], rel=1e-4)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from pathlib import Path
+from struct import pack
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.base import Reason
+from stages.batches import Frame, Kind, Place
+from stages.ingest.decode import read_frames
+from stages.ingest.faults import Refusal
+from stages.ingest.options import IngestOptions
+from stages.ingest.tiff import count_pages
+from tests.stages.ingest.maker import ramp
+
+GREY = "minisblack"
+
+
+def read(path: Path, page: int = 0) -> Frame | Refusal:
+    (found,) = read_frames([Place(str(path), page, Kind.RASTER)], IngestOptions())
+    return found
+
+
+def seen(path: Path, page: int = 0) -> NDArray:
+    found = read(path, page)
+    assert isinstance(found, Frame), found
+    return found.image
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_samples_of_every_type_come_as_stored(tmp_path: Path, dtype: str, byteorder: str) -> None:
+    """In the machine's byte order, whichever the file has."""
+    image = ramp(dtype=dtype, most=100)
+    tifffile.imwrite(tmp_path / "a", image, byteorder=byteorder, photometric=GREY)
+    np.testing.assert_array_equal(seen(tmp_path / "a"), image)
+    assert seen(tmp_path / "a").dtype.isnative
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "packbits"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_compressed_and_tiled_pages_are_read(
+    tmp_path: Path, compression: str | None, tile: tuple[int, int] | None
+) -> None:
+    """Those that tifffile decodes by itself."""
+    tifffile.imwrite(tmp_path / "a", ramp(), compression=compression, tile=tile, photometric=GREY)
+    np.testing.assert_array_equal(seen(tmp_path / "a"), ramp())
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_pages_as_pillow_writes_them_are_read(tmp_path: Path, compression: str) -> None:
+    """LZW is the commonest; Pillow's libtiff decodes it."""
+    Image.fromarray(ramp()).save(tmp_path / "a", "TIFF", compression=compression)
+    np.testing.assert_array_equal(seen(tmp_path / "a"), ramp())
+
+
+@pytest.mark.parametrize(
+    ("bigtiff", "byteorder", "imagej"),
+    [(False, "<", False), (False, ">", False), (True, "<", False), (True, ">", False), (False, ">", True)],
+)
+def test_pages_are_counted_and_read_by_number(
+    tmp_path: Path, bigtiff: bool, byteorder: str, imagej: bool
+) -> None:
+    """TIFF and BigTIFF in both byte orders, and ImageJ's."""
+    pages = np.stack([ramp() + 5 * page for page in range(6)]).astype(np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a", pages, bigtiff=bigtiff, byteorder=byteorder, imagej=imagej, photometric=GREY
+    )
+    with (tmp_path / "a").open("rb") as stream:
+        assert count_pages(stream, 100) == 6
+        assert count_pages(stream, 3) == 4  # enough to know that it is over
+    for page in (5, 0, 2):
+        np.testing.assert_array_equal(seen(tmp_path / "a", page), pages[page])
+
+
+def test_pages_of_different_shapes_and_types_are_read(tmp_path: Path) -> None:
+    """A page is described by its own directory."""
+    images = [ramp(), ramp(7, 9, "u1", 200), ramp(5, 5, "f4", 1)]
+    with tifffile.TiffWriter(tmp_path / "a") as writer:
+        for image in images:
+            writer.write(image, photometric=GREY)
+    for page, image in enumerate(images):
+        np.testing.assert_array_equal(seen(tmp_path / "a", page), image)
+
+
+def test_lzw_pages_are_read_by_number(tmp_path: Path) -> None:
+    """Pillow's pages are tifffile's."""
+    pages = [Image.fromarray(ramp() + shift) for shift in (0, 9)]
+    pages[0].save(tmp_path / "a", "TIFF", save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    np.testing.assert_array_equal(seen(tmp_path / "a", 1), ramp() + 9)
+
+
+def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
+    """Bright must mean bright."""
+    image = ramp(dtype="u1", most=255)
+    tifffile.imwrite(tmp_path / "a", image, photometric="miniswhite")
+    np.testing.assert_array_equal(seen(tmp_path / "a"), 255 - image)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_colour_becomes_luminance(tmp_path: Path, planar: str, dtype: str) -> None:
+    """Interleaved or plane by plane, 8 or 16 bits."""
+    full = np.iinfo(dtype).max
+    image = np.array([[[full, 0, 0], [0, full, 0]], [[0, 0, full], [full, full, full]]], dtype)
+    stored = np.moveaxis(image, -1, 0) if planar == "separate" else image
+    tifffile.imwrite(tmp_path / "a", stored, photometric="rgb", planarconfig=planar)
+    np.testing.assert_array_equal(
+        seen(tmp_path / "a"), np.rint(np.array([[0.299, 0.587], [0.114, 1.0]]) * full)
+    )
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    """Sixteen-bit entries, as TIFF has them."""
+    table = np.zeros((3, 256), np.uint16)
+    table[:, 1] = 1000
+    tifffile.imwrite(tmp_path / "a", np.array([[0, 1]], np.uint8), photometric="palette", colormap=table)
+    np.testing.assert_array_equal(seen(tmp_path / "a"), [[0, 1000]])
+
+
+@pytest.mark.parametrize("writer", ["tifffile", "ImageJ"])
+def test_a_stack_behind_one_page_is_unsupported(tmp_path: Path, writer: str) -> None:
+    """Its other planes would be lost without a word."""
+    if writer == "ImageJ":
+        description = "ImageJ=1.54f\nimages=6\nslices=6\n"
+        tifffile.imwrite(tmp_path / "a", ramp(), photometric=GREY, metadata=None, description=description)
+    else:
+        tifffile.imwrite(tmp_path / "a", np.stack([ramp()] * 6), truncate=True, photometric=GREY)
+    found = read(tmp_path / "a")
+    assert isinstance(found, Refusal)
+    assert found.reason is Reason.UNSUPPORTED
+
+
+def test_a_cut_page_is_truncated_and_those_before_it_are_read(tmp_path: Path) -> None:
+    """Directories first, so that the pages are still found."""
+    tifffile.imwrite(tmp_path / "a", ramp(), photometric=GREY, metadata=None)
+    held = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(held[:-10])
+    found = read(tmp_path / "a")
+    assert isinstance(found, Refusal)
+    assert found.reason is Reason.TRUNCATED
+
+
+@pytest.mark.timeout(20)
+def test_a_chain_that_bites_its_tail_is_counted_once(tmp_path: Path) -> None:
+    """300 directories in a circle: tifffile 2026.3 would follow them without end."""
+    circle = b"".join(
+        pack("<HL", 0, 8 + 6 * ((page + 1) % 300 if page < 299 else 150)) for page in range(300)
+    )
+    (tmp_path / "a").write_bytes(b"II*\0" + pack("<L", 8) + circle)
+    with (tmp_path / "a").open("rb") as stream:
+        assert count_pages(stream, 10**6) == 300
+    assert isinstance(read(tmp_path / "a", 299), Refusal)
+
+
+def test_a_chain_that_leaves_the_file_ends_there(tmp_path: Path) -> None:
+    """A first directory outside is no page at all."""
+    (tmp_path / "a").write_bytes(b"II*\0" + pack("<L", 10**6))
+    with (tmp_path / "a").open("rb") as stream:
+        assert count_pages(stream, 10) == 0
