@@ -6,6 +6,7 @@ and one more, which stands for all that is missing and will be refused as trunca
 
 from __future__ import annotations
 
+import math
 import re
 from functools import partial
 from io import BufferedReader, BytesIO
@@ -27,6 +28,7 @@ from stages.ingest.series import Series, Slice
 from stages.ingest.site import Site
 from stages.ingest.sniff import HEAD_BYTES, sniff
 
+_PIXELS_A_BYTE: Final = 8  # of a compressed picture, roughly and rather too many
 _SOP_INSTANCE: Final = BaseTag(0x00080018)
 _SERIES_INSTANCE: Final = BaseTag(0x0020000E)
 _INSTANCE_NUMBER: Final = BaseTag(0x00200013)
@@ -52,12 +54,14 @@ def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]
         file.seek(0)
         if kind is Kind.NIFTI:
             with nifti.unfolded(file) as stream:
-                count = nifti.read_header(stream, size, options).frames
+                volume = nifti.read_header(stream, size, options)
+            count, pixels = volume.frames, math.prod(volume.shape) // volume.frames
         else:
             count = raster.count_frames(file, options.max_frames)
+            pixels = size * _PIXELS_A_BYTE // max(count, 1)
         _check_count(count, options)
         digest = sha256_of(file)
-    slices = (Slice(site.content_key(digest, k), Place(name, k, kind)) for k in range(count))
+    slices = (Slice(site.content_key(digest, k), Place(name, k, kind), pixels) for k in range(count))
     return Series(site.series(digest.hex()), tuple(slices)), True
 
 
@@ -78,19 +82,21 @@ def _dicom(
     path: str, file: BufferedReader, parsed: Parsed, site: Site, options: IngestOptions
 ) -> tuple[Series, bool]:
     dataset = parsed.dataset
-    count = _count(parsed, file)
+    samples, rows, columns, bits = (integer(dataset, tag) or 0 for tag in _FRAME_SIZE)
+    count = _count(parsed, file, samples * rows * columns * bits)
     _check_count(count, options)
     uid = text(dataset, _SOP_INSTANCE)
     digest = b"" if uid else sha256_of(file)
     key = partial(site.key, uid) if uid else partial(site.content_key, digest)
     series_uid = text(dataset, _SERIES_INSTANCE)
     if count > 1 or not series_uid:
-        slices = (Slice(key(k), Place(path, k, Kind.DICOM)) for k in range(count))
+        slices = (Slice(key(k), Place(path, k, Kind.DICOM), rows * columns) for k in range(count))
         return Series(site.series(uid or digest.hex()), tuple(slices)), True
     instance = re.fullmatch(r"[+-]?\d{1,12}", text(dataset, _INSTANCE_NUMBER))
     only = Slice(
         key(0),
         Place(path, 0, Kind.DICOM),
+        rows * columns,
         numbers(dataset, _POSITION, 3),
         numbers(dataset, _ORIENTATION, 6),
         int(instance[0]) if instance else None,
@@ -98,7 +104,7 @@ def _dicom(
     return Series(site.series(series_uid), (only,)), False
 
 
-def _count(parsed: Parsed, file: BufferedReader) -> int:
+def _count(parsed: Parsed, file: BufferedReader, frame_bits: int) -> int:
     """Number of Frames as far as there is room for them."""
     stated = re.fullmatch(r"\d{1,12}", text(parsed.dataset, _NUMBER_OF_FRAMES))
     claimed = max(1, int(stated[0])) if stated else 1
@@ -109,8 +115,6 @@ def _count(parsed: Parsed, file: BufferedReader) -> int:
         file.seek(pixels.offset)
         items, _ = parse_fragments(file)  # the offset table, and at least one for each frame
         return min(claimed, max(items, 1))
-    samples, rows, columns, bits = (integer(parsed.dataset, tag) or 0 for tag in _FRAME_SIZE)
-    frame_bits = samples * rows * columns * bits
     if text(parsed.dataset, _PHOTOMETRIC) == "YBR_FULL_422":
         frame_bits = frame_bits // 3 * 2
     room_bits = min(pixels.length, parsed.size - pixels.offset) * 8

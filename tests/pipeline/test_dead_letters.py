@@ -36,7 +36,7 @@ def test_letters_outlive_the_process(tmp_path: Path) -> None:
 
 
 def test_letters_survive_a_kill(tmp_path: Path) -> None:
-    """They are durable when add returns, not when the store is closed."""
+    """They are kept when add returns, not when the store is closed."""
     program = (
         "import os, signal, sys; from pathlib import Path\n"
         "from pipeline.dead_letters import DeadLetters, Letter\n"
@@ -46,6 +46,12 @@ def test_letters_survive_a_kill(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
     assert done.returncode == -signal.SIGKILL
     assert [one.path for one in read(tmp_path)] == ["f"]
+
+
+def test_letters_survive_a_power_cut(tmp_path: Path) -> None:
+    """SQLite syncs the log at every commit: 2 is FULL, https://sqlite.org/pragma.html#pragma_synchronous."""
+    with DeadLetters(tmp_path) as store:
+        assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_a_row_has_one_letter_the_newest(tmp_path: Path) -> None:

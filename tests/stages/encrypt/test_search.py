@@ -163,9 +163,9 @@ def test_the_server_imports_no_secret_key_code() -> None:
 
 def test_a_block_that_lost_columns_is_still_searched(owner: OwnerKeys, encryptor: Encryptor) -> None:
     """Scores of the columns that are left are those of the whole block; positions out of it are refused."""
-    X_ND = np.random.default_rng(5).integers(-40, 40, (9, 16))
-    block = encryptor.encrypt(X_ND.astype(np.int32), slot=3, scale=100)
-    weights_D = np.arange(16, dtype=np.int32)
+    x_ND = unit_rows(9, 16, seed=5)
+    X_ND, block = encrypted(encryptor, x_ND, slot=3)
+    weights_D = quantise_query(x_ND[4])
     whole = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)
     left = np.array([0, 4, 8], np.uint32)
     part = score_block(block.header, block.head_Dn, block.columns_ND[left], weights_D, left)

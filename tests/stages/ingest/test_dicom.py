@@ -21,6 +21,7 @@ from pydicom.uid import (
 
 from stages.base import Reason
 from stages.batches import Display, Frame, Kind, Place
+from stages.ingest import elements
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
@@ -303,8 +304,11 @@ def test_a_subsampled_photometric_that_is_not_subsampled_is_corrupt(tmp_path: Pa
     assert refused(save(stored, tmp_path / "a")).reason is Reason.CORRUPT
 
 
-def test_a_deflated_bomb_is_unfolded_no_further_than_the_limit(tmp_path: Path) -> None:
+def test_a_deflated_bomb_is_unfolded_no_further_than_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file of kilobytes that holds megabytes."""
     path = save(dicom(np.zeros((1000, 1000), np.uint16)), tmp_path / "a", DeflatedExplicitVRLittleEndian)
     assert path.stat().st_size < 10_000
-    assert refused(path, options=IngestOptions(max_file_bytes=10**6)).reason is Reason.TOO_LARGE
+    monkeypatch.setattr(elements, "_UNFOLDED_BYTES", 10**6)
+    assert refused(path).reason is Reason.TOO_LARGE
