@@ -54,7 +54,8 @@ def session(address: str | None, object_store_bytes: int) -> Iterator[int]:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises this very class where a node does not come up in time
+        ray.shutdown()
         where = f"the Ray cluster at {address}" if address else "a Ray session on this machine"
         raise SessionError(f"cannot start {where}: {error}") from error
     try:

@@ -16,6 +16,7 @@ from pipeline.exporter import Exporter
 from pipeline.ledger import Ledger
 from pipeline.summary import Tally
 from pipeline.units import Finished, Rejected
+from stages.base import OperatorError
 from stages.batches import Located, Refused
 from stages.encrypt.keys import load_site_secret
 from stages.ingest.scan import scan
@@ -64,7 +65,11 @@ class Desk:
         self._exporter = Exporter(records)
         run = job.settings.run
         if run.metrics_port:
-            self._exporter.serve(run.metrics_host, run.metrics_port)
+            try:
+                self._exporter.serve(run.metrics_host, run.metrics_port)
+            except OSError as error:
+                where = f"{run.metrics_host}:{run.metrics_port}"
+                raise OperatorError(f"cannot serve /metrics on {where}: {error.strerror}") from error
         (job.results / "job.json").write_text(json.dumps(_request(job), indent=2) + "\n")
 
     def source(self) -> Iterator[Located | Refused]:

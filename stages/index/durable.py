@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Final
 
 from stages.index.errors import BusyError
 
-_SYNCS: Final = 8  # at once: a journalling file system commits them together
+SYNCS: Final = 8  # threads of a pool for syncing: a journalling file system commits together what waits
 _POLL_S: Final = 0.05
 
 
@@ -42,15 +42,14 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
         view, offset = view[done:], offset + done
 
 
-def sync_files(fds: Sequence[int]) -> None:
+def sync_files(pool: Executor, fds: Sequence[int]) -> None:
     """Return when the bytes and sizes of these files are durable."""
-    with ThreadPoolExecutor(_SYNCS) as pool:
-        list(pool.map(os.fdatasync, fds))
+    list(pool.map(os.fdatasync, fds))
 
 
-def sync_directories(directories: Iterable[Path]) -> None:
+def sync_directories(pool: Executor, directories: Iterable[Path]) -> None:
     """Return when the names in these directories are durable."""
-    with ExitStack() as stack, ThreadPoolExecutor(_SYNCS) as pool:
+    with ExitStack() as stack:
         fds = []
         for directory in directories:
             fds.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
@@ -80,7 +79,7 @@ def staged(directory: Path, files: Sequence[tuple[Path, bytes]]) -> Iterator[lis
         yield answer
 
 
-def publish(files: Sequence[Staged], *directories: Path) -> None:
+def publish(pool: Executor, files: Sequence[Staged], *directories: Path) -> None:
     """Rename durable files into place, durably: a reader sees the old file or the new, never a torn one.
 
     The given directories, where names were added already, are synced with those of the files.
@@ -90,7 +89,7 @@ def publish(files: Sequence[Staged], *directories: Path) -> None:
         changed |= make_directory(file.target.parent)
         file.temporary.replace(file.target)
         changed.add(file.target.parent)
-    sync_directories(changed)
+    sync_directories(pool, changed)
 
 
 def make_directory(directory: Path) -> set[Path]:

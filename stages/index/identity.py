@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -64,7 +65,7 @@ def refuse_foreign(directory: Path) -> None:
             raise NotAnIndexError(f"{directory} is not empty and is not an index: it holds {min(foreign)}")
 
 
-def create(directory: Path) -> None:
+def create(directory: Path, pool: Executor) -> None:
     """Make an empty index in a directory that holds none; the caller has the lock."""
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes_raw()
@@ -80,9 +81,9 @@ def create(directory: Path) -> None:
     staging.mkdir(exist_ok=True)
     with staged(staging, files) as written:
         os.fchmod(written[0].fd, 0o600)
-        sync_files([file.fd for file in written])
-        publish(written[:-1])
-        publish(written[-1:])
+        sync_files(pool, [file.fd for file in written])
+        publish(pool, written[:-1])
+        publish(pool, written[-1:])
 
 
 def encode_key(key: Ed25519PrivateKey) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,6 +26,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from stages.batches import Entries, Sealed
 from stages.index.durable import (
+    SYNCS,
     locked,
     make_directory,
     opened,
@@ -81,10 +83,17 @@ class Writer:
     """Appends to one index; made by ``open_writer``. After an exception the index must be opened again."""
 
     def __init__(
-        self, directory: Path, options: IndexOptions, signer: Signer, head: Head, lookup: Lookup
+        self,
+        directory: Path,
+        options: IndexOptions,
+        pool: Executor,
+        signer: Signer,
+        head: Head,
+        lookup: Lookup,
     ) -> None:
         self._directory = directory
         self._options = options
+        self._pool = pool
         self._signer = signer
         self._head = head
         self._lookup = lookup
@@ -144,27 +153,28 @@ class Writer:
         ):
             write_at(segment, data, extent.offset)
             write_at(manifest, extent.encode(), self._head.blocks * ROW_BYTES)
-            sync_files([segment, manifest, *(file.fd for file in written)])
-            publish(written[:-1], *changed)
-            publish(written[-1:])
+            sync_files(self._pool, [segment, manifest, *(file.fd for file in written)])
+            publish(self._pool, written[:-1], *changed)
+            publish(self._pool, written[-1:])
 
 
 @contextmanager
 def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
     """The index's writer, after whatever an interrupted one left behind is cut off. Makes the index."""
     with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
         try:
             refuse_foreign(directory)
             if not directory.is_dir():
                 directory.mkdir(parents=True)
-                sync_directories([directory.parent])
+                sync_directories(pool, [directory.parent])
             stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
             if not is_index(directory):
-                create(directory)
+                create(directory, pool)
             identity, verifier = read_identity(directory)
             signer = Signer(identity.origin, read_signing_key(directory, verifier))
             head = recover(directory, read_checkpoint(directory, verifier)[0])
             lookup = stack.enter_context(closing(open_lookup(directory, Tiles(directory, head.size))))
         except (OSError, sqlite3.Error) as error:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
-        yield Writer(directory, options, signer, head, lookup)
+        yield Writer(directory, options, pool, signer, head, lookup)

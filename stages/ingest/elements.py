@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from struct import calcsize, unpack
@@ -66,32 +66,41 @@ def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
     stream.seek(0)
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
         stream.seek(0)
-    meta = read_dataset(
-        stream, False, True, stop_when=_past_meta, specific_tags=[_MEDIA_CLASS, _TRANSFER_SYNTAX]
-    )
+    walk = _Walk(stream, lambda tag: tag.group != _META_GROUP)
+    meta = read_dataset(stream, False, True, stop_when=walk, specific_tags=[_MEDIA_CLASS, _TRANSFER_SYNTAX])
     syntax = UID(text(meta, _TRANSFER_SYNTAX))
     if syntax == DeflatedExplicitVRLittleEndian:
         stream, size = _inflated(stream)
     implicit, little = _encoding(syntax, stream)
     wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *tags]
+    walk = _Walk(stream, lambda tag: tag in _PIXELS, walk.end)
     try:
-        dataset = read_dataset(stream, implicit, little, stop_when=_at_pixels, specific_tags=wanted)
+        dataset = read_dataset(stream, implicit, little, stop_when=walk, specific_tags=wanted)
     except OSError as error:  # how pydicom meets the end inside a sequence
         if error.errno is not None or stream.tell() < size:
             raise
         raise BadData(Reason.TRUNCATED, "The file ends inside a sequence of its header.") from error
     pixels = _pixels(stream, dataset)
     if pixels is None:
-        raise BadData(*_without_pixels(meta, dataset, stream.tell() > size))
+        raise BadData(*_without_pixels(meta, dataset, walk.end not in (None, size)))
     return Parsed(dataset, syntax, pixels, stream, size)
 
 
-def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag in _PIXELS
+class _Walk:
+    """Stops pydicom's parser, and remembers where the element before ends if that is known.
 
+    In a whole file that is the end of the file; else the file is cut inside a value or a tag.
+    """
 
-def _past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag.group != _META_GROUP
+    def __init__(self, stream: Stream, stop: Callable[[BaseTag], bool], end: int | None = None) -> None:
+        self._stop, self._tell = stop, stream.tell
+        self.end = end
+
+    def __call__(self, tag: BaseTag, _vr: str | None, length: int) -> bool:
+        if self._stop(tag):
+            return True
+        self.end = None if length == _UNDEFINED else self._tell() + length
+        return False
 
 
 def _encoding(syntax: str, stream: Stream) -> tuple[bool, bool]:

@@ -50,7 +50,7 @@ def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]
         head = file.read(HEAD_BYTES)
         kind = sniff(head)
         if kind is Kind.DICOM:
-            return _dicom(name, file, _header(file, head, size, options), site, options)
+            return _dicom(name, file, _header(file, head, size), site, options)
         file.seek(0)
         if kind is Kind.NIFTI:
             with nifti.unfolded(file) as stream:
@@ -65,7 +65,7 @@ def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]
     return Series(site.series(digest.hex()), tuple(slices)), True
 
 
-def _header(file: BufferedReader, head: bytes, size: int, options: IngestOptions) -> Parsed:
+def _header(file: BufferedReader, head: bytes, size: int) -> Parsed:
     """The header from the first bytes, where the parser is quick; from the file where they do not do."""
     try:
         with reading():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,11 +24,11 @@ def test_files_appear_whole_and_only_when_published(tmp_path: Path) -> None:
     """Until then the old file is there; directories are made on the way."""
     old, new = tmp_path / "old", tmp_path / "a" / "b" / "new"
     old.write_bytes(b"before")
-    with staged(tmp_path, [(old, b"after"), (new, b"x" * 100_000)]) as files:
-        sync_files([file.fd for file in files])
+    with ThreadPoolExecutor(2) as pool, staged(tmp_path, [(old, b"after"), (new, b"x" * 100_000)]) as files:
+        sync_files(pool, [file.fd for file in files])
         assert old.read_bytes() == b"before"
         assert not new.exists()
-        publish(files)
+        publish(pool, files)
     assert old.read_bytes() == b"after"
     assert new.read_bytes() == b"x" * 100_000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "old"]
