@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.engine import Event
 
 _SHOWN_EVERY_S = 0.25
+_REFUSED_KEPT = 256  # letters of refused files written together
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Job:
     keys: Path
     settings: Settings
     resume: bool = False
+    replay: bool = False  # of dead letters: the request of the first run stands
 
 
 class Watcher(Protocol):
@@ -57,8 +59,6 @@ class Desk:
     def __init__(self, job: Job, records: int) -> None:
         self._job = job
         self.tally = Tally()
-        self._letters = DeadLetters(job.results)
-        self._ledger = Ledger(job.results)
         self._refused: list[Letter] = []
         self._open: dict[tuple[str, int], Letter] = {}  # of units that are not finished
         self._shown_s = 0.0
@@ -70,7 +70,10 @@ class Desk:
             except OSError as error:
                 where = f"{run.metrics_host}:{run.metrics_port}"
                 raise OperatorError(f"cannot serve /metrics on {where}: {error.strerror}") from error
-        (job.results / "job.json").write_text(json.dumps(_request(job), indent=2) + "\n")
+        self._letters = DeadLetters(job.results)
+        self._ledger = Ledger(job.results)
+        if not job.replay:
+            (job.results / "job.json").write_text(json.dumps(_request(job), indent=2) + "\n")
 
     def source(self) -> Iterator[Located | Refused]:
         """What is left to do; read in the engine's source thread."""
@@ -100,6 +103,9 @@ class Desk:
                     Letter(event.path, 0, event.key.hex(), "scan", event.reason, event.detail,
                            counted=True, time_s=time.time())
                 )  # fmt: skip
+                if len(self._refused) >= _REFUSED_KEPT:
+                    self._letters.add(self._refused)
+                    self._refused.clear()
             case Finished():
                 self._letters.settle(event, [*self._refused, *self._letters_of(event)])
                 self._refused.clear()

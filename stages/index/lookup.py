@@ -64,7 +64,8 @@ class Lookup:
     def catch_up(self, directory: Path, tiles: Tiles) -> None:
         """Learn the rest of a tree of which a prefix is known."""
         size, root = self.known()
-        if size > tiles.size or Tiles(directory, size).root() != root:
+        (held,) = self._db.execute("SELECT count(*) FROM entries").fetchone()
+        if held != size or size > tiles.size or Tiles(directory, size).root() != root:
             raise StaleError(f"{LOOKUP} is not of this log")
         if size < tiles.size:
             rest = ((key, number) for number, key in enumerate(tiles.keys(size), size))

@@ -27,7 +27,7 @@ class Kept:
 
     name: str  # DICOM keyword, or this product's own name where there is no tag
     tag: int | None
-    action: str  # of the Basic Profile: D, X, Z, U or a choice of them; "kept" where not listed
+    action: str  # of the Basic Profile: D, X, Z, U or a choice of them; "kept" where it lists none
     why: str
 
     @property
@@ -61,9 +61,9 @@ TABLE: Final = (
     Kept("SeriesNumber", 0x00200011, "kept", "the series' place in the study"),
     Kept("InstanceNumber", 0x00200013, "kept", "the image's place in the series"),
     Kept("BurnedInAnnotation", 0x00280301, "kept", "YES: the pixels themselves may identify"),
-    Kept("FileName", None, "X", "the name without its folder, often the only origin of a research file"),
-    Kept("Frame", None, "kept", "the frame's number in its file, from 0"),
-    Kept("Description", None, "X", "a NIfTI header's own description"),
+    Kept("FileName", None, "n/a", "the name without its folder, often the only origin of a research file"),
+    Kept("Frame", None, "n/a", "the frame's number in its file, from 0"),
+    Kept("Description", None, "n/a", "a NIfTI header's own description"),
 )
 DICOM_TAGS: Final = tuple(BaseTag(kept.tag) for kept in TABLE if kept.tag is not None)
 _NAMES: Final = frozenset(kept.name for kept in TABLE)

@@ -47,8 +47,6 @@ _IMAGE_PIXEL: Final = (
 _TAGS: Final = tuple(
     BaseTag(tag) for tag in {*_IMAGE_PIXEL, *_PALETTE, *_SEGMENTED_PALETTE, *FUNCTIONAL_TAGS, *DICOM_TAGS}
 )
-
-
 _REQUIRED: Final = ("rows", "columns", "samples_per_pixel", "bits_allocated", "photometric_interpretation")
 
 
@@ -69,9 +67,8 @@ def open_dicom(path: str, options: IngestOptions) -> Iterator[Source]:
         )
         missing = [name for name in _REQUIRED if pixel_options.get(name) is None]
         if missing:
-            raise BadData(
-                Reason.CORRUPT, f"The header lacks what describes its pixels: {', '.join(missing)}."
-            )
+            detail = f"The header lacks what describes its pixels: {', '.join(missing)}."
+            raise BadData(Reason.CORRUPT, detail)
         check_pixels(pixel_options["rows"], pixel_options["columns"], options.max_pixels)
         fragments = find_fragments(parsed) if parsed.syntax.is_encapsulated else None
         yield Source(of_dataset(parsed.dataset), partial(_frame, parsed, fragments, decoder, pixel_options))

@@ -107,7 +107,8 @@ def open_nifti(path: str, wanted: Sequence[int], options: IngestOptions) -> Iter
         spaced, turned = _geometry(volume)
 
         def frame(k: int) -> Frame:
-            stored_HW = np.take(slab, k - low, axis=volume.axis)
+            # A view: ``np.take`` copies against the grain of Fortran order, ten times slower.
+            stored_HW = np.moveaxis(slab, volume.axis, 0)[k - low]
             native_HW = np.ascontiguousarray(stored_HW, dtype=volume.dtype.newbyteorder("="))
             return Frame(rescaled(native_HW, volume.slope, volume.intercept), spaced, turned)
 

@@ -59,7 +59,10 @@ def _below(
 
 def _is_folder(path: Path) -> bool:
     """False also where that cannot be found out: opening it as a file then tells why."""
-    return path.is_dir()
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _of_folder(paths: Sequence[Path], site: Site, options: IngestOptions) -> Iterator[Series | Refused]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -142,7 +143,12 @@ def test_sigterm_drains(keys: Path, tmp_path: Path) -> None:
         [sys.executable, "run_pipeline.py", "--engine", "local", "--source", tmp_path / "in", "--keys", keys]
         + [str(one) for one in folders(tmp_path)],
         cwd=ROOT,
-        env={**os.environ, "MEDSECURE__FLOW__BLOCK": "8", "MEDSECURE__INGEST__BATCH": "8"},
+        env={
+            **os.environ,
+            "MEDSECURE__FLOW__BLOCK": "8",
+            "MEDSECURE__INGEST__BATCH": "8",
+            "MEDSECURE__FLOW__WINDOW_ROWS": "8",
+        },
         stdout=subprocess.DEVNULL,
     )
     while not (tmp_path / "index" / "tile" / "entries").exists():
@@ -218,13 +224,16 @@ def test_metrics_are_served_while_running(study: Study, keys: Path, tmp_path: Pa
 
 
 def test_dead_letters_are_replayed(study: Study, keys: Path, medsecure: Medsecure, tmp_path: Path) -> None:
-    """A file that was mended is indexed by a replay, and its letter is gone."""
-    broken = tmp_path / "in" / "slice.dcm"
-    broken.parent.mkdir()
-    broken.write_bytes(study.good[0].read_bytes()[:5000])
-    command = ["run", "--engine", "local", "--source", tmp_path / "in", "--keys", keys]
+    """A slice that was mended is indexed by a replay, its letter is gone, its series delivered whole."""
+    folder = tmp_path / "in"
+    shutil.copytree(study.good[0].parent, folder)
+    broken = folder / study.good[2].name
+    broken.write_bytes(study.good[2].read_bytes()[:5000])
+    command = ["run", "--engine", "local", "--source", folder, "--keys", keys]
     medsecure(*command, *folders(tmp_path), expect=1)
-    broken.write_bytes(study.good[0].read_bytes())
+    broken.write_bytes(study.good[2].read_bytes())
     replayed = medsecure("dead-letters", "replay", tmp_path / "results", "--json").json
-    assert replayed["indexed"] == 1
+    assert (replayed["indexed"], replayed["already_indexed"]) == (1, 5)
     assert medsecure("dead-letters", "list", tmp_path / "results", "--json").json == []
+    (measured,) = (tmp_path / "results").glob("*/measurements.json")
+    assert json.loads(measured.read_text())["slices"] == 6

@@ -136,6 +136,14 @@ def test_a_missing_source_is_refused(tmp_path: Path, site: Site, options: Ingest
     assert refused(list(scan([tmp_path / "gone.dcm"], site, options))) == {"gone.dcm": Reason.UNREADABLE}
 
 
+def test_a_path_that_the_system_refuses_to_look_at_is_refused(
+    tmp_path: Path, site: Site, options: IngestOptions
+) -> None:
+    """A name too long, or a folder that may be listed but not entered."""
+    path = tmp_path / ("a" * 300)
+    assert refused(list(scan([path], site, options))) == {path.name: Reason.UNREADABLE}
+
+
 def test_a_multi_frame_object_is_a_series_of_its_frames(
     tmp_path: Path, site: Site, options: IngestOptions
 ) -> None:
