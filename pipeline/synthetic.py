@@ -1,7 +1,7 @@
 """Synthetic prostate-like MRI as DICOM, for the demo, the benchmarks and the tests: nobody's anatomy.
 
-A body ellipse, pelvic bones, a bladder and a brighter gland with a dark rim that swells and shrinks along the
-slices, under a smooth coil flare and Rician-like noise. MR Image Storage, 16 bit, explicit little endian.
+Fat, muscle, bone, rectum and a zoned gland that swells and shrinks along the slices, under coil flare and
+Rician noise. MR Image Storage, 16 bit, explicit little endian.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Plane = tuple[NDArray[np.float64], NDArray[np.float64]]  # x and y of every pixel, mm
 Pair = tuple[float, float]  # x, y in mm
+_LEAST_SWELL = 0.15  # of the gland's radius: beyond its ends there is none
+_AIR = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +40,41 @@ class Phantom:
         random = np.random.default_rng(self.seed)
         axis = (np.arange(self.size) - (self.size - 1) / 2) * self.spacing_mm
         x, y = np.meshgrid(axis, axis)
-        rx, ry = random.uniform((22, 16), (30, 22))
-        cx, cy = random.uniform((-4, -2), (4, 8))
-        flare = 1 + random.uniform(0.2, 0.9) * np.exp(-(((y - 45) / 40) ** 2) - (x / 60) ** 2)
-        at = np.linspace(-1.5, 1.5, count) if count > 1 else np.zeros(1)
-        series = [self._tissue((x, y), (rx * _swell(z), ry * _swell(z)), (cx, cy)) for z in at]
+        rx, ry = random.uniform((22, 16), (28, 21))
+        centre_mm = random.uniform(-3, 3), random.uniform(-3, 3)
+        mottle = _mottle(random, x.shape, 4 / self.spacing_mm, 18)
+        at = np.linspace(-1.4, 1.4, count) if count > 1 else np.zeros(1)
+        series = []
+        for z in at:
+            swell = float(np.sqrt(max(0.0, 1 - z * z)))
+            image = self._pelvis((x, y), centre_mm, ry)
+            if swell > _LEAST_SWELL:
+                nodules = _mottle(random, x.shape, 1.4 / self.spacing_mm, 35)
+                image = _with_gland(image, (x, y), (rx * swell, ry * swell), centre_mm, nodules)
+            elif z < 0:
+                image = _over(
+                    image, 460, _inside((x, y), (30, 24), (centre_mm[0], centre_mm[1] - 6))
+                )  # bladder
+            else:
+                image = _over(image, 110, _inside((x, y), (9, 9), centre_mm))  # sphincter
+            series.append(image + mottle * (image > _AIR))
+        flare = 1 + random.uniform(0.2, 0.6) * np.exp(-(((y - 45) / 40) ** 2) - (x / 60) ** 2)
         # a magnitude image: noise in both channels of the receiver
-        real, imaginary = random.normal(0, 18, (2, count, self.size, self.size))
+        real, imaginary = random.normal(0, 16, (2, count, self.size, self.size))
         magnitude: NDArray[np.uint16] = np.hypot(np.stack(series) * flare + real, imaginary).astype(np.uint16)
         return magnitude
 
-    def _tissue(self, plane: Plane, gland_mm: Pair, centre_mm: Pair) -> NDArray[np.float64]:
+    def _pelvis(self, plane: Plane, centre_mm: Pair, ry: float) -> NDArray[np.float64]:
         half = self.size * self.spacing_mm / 2
-        image = 260.0 * _inside(plane, (0.92 * half, 0.78 * half), (0, 0))
+        rectum_mm = (centre_mm[0], centre_mm[1] + ry + 16)
+        image = 420 * _inside(plane, (0.97 * half, 0.80 * half), (0, 0))  # fat
         for side in (-1, 1):
-            image += 120 * _inside(plane, (14, 22), (side * 0.62 * half, -5))
-        image += 420 * _inside(plane, (20, 11), (centre_mm[0], centre_mm[1] - 34))
-        if min(gland_mm) > 1:
-            rx, ry = gland_mm
-            image -= 90 * _inside(plane, (rx + 2.5, ry + 2.5), centre_mm)
-            image += 210 * _inside(plane, gland_mm, centre_mm)
-            image += 140 * _inside(plane, (0.95 * rx, 0.4 * ry), (centre_mm[0], centre_mm[1] + 0.5 * ry))
-        return image
+            image = _over(image, 140, _inside(plane, (20, 34), (side * 52, -4)))  # obturator muscle
+            image = _over(image, 230, _inside(plane, (12, 24), (side * 74, -10)))  # bone
+        image = _over(image, 200, _inside(plane, (34, 40), (0, 0), 6))  # pelvic floor
+        image = _over(image, 120, _inside(plane, (17, 13), rectum_mm))
+        image = _over(image, 60, _inside(plane, (11, 8), rectum_mm))
+        return _over(image, 130, _inside(plane, (26, 12), (0, -42)))  # symphysis
 
 
 def write_series(folder: Path, phantom: Phantom, count: int, patient: str) -> list[Path]:
@@ -75,16 +91,37 @@ def write_series(folder: Path, phantom: Phantom, count: int, patient: str) -> li
     return files
 
 
-def _swell(z: float) -> float:
-    """The gland's radius along the series, 0 beyond its ends."""
-    return float(np.sqrt(max(0.0, 1 - z * z)))
+def _with_gland(
+    image: NDArray[np.float64], plane: Plane, radii_mm: Pair, centre_mm: Pair, nodules: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A dark capsule, a bright peripheral zone and a nodular transition zone towards the front."""
+    (rx, ry), (cx, cy) = radii_mm, centre_mm
+    image = _over(image, 90, _inside(plane, (rx + 2, ry + 2), centre_mm))
+    image = _over(image, 380, _inside(plane, radii_mm, centre_mm))
+    return _over(image, 230 + nodules, _inside(plane, (0.78 * rx, 0.72 * ry), (cx, cy - 0.22 * ry)))
 
 
-def _inside(plane: Plane, radii_mm: Pair, centre_mm: Pair) -> NDArray[np.float64]:
+def _inside(plane: Plane, radii_mm: Pair, centre_mm: Pair, edge_mm: float = 1.5) -> NDArray[np.float64]:
     """A soft-edged ellipse, 0 to 1."""
     (x, y), (rx, ry), (cx, cy) = plane, radii_mm, centre_mm
     distance: NDArray[np.float64] = np.hypot((x - cx) / rx, (y - cy) / ry)
-    return np.clip((1 - distance) * min(rx, ry) / 1.5 + 0.5, 0, 1)
+    return np.clip((1 - distance) * min(rx, ry) / edge_mm + 0.5, 0, 1)
+
+
+def _over(
+    image: NDArray[np.float64], value: float | NDArray[np.float64], where: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Paint a value over an image."""
+    return image * (1 - where) + value * where
+
+
+def _mottle(
+    random: np.random.Generator, shape: tuple[int, ...], grain: float, strength: float
+) -> NDArray[np.float64]:
+    """Smooth random texture of a given standard deviation; grain in pixels."""
+    texture: NDArray[np.float64] = ndimage.gaussian_filter(random.normal(0, 1, shape), grain)
+    texture *= strength / texture.std()
+    return texture
 
 
 def _dataset(image: NDArray[np.uint16], phantom: Phantom, number: int, patient: str) -> Dataset:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -54,7 +55,7 @@ class Identity:
     @classmethod
     def of(cls, public: bytes, created: str) -> Identity:
         """The identity of an index with this public key, made at this time."""
-        return cls("medsecure/" + sha256(created.encode() + public).hexdigest()[:16], created)
+        return cls("medsecure/" + sha256(created.encode(errors="replace") + public).hexdigest()[:16], created)
 
 
 def refuse_foreign(directory: Path) -> None:
@@ -103,7 +104,7 @@ def read_identity(directory: Path) -> tuple[Identity, Verifier]:
     data = (directory / IDENTITY).read_bytes()
     try:
         fields = json.loads(data)
-        version, identity = fields["format"], Identity(fields["origin"], fields["created"])
+        version, identity = fields["format"], Identity(str(fields["origin"]), str(fields["created"]))
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(IDENTITY, "is damaged") from error
     if version != _FORMAT:
@@ -131,7 +132,7 @@ def read_signing_key(directory: Path, verifier: Verifier) -> Ed25519PrivateKey:
     try:
         data = (directory / SIGNING_KEY).read_bytes()
         key = load_pem_private_key(data, password=None)
-    except (FileNotFoundError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise DamagedError(SIGNING_KEY, "is missing or damaged") from error
     if (
         not isinstance(key, Ed25519PrivateKey)
