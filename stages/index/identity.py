@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -132,7 +132,7 @@ def read_signing_key(directory: Path, verifier: Verifier) -> Ed25519PrivateKey:
     try:
         data = (directory / SIGNING_KEY).read_bytes()
         key = load_pem_private_key(data, password=None)
-    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise DamagedError(SIGNING_KEY, "is missing or damaged") from error
     if (
         not isinstance(key, Ed25519PrivateKey)
