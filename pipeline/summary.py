@@ -64,6 +64,7 @@ class Tally:
     kept: int = 0
     rejected: int = 0
     undelivered: int = 0
+    passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
     skipped_inputs: int = 0
     skipped_kept: int = 0
     skipped_rejected: int = 0
@@ -135,6 +136,7 @@ class Tally:
     def _measured(self, event: Measured) -> None:
         high_water = max(self.resident_bytes.get(event.hop, 0), event.receipt.rss_bytes)
         self.resident_bytes[event.hop] = high_water
+        self.passed += len(event.receipt.keys) if event.leg == "front" else 0
         for lap in event.receipt.laps:
             self._frames[lap.stage] += lap.rows
             self._seconds[lap.stage] += lap.seconds  # type: ignore[assignment]  # a Counter adds floats as well

@@ -111,9 +111,10 @@ class Terminal:
         """See ``Watcher.update``."""
         done = tally.kept + tally.rejected
         now = time.monotonic()
-        self._marks = [*(mark for mark in self._marks if now - mark[0] < 2 * _PLAIN_EVERY_S), (now, done)]
+        passed = tally.passed + tally.rejected
+        self._marks = [*(mark for mark in self._marks if now - mark[0] < 2 * _PLAIN_EVERY_S), (now, passed)]
         began, before = self._marks[0]
-        rate = (done - before) / (now - began) if now > began else 0.0
+        rate = (passed - before) / (now - began) if now > began else 0.0
         counts = f"{tally.kept:,} in · {tally.rejected:,} rejected · {tally.frames - done:,} under way"
         queues = " ".join(f"{name} {depth}" for name, depth in queued.items() if depth)
         if self._console.is_terminal:
