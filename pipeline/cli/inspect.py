@@ -51,11 +51,8 @@ def list_records(directory: Directory, as_json: Json = False) -> None:
 
     Example: medsecure index list index/
     """
-    records = [
-        {"index": block.first_index + row, "key": key.hex()}
-        for block in open_reader(directory).blocks()
-        for row, key in enumerate(block.keys)
-    ]
+    keys = enumerate(open_reader(directory).keys())
+    records = [{"index": index, "key": key.hex()} for index, key in keys]
     if as_json:
         emit(records)
     else:

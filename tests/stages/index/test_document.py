@@ -1,0 +1,77 @@
+"""docs/index.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.batches import Sealed
+from stages.index import audit, leaf, manifest
+from stages.index.segments import SCHEMA
+
+DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "index.md").read_text()
+NUMBERS = re.compile(r"^\| (\d+) \| (\d+) \|", re.MULTILINE)
+
+
+def layout(*fields: str) -> list[tuple[int, int]]:
+    """Offset and size of struct fields that follow one another without padding."""
+    sizes = [struct.calcsize(f"<{field}") for field in fields]
+    return [(sum(sizes[:i]), size) for i, size in enumerate(sizes)]
+
+
+def table(heading: str) -> list[tuple[int, int]]:
+    """Offset and size from the first table after these words."""
+    rows: list[tuple[int, int]] = []
+    for line in DOCUMENT.split(heading, 1)[1].splitlines():
+        match = NUMBERS.match(line)
+        if match:
+            rows.append((int(match[1]), int(match[2])))
+        elif rows:
+            break
+    return rows
+
+
+def test_the_leaf_table_is_the_leafs_layout() -> None:
+    """Offsets and sizes, field by field."""
+    assert table("## Leaf record") == layout("B", "B", "32s", "I", *["32s"] * 4)
+    assert sum(table("## Leaf record")[-1]) == leaf.LEAF_BYTES
+
+
+def test_the_manifest_table_is_the_rows_layout() -> None:
+    """Offsets and sizes, field by field."""
+    assert table("The manifest has one row per block") == layout("Q", "I", "I", "Q", "Q", "32s", "32s")
+    assert sum(table("The manifest has one row per block")[-1]) == manifest.ROW_BYTES
+
+
+def test_the_columns_of_a_segment_are_named() -> None:
+    """In the schema's order."""
+    line = next(line for line in DOCUMENT.splitlines() if line.startswith("An Arrow IPC *stream*"))
+    named = [name for name in re.findall(r"`(\w+)`", line) if name != "segment_bytes"]
+    assert named == SCHEMA.names
+
+
+@pytest.mark.usefixtures("fast_disk")
+def test_every_file_of_an_index_is_listed(tmp_path: Path, make_index: Callable[..., list[Sealed]]) -> None:
+    """What an index of two levels holds is in the table, and nothing else is."""
+    make_index(tmp_path, [300])
+    listed = set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", DOCUMENT, re.MULTILINE))))
+    patterns = {
+        re.escape(name).replace("NNNNNN", r"\d{6}").replace("L", r"\d+").replace("…", ".*") for name in listed
+    }
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            name = str(path.relative_to(tmp_path))
+            assert any(re.fullmatch(f"{pattern}.*", name) for pattern in patterns), name
+    for pattern in patterns:
+        assert any(re.match(pattern, f"{path.relative_to(tmp_path)}/") for path in tmp_path.rglob("*")), (
+            pattern
+        )
+
+
+def test_the_limit_on_findings_is_the_codes() -> None:
+    """The number in the text."""
+    assert f"stops after {audit.MAX_FINDINGS:,} findings" in DOCUMENT
