@@ -17,10 +17,11 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
+	rm -rf demo
 	$(BIN)/medsecure demo --out demo
 
 test: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest
 
 lint: setup
 	$(BIN)/ruff check

@@ -53,11 +53,17 @@ class DeadLetters:
 
     def __init__(self, results: Path) -> None:
         self._db = sqlite3.connect(results / _NAME, check_same_thread=False)
-        self._db.executescript(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-            "CREATE TABLE IF NOT EXISTS letters (path BLOB, frame INT, key TEXT, stage TEXT, reason TEXT,"
-            " detail TEXT, counted INT, time_s REAL, PRIMARY KEY (path, frame))"
-        )
+        try:
+            self._db.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                "CREATE TABLE IF NOT EXISTS letters (path BLOB, frame INT, key TEXT, stage TEXT, reason TEXT,"
+                " detail TEXT, counted INT, time_s REAL, PRIMARY KEY (path, frame))"
+            )
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise OperatorError(
+                f"{results / _NAME} is damaged: move it away, or choose other results"
+            ) from error
 
     def add(self, letters: Iterable[Letter]) -> None:
         """Keep letters; one of the same file and frame is replaced."""
@@ -90,8 +96,11 @@ def read(results: Path) -> list[Letter]:
     """All letters of a results folder, by file and frame. Raises NoDeadLettersError."""
     if not (results / _NAME).is_file():
         raise NoDeadLettersError(f"{results} is not the results folder of a run: it has no {_NAME}")
-    with closing(sqlite3.connect(results / _NAME)) as db:
-        rows = db.execute("SELECT * FROM letters ORDER BY path, frame").fetchall()
+    try:
+        with closing(sqlite3.connect(results / _NAME)) as db:
+            rows = db.execute("SELECT * FROM letters ORDER BY path, frame").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise OperatorError(f"{results / _NAME} is damaged: {error}") from error
     return [
         Letter(os.fsdecode(path), frame, key, stage, reason, detail, bool(counted), time_s)
         for path, frame, key, stage, reason, detail, counted, time_s in rows

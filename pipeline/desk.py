@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Protocol, Self
 from pipeline.config import as_dict
 from pipeline.dead_letters import DeadLetters, Letter
 from pipeline.exporter import Exporter
-from pipeline.ledger import Ledger
+from pipeline.ledger import Done, Ledger
 from pipeline.summary import Tally
 from pipeline.units import Finished, Rejected
 from stages.base import OperatorError
 from stages.batches import Located, Refused
 from stages.encrypt.keys import load_site_secret
+from stages.index.reader import Reader, open_reader
 from stages.ingest.scan import scan
 from stages.ingest.site import Site
 
@@ -78,11 +79,13 @@ class Desk:
     def source(self) -> Iterator[Located | Refused]:
         """What is left to do; read in the engine's source thread."""
         site = Site(load_site_secret(self._job.keys))
+        index = self._job.index
+        log = open_reader(index) if self._job.resume and any(index.glob("*")) else None
         with Ledger(self._job.results) as earlier:
             for unit in _units(scan(self._job.sources, site, self._job.settings.ingest)):
                 if isinstance(unit, Refused):
                     yield unit
-                elif self._job.resume and (done := earlier.find(unit)):
+                elif log and (done := earlier.find(unit)) and _stands(log, unit, done):
                     self.tally.skip(unit, done)
                 else:
                     yield from unit
@@ -134,6 +137,12 @@ class Desk:
         self._letters.close()
         self._ledger.close()
         self._exporter.close()
+
+
+def _stands(log: Reader, unit: tuple[Located, ...], done: Done) -> bool:
+    """Whether the index still holds what the ledger says: it may be another one, or an older copy."""
+    keys = [key for piece in unit for key in piece.keys]
+    return sum(log.find(key) is not None for key in keys) >= done.kept
 
 
 def _units(found: Iterator[Located | Refused]) -> Iterator[tuple[Located, ...] | Refused]:

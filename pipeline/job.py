@@ -20,8 +20,10 @@ from pipeline.local import LocalCrew
 from pipeline.stream import stream
 from stages.base import OperatorError
 from stages.encrypt.keys import KeyFileError, load_public, load_site_secret
+from stages.encrypt.wire import decode_header
+from stages.index.durable import check_free
 from stages.index.errors import IndexStoreError
-from stages.index.reader import open_reader
+from stages.index.reader import Reader, open_reader
 from stages.segment.checkpoint import WeightsError, describe
 
 if TYPE_CHECKING:
@@ -67,29 +69,57 @@ def run(job: Job, watcher: Watcher) -> Summary:
 
 def check(job: Job) -> None:
     """Everything that can be known to fail before anything starts. Raises JobError."""
-    for source in job.sources:
-        if not source.exists():
-            raise JobError(f"there is no source {source}")
-        for folder in (job.results, job.index):
-            if folder.resolve().is_relative_to(source.resolve()):
-                raise JobError(
-                    f"{folder} lies inside the source {source}: the stream would read its own output"
-                )
+    _check_folders(job)
     try:
-        load_public(job.keys)
+        public = load_public(job.keys)
         load_site_secret(job.keys)
         describe(job.settings.segment.weights)
         if any(job.index.glob("*")):
-            open_reader(job.index)
+            check_free(job.index)
+            _check_owner(open_reader(job.index), public.key_id)
     except (KeyFileError, WeightsError, IndexStoreError) as error:
         raise JobError(str(error)) from error
-    for folder in (job.results, job.index):
+
+
+def _check_folders(job: Job) -> None:
+    """Folders that can be written and hold nothing of one another: the index may be given away."""
+    for source in job.sources:
+        if not source.exists():
+            raise JobError(f"there is no source {source}")
+    made = {"results": job.results, "index": job.index}
+    for name, folder in made.items():
+        others = {
+            "source": job.sources,
+            "keys": (job.keys,),
+            "index": (job.index,),
+            "results": (job.results,),
+        }
+        for kind, paths in others.items():
+            for path in paths:
+                if kind != name and folder.resolve().is_relative_to(path.resolve()):
+                    raise JobError(
+                        f"the {name} folder {folder} lies inside the {kind} {path}: choose another"
+                    )
+        if folder.exists() and not folder.is_dir():
+            raise JobError(f"the {name} folder {folder} is a file")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
             raise JobError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _check_owner(reader: Reader, key_id: bytes) -> None:
+    """Other keys would index every image again, under pseudonyms and for an owner of their own."""
+    for block in reader.blocks():
+        theirs = decode_header(block.header).key_id
+        if theirs != key_id:
+            raise JobError(
+                f"the index holds records of key {theirs.hex()[:16]}, these keys are {key_id.hex()[:16]}: "
+                "give the keys it was made with, or another --index"
+            )
+        return
 
 
 def index_size(index: Path) -> int:

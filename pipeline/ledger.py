@@ -12,6 +12,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from stages.base import OperatorError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -33,10 +35,16 @@ class Ledger:
 
     def __init__(self, results: Path) -> None:
         self._db = sqlite3.connect(results / "ledger.sqlite", check_same_thread=False)
-        self._db.executescript(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-            "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT) WITHOUT ROWID"
-        )
+        try:
+            self._db.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+                "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT) WITHOUT ROWID"
+            )
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise OperatorError(
+                f"{results / 'ledger.sqlite'} is damaged: move it away, or choose other results"
+            ) from error
 
     def enter(self, unit: Finished) -> None:
         """A unit is finished."""

@@ -30,7 +30,7 @@ class LocalCrew:
         try:
             for desk in self._all():
                 desk.opened()
-        except StageFailed:
+        except BaseException:  # an interrupt as well: threads that are still opening must not be left behind
             self.close()
             raise
 

@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error, 2)
     except EngineError as error:
         _fail(error, 3)
+    except KeyboardInterrupt:
+        _fail(InterruptedError("interrupted; a run goes on with --resume"), 130)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -28,6 +29,7 @@ Directory = Annotated[Path, typer.Argument(help="The index folder.")]
 Key = Annotated[str, typer.Argument(help="A record's key, hexadecimal.")]
 
 _PLAIN_EVERY_S = 5.0
+_PIPE_WIDTH = 200  # keys and paths stay whole where no terminal says how wide it is
 
 
 def stderr() -> Console:
@@ -43,13 +45,13 @@ def emit(document: Any) -> None:
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout; numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=any(columns))
+    table = Table(title=escape(title), title_justify="left", title_style="bold", show_header=any(columns))
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _cell(value: object) -> str:
@@ -57,7 +59,9 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    return escape(str(value))  # a file may be called [/]
 
 
 def passphrase(*, confirm: bool = False) -> str:
@@ -65,7 +69,10 @@ def passphrase(*, confirm: bool = False) -> str:
     given = os.environ.get("MEDSECURE_PASSPHRASE")
     if given is not None:
         return given
-    return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+    try:
+        return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+    except typer.Abort as error:
+        raise OperatorError("no passphrase was given: set MEDSECURE_PASSPHRASE") from error
 
 
 def find(reader: Reader, key: str) -> int:
@@ -139,11 +146,14 @@ def show_summary(summary: Summary, results: Path, index: Path) -> None:
     out.print(f"{summary.seconds:.1f} s, {summary.frames_per_second:.1f} frames/s")
     if summary.rejects_by_reason:
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.rejects_by_reason.items())
-        out.print(f"Rejected: {reasons}. See: medsecure dead-letters list {results}", soft_wrap=True)
+        out.print(
+            f"Rejected: {reasons}. See: medsecure dead-letters list {escape(str(results))}", soft_wrap=True
+        )
     if summary.undelivered:
         out.print(f"{summary.undelivered:,} frames are indexed but their results could not be written")
     if not summary.complete:
         out.print("Stopped before the end of the sources; --resume goes on from here")
     out.print(
-        f"Results in {results}, index in {index} ({summary.checkpoint['size']:,} records)", soft_wrap=True
+        f"Results in {escape(str(results))}, index in {escape(str(index))} ({summary.checkpoint['size']:,} records)",
+        soft_wrap=True,
     )

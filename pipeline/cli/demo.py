@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pipeline.cli.console import show_summary
+from pipeline.cli.console import emit, show_summary
 from pipeline.cli.search import show_hits
 from pipeline.desk import Job
 from pipeline.job import JobError
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _PATIENTS, _SLICES = 4, 24
 
 
-def run(out: Path, settings: Settings, stream: Callable[[Job], Summary]) -> None:
+def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_json: bool) -> None:
     """Make a study and keys, stream them, verify the index, search it. Raises JobError on findings."""
-    say = Console(highlight=False, soft_wrap=True).print
+    say = Console(highlight=False, soft_wrap=True, stderr=as_json).print
     if out.exists() and any(out.iterdir()):
         raise JobError(f"{out} is not empty: choose another folder with --out, or remove it")
     say(f"[bold]1.[/] {_PATIENTS} synthetic patients in {out / 'study'}, keys in {out / 'keys'}")
@@ -40,7 +40,9 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary]) -> None
     say("[bold]2.[/] Streaming them and pydicom's bundled test images, hostile ones among them")
     bundled = Path(str(resources.files("pydicom") / "data" / "test_files"))
     job = Job((out / "study", bundled), out / "index", out / "results", out / "keys", settings)
-    show_summary(stream(job), job.results, job.index)
+    summary = stream(job)
+    if not as_json:
+        show_summary(summary, job.results, job.index)
     report = verify(job.index)
     if not report.ok:
         raise JobError(f"the demo's index does not verify: {report.errors[0].reason}")
@@ -50,11 +52,14 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary]) -> None
     owner = load_owner(out / "keys", None)
     reader = open_reader(job.index)
     hits = search(reader, owner, describe_image(asked, None, settings), top=5).hits
-    show_hits(hits)
+    if not as_json:
+        show_hits(hits)
     first = json.loads(
         open_sealed(owner, reader.record(hits[0].index).sealed, aad=bytes.fromhex(hits[0].key))
     )
     say(f"The first is {first['PatientName']}, {first['FileName']}: sealed in the index, opened by its owner")
+    if as_json:
+        emit({"summary": summary.as_json(), "hits": [hit.as_json() for hit in hits]})
 
 
 def _write_study(folder: Path) -> list[Path]:

@@ -71,7 +71,10 @@ def prove(
     """
     reader = open_reader(directory)
     index = find(reader, key)
-    out.write_bytes(reader.prove(index).encode())
+    try:
+        out.write_bytes(reader.prove(index).encode())
+    except OSError as error:
+        raise OperatorError(f"cannot write {out}: {error.strerror}") from error
     facts = {"key": key, "index": index, "size": reader.size, "root": reader.root.hex(), "file": str(out)}
     if as_json:
         emit(facts)
@@ -91,6 +94,8 @@ def verify_proof(
     """
     try:
         proven = check(file.read_bytes(), key.read_text().strip())
+    except UnicodeDecodeError as error:
+        raise OperatorError(f"{key} is no public key of a log") from error
     except OSError as error:
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
     except ProofError as error:

@@ -70,12 +70,13 @@ def demo(
     engine: EngineOption = None,
     device: DeviceOption = None,
     config: Config = None,
+    as_json: Json = False,
 ) -> None:
     """Make a synthetic study and keys, stream it, verify the index and search it.
 
     Example: medsecure demo --out demo
     """
-    the_demo.run(out, settings(config, run={"engine": engine, "device": device}), stream)
+    the_demo.run(out, settings(config, run={"engine": engine, "device": device}), stream, as_json=as_json)
 
 
 def stream(job: Job) -> Summary:

@@ -114,6 +114,17 @@ def locked(path: Path, wait_s: float) -> Iterator[None]:
         os.close(fd)
 
 
+def check_free(directory: Path) -> None:
+    """Raise BusyError where a writer holds the index right now; it may be taken a moment later."""
+    lock = directory / "lock"
+    if lock.exists():
+        fd = os.open(lock, os.O_RDONLY)
+        try:
+            _acquire(fd, lock, 0.0)
+        finally:
+            os.close(fd)
+
+
 def _acquire(fd: int, path: Path, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while True:
