@@ -34,17 +34,17 @@ class Ledger:
     """SQLite in ``DIR/ledger.sqlite``. Usable from one thread at a time."""
 
     def __init__(self, results: Path) -> None:
-        self._db = sqlite3.connect(results / "ledger.sqlite", check_same_thread=False)
+        file = results / "ledger.sqlite"
+        self._db = sqlite3.connect(file, check_same_thread=False)
         try:
             self._db.executescript(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-                "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT)"
+                " WITHOUT ROWID"
             )
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise OperatorError(
-                f"{results / 'ledger.sqlite'} is damaged: move it away, or choose other results"
-            ) from error
+            raise OperatorError(f"{file} is damaged: move it away, or choose other results") from error
 
     def enter(self, unit: Finished) -> None:
         """A unit is finished."""

@@ -146,14 +146,11 @@ def show_summary(summary: Summary, results: Path, index: Path) -> None:
     out.print(f"{summary.seconds:.1f} s, {summary.frames_per_second:.1f} frames/s")
     if summary.rejects_by_reason:
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.rejects_by_reason.items())
-        out.print(
-            f"Rejected: {reasons}. See: medsecure dead-letters list {escape(str(results))}", soft_wrap=True
-        )
+        see = f"medsecure dead-letters list {results}"
+        out.print(f"Rejected: {reasons}. See: {see}", soft_wrap=True, markup=False)
     if summary.undelivered:
         out.print(f"{summary.undelivered:,} frames are indexed but their results could not be written")
     if not summary.complete:
         out.print("Stopped before the end of the sources; --resume goes on from here")
-    out.print(
-        f"Results in {escape(str(results))}, index in {escape(str(index))} ({summary.checkpoint['size']:,} records)",
-        soft_wrap=True,
-    )
+    records = f"{summary.checkpoint['size']:,} records"
+    out.print(f"Results in {results}, index in {index} ({records})", soft_wrap=True, markup=False)
