@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -80,8 +82,8 @@ def demo(
 
 
 def stream(job: Job) -> Summary:
-    """Run a job under the terminal's eyes."""
-    with Terminal() as terminal:
+    """Run a job under the terminal's eyes. What Ray has to say of killed workers keeps off stdout."""
+    with redirect_stdout(sys.stderr), Terminal() as terminal:
         return run_job(job, terminal)
 
 

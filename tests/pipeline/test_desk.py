@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,8 +107,19 @@ def test_refused_files_do_not_wait_for_the_end(desk: Desk, job: Job) -> None:
     assert paths(job) == ["broken"]
 
 
-def test_a_resumed_run_leaves_out_what_is_finished(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def index_holds(job: Job, monkeypatch: pytest.MonkeyPatch, keys: Container[bytes]) -> None:
+    """Let the index be one that holds these keys."""
+    job.index.mkdir(exist_ok=True)
+    (job.index / "index.json").touch()
+    log = SimpleNamespace(find=lambda key: 0 if key in keys else None)
+    monkeypatch.setattr("pipeline.desk.open_reader", lambda _: log)
+
+
+def test_a_resumed_run_leaves_out_what_is_finished(
+    desk: Desk, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And counts it; refused files are told again."""
+    index_holds(job, monkeypatch, {key_of(number) for number in range(3)})
     desk.book(Finished((piece(range(4)),), 3, 1, 0.1))
     assert found(desk, monkeypatch, piece(range(4)), REFUSED, piece(range(4, 8))) == [
         REFUSED, piece(range(4, 8))
@@ -115,8 +127,21 @@ def test_a_resumed_run_leaves_out_what_is_finished(desk: Desk, monkeypatch: pyte
     assert (desk.tally.skipped_kept, desk.tally.skipped_rejected, desk.tally.skipped_inputs) == (3, 1, 4)
 
 
-def test_a_cut_series_that_has_grown_is_repeated_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_repeats_what_the_index_has_lost(
+    desk: Desk, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger may be of another index, or of one that was restored from an older copy."""
+    desk.book(Finished((piece(range(4)),), 4, 0, 0.1))
+    assert found(desk, monkeypatch, piece(range(4))) == [piece(range(4))]
+    index_holds(job, monkeypatch, {key_of(0)})
+    assert found(desk, monkeypatch, piece(range(4))) == [piece(range(4))]
+
+
+def test_a_cut_series_that_has_grown_is_repeated_whole(
+    desk: Desk, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its first pieces are as they were, but without them the rest would wait for ever."""
+    index_holds(job, monkeypatch, {key_of(number) for number in range(100)})
     desk.book(Finished(tuple(CUT), 8, 0, 0.1))
     grown = [*CUT[:1], piece(range(14, 19), group=key_of(7), parts=2)]
     assert found(desk, monkeypatch, *CUT) == []

@@ -28,7 +28,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    folder = Path(__file__).resolve().parents[4] / "shared" / "data"
+    folder = (Path(__file__).resolve().parents[4] / "shared" / "data").resolve()
     if not folder.is_dir():
         pytest.skip("the development data is not there; it is not redistributable")
     return folder
