@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -81,3 +82,13 @@ def test_ci_runs_what_the_readme_says() -> None:
     """.ci/run is the README's own command."""
     assert "make check" in (ROOT / ".ci" / "run").read_text()
     assert "`make check`" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_states_what_the_benchmark_measured() -> None:
+    """Figures in the README are those of the committed result."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "throughput.json").read_text())["results"]
+    readme = (ROOT / "README.md").read_text()
+    assert f"**{results['ray']['frames_per_second']:.0f} frames/s**" in readme
+    assert f"{results['threads']['frames_per_second']:.0f} frames/s: Ray reaches" in readme
+    assert f"reaches {results['ray_to_threads']:.2f} of it" in readme
+    assert f"| {results['ray']['memory_bytes'] / 2**30:.1f} GiB |" in readme
