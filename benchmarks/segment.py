@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from benchmarks.report import Goal, at_least, at_most, emit
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
+from benchmarks.report import Goal, at_least, at_most, emit
 from stages.batches import Display, Grid, Prepared, Rows
 from stages.segment import checkpoint, runtime
 from stages.segment.stage import Segment, SegmentOptions
