@@ -16,6 +16,7 @@ from cluster.session import session
 from pipeline.desk import Desk, Job, Watcher
 from pipeline.engine import Pump
 from pipeline.graph import GraphError
+from pipeline.lineage import OtherModelError, check_model, note_model
 from pipeline.local import LocalCrew
 from pipeline.stream import stream
 from stages.base import OperatorError
@@ -55,6 +56,7 @@ def run(job: Job, watcher: Watcher) -> Summary:
         hops = _hops(job, _device(job.settings, gpus))
         crew = _crew(job.settings, hops)
         stack.callback(crew.close)
+        note_model(job.index, describe(job.settings.segment.weights).digest)
         pump = Pump(hops, crew, job.settings.flow)
         stack.enter_context(_drained_by_signals(pump))
         desk.tally.start()
@@ -73,11 +75,12 @@ def check(job: Job) -> None:
     try:
         public = load_public(job.keys)
         load_site_secret(job.keys)
-        describe(job.settings.segment.weights)
+        weights = describe(job.settings.segment.weights)
         if any(job.index.glob("*")):
             check_free(job.index)
             _check_owner(open_reader(job.index), public.key_id)
-    except (KeyFileError, WeightsError, IndexStoreError) as error:
+            check_model(job.index, weights.digest)
+    except (KeyFileError, WeightsError, IndexStoreError, OtherModelError) as error:
         raise JobError(str(error)) from error
 
 

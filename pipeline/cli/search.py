@@ -13,11 +13,13 @@ import typer
 from pipeline import query
 from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show, stderr
 from pipeline.cli.options import Config, settings
+from pipeline.lineage import check_model
 from stages.encrypt.keys import OwnerKeys, PassphraseNeededError, load_owner
 from stages.encrypt.owner import decrypt
 from stages.encrypt.sealing import open_sealed
 from stages.encrypt.wire import decode_header
 from stages.index.reader import open_reader
+from stages.segment.checkpoint import describe
 
 Secret = Annotated[Path, typer.Option("--secret", help="owner.key, or the key folder.")]
 
@@ -71,7 +73,9 @@ def search(
     reader = open_reader(directory)
     owner = open_owner(secret)
     if image is not None:
-        feature_D = query.describe_image(image, frame, settings(config))
+        chosen = settings(config)
+        check_model(directory, describe(chosen.segment.weights).digest)
+        feature_D = query.describe_image(image, frame, chosen)
     else:
         feature_D = query.read_vector(vector or Path())
     result = query.search(reader, owner, feature_D, top)

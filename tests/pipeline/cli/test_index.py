@@ -93,3 +93,17 @@ def test_what_is_no_index_is_exit_code_2(medsecure: Medsecure, tmp_path: Path) -
     done = medsecure("index", "stats", tmp_path, expect=2)
     assert str(tmp_path) in done.err
     assert "Traceback" not in done.err
+
+
+def test_features_of_another_model_are_not_compared(
+    study: Study, keys: Path, streamed: Path, medsecure: Medsecure, tmp_path: Path
+) -> None:
+    """After a change of weights, search and run refuse the index instead of answering nonsense."""
+    index = tmp_path / "index"
+    shutil.copytree(streamed / "index", index)
+    (index / "model.json").write_text(json.dumps({"weights": "0" * 64}))
+    asked = ("--secret", keys / "owner.key", "--image", study.good[0])
+    assert "holds features of weights" in medsecure("index", "search", index, *asked, expect=2).err
+    again = ("--engine", "local", "--source", study.folder, "--keys", keys, "--results", tmp_path / "r")
+    assert "holds features of weights" in medsecure("run", "--index", index, *again, expect=2).err
+    assert medsecure("index", "verify", index, "--json").json["ok"]
