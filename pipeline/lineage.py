@@ -35,11 +35,9 @@ def check_model(index: Path, digest: str) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OtherModelError(
-            f"{index / _NAME} is damaged: it does not say whose features these are"
-        ) from error
+        raise OtherModelError(f"{index / _NAME} is damaged: nobody knows whose features these are") from error
     if noted != digest:
         raise OtherModelError(
-            f"{index} holds features of weights {noted[:16]}, these are {digest[:16]}: they cannot be compared, "
-            "so use the weights it was made with, or another index"
+            f"{index} holds features of weights {noted[:16]}, these are {digest[:16]}: "
+            "they cannot be compared, so use the weights it was made with, or another index"
         )
