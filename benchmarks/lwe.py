@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from benchmarks.report import Goal, emit
 from stages.encrypt import owner as owner_side
 from stages.encrypt.keys import OwnerKeys, load_owner, new_keys
 from stages.encrypt.parameters import LWE32
@@ -50,31 +48,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="LWE encryption and encrypted search on this machine.")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     as_json = parser.parse_args().json
-    document = measure()
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
-    for name, value in document["results"].items():
-        print(f"{name:44} {value if isinstance(value, str) else f'{value:,.3f}':>14}")
-    for goal in document["goals"]:
-        print(f"{'met' if goal['ok'] else 'NOT met':8} {goal['name']}: {goal['value']:,.3f} {goal['unit']}")
+    results = measure()
+    emit("lwe", results, goals(results), ("torch", "numpy", "cryptography"), as_json=as_json)
 
 
 def measure() -> dict[str, Any]:
-    """Hardware, versions, results and goals."""
+    """Every figure by its name."""
     x_ND = np.random.default_rng(0).normal(size=(1024, D)).astype(np.float32)
     x_ND /= np.linalg.norm(x_ND, axis=1, keepdims=True)
     with tempfile.TemporaryDirectory() as folder:
         public = new_keys(Path(folder), None)
         owner = load_owner(Path(folder), None)
     encryptor = Encryptor(public.lwe)
-    results: dict[str, Any] = {"gemm method": encryptor.method.value}
+    results: dict[str, Any] = {
+        "gemm method": encryptor.method.value,
+        "torch cpu capability": torch.backends.cpu.get_cpu_capability(),
+    }
     results |= encryption(encryptor, x_ND)
     results |= search(encryptor, owner, x_ND)
     sealer = Sealer(public.hpke)
     results["seal 500 bytes, us"] = 1e6 * seconds(lambda: sealer.seal(bytes(500), bytes(32)))
     results |= paillier()
-    return {"hardware": hardware(), "versions": versions(), "results": results, "goals": goals(results)}
+    return results
 
 
 def encryption(encryptor: Encryptor, x_ND: np.ndarray) -> dict[str, float]:
@@ -145,7 +140,7 @@ def paillier() -> dict[str, Any]:
     return {"phe-2048, ms/image": 1e3 * took * D / PAILLIER_FEATURES}
 
 
-def goals(results: dict[str, Any]) -> list[dict[str, Any]]:
+def goals(results: dict[str, Any]) -> list[Goal]:
     """What we set out for, on two cores, and whether it is so here."""
     block = max(results[f"block of 1024, {threads} threads, images/s"] for threads in THREADS)
     single = min(results[f"block of 1, {threads} threads, ms"] for threads in THREADS)
@@ -162,7 +157,7 @@ def goals(results: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(results["phe-2048, ms/image"], str):
         ratio = results["phe-2048, ms/image"] * block / 1e3
         made.append(("ratio to phe-2048", ratio, "times", 50_000, ratio >= 50_000))
-    return [dict(zip(("name", "value", "unit", "goal", "ok"), one, strict=True)) for one in made]
+    return [Goal(*one) for one in made]
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -174,24 +169,6 @@ def seconds(work: Callable[[], Any]) -> float:
         work()
         took.append(time.perf_counter() - start)
     return float(np.median(took))
-
-
-def hardware() -> dict[str, Any]:
-    """The machine, as far as it matters here."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "torch cpu capability": capability,
-        "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
-    return {"python": platform.python_version()} | {
-        name: version(name) for name in ("torch", "numpy", "cryptography")
-    }
 
 
 if __name__ == "__main__":
