@@ -40,6 +40,10 @@ class Done:
 Medsecure = Callable[..., Done]
 
 
+def folders(folder: Path) -> list[object]:
+    return ["--index", folder / "index", "--results", folder / "results"]
+
+
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys") / "keys"
