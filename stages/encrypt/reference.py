@@ -40,8 +40,10 @@ def cbd(key: bytes, label: int, rows: int, columns: int) -> Matrix:
 
 
 def tu(key: bytes, label: int, rows: int, columns: int, b: int) -> Matrix:
-    """TU(b): of each byte the low b + 2 bits u give (u >> 1) + (u & 1) - 2^b."""
-    low = [byte % 2 ** (b + 2) for byte in stream(key, label, rows * columns)]
+    """TU(b): the low b + 2 bits u of a byte, or of 4 bytes where b > 6, give (u >> 1) + (u & 1) - 2^b."""
+    width = 1 if b <= 6 else 4  # noqa: PLR2004 - b + 2 bits fit a byte
+    data = stream(key, label, width * rows * columns)
+    low = [int.from_bytes(data[i : i + width], "little") % 2 ** (b + 2) for i in range(0, len(data), width)]
     return np.array([(u >> 1) + (u & 1) - 2**b for u in low], object).reshape(rows, columns)
 
 
