@@ -44,20 +44,19 @@ def scale_for(parameters: Parameters, dimensions: int, *, terms: int | None = No
     By default SUM_BLOCKS, or as many as the noise of the parameter set allows.
     """
     terms = min(parameters.max_terms, SUM_BLOCKS) if terms is None else terms
+    if not 0 < terms <= parameters.max_terms:
+        raise PlaintextOverflowError(
+            f"a sum of {terms} blocks does not decrypt under {parameters.name}: add from 1 to "
+            f"{parameters.max_terms}"
+        )
     most = parameters.plaintext_bound - 1
     if parameters.exact_scores:
         longest = most // _longest_weights(parameters)
     else:
         # The longest norm with norm^2 + noise norm <= bound - 1.
-        noise = NOISE_MARGIN * parameters.sigma_fresh / parameters.delta
+        noise = noise_in_score(parameters, 1, 1.0)
         longest = floor((sqrt(noise**2 + 4 * most) - noise) / 2)
-    scale = min(longest, most // terms) - rounding_slack(dimensions)
-    if not (0 < terms <= parameters.max_terms and scale > 0):
-        raise PlaintextOverflowError(
-            f"no scale lets {terms} blocks of {dimensions} features be added under {parameters.name}: "
-            "add fewer blocks at a time"
-        )
-    return scale
+    return min(longest, most // terms) - rounding_slack(dimensions)
 
 
 def weight_scale_for(parameters: Parameters, dimensions: int) -> int:

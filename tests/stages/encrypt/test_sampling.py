@@ -63,6 +63,26 @@ def test_tu_over_every_byte(bits: int) -> None:
     assert variance == (4 ** (bits + 1) - 1) / 12 + 0.25
 
 
+def test_wide_tu_over_every_input() -> None:
+    """TU(16) over all 2^18 values of its low bits: symmetric, flat, half as likely at both ends."""
+    b = 16
+    values, counts = np.unique(
+        sampling.tu(torch.arange(2 ** (b + 2), dtype=torch.int32), b), return_counts=True
+    )
+    assert values.tolist() == list(range(-(2**b), 2**b + 1))
+    assert counts[[0, -1]].tolist() == [1, 1]
+    assert (counts[1:-1] == 2).all()
+    variance = float((values.astype(float) ** 2 * counts).sum()) / 2 ** (b + 2)
+    assert variance == pytest.approx((4 ** (b + 1) - 1) / 12 + 0.25, rel=1e-12)
+
+
+def test_wide_tu_ignores_the_bits_above() -> None:
+    """Of each word only the low b + 2 bits count, the sign bit included among the rest."""
+    low = torch.tensor([0, 1, 2**17, 2**18 - 1], dtype=torch.int32)
+    for high in (2**18, 2**30, -(2**31)):
+        assert torch.equal(sampling.tu(low | high, 16), sampling.tu(low, 16))
+
+
 @pytest.mark.parametrize("bits", [0, 7, 16])
 def test_tu_refuses_what_does_not_fit_a_byte(bits: int) -> None:
     """One byte a sample reaches b = 6 and no further."""
@@ -70,13 +90,22 @@ def test_tu_refuses_what_does_not_fit_a_byte(bits: int) -> None:
         sampling.tu(EVERY_BYTE, bits)
 
 
-def test_matrices_equal_the_reference() -> None:
+@pytest.mark.parametrize("bits", [0, 29])
+def test_tu_refuses_what_does_not_fit_a_word(bits: int) -> None:
+    """Four bytes a sample reach b = 28."""
+    with pytest.raises(ValueError, match="four bytes a sample"):
+        sampling.tu(torch.zeros(1, dtype=torch.int32), bits)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_matrices_equal_the_reference(bits: int) -> None:
     """Uniform words, CBD and TU matrices are read from their streams row by row."""
-    words = sampling.uniform(CTR_KEY, 1, (5, 7)).numpy().view(np.uint32)
-    assert (words == reference.uniform(CTR_KEY, 1, 5, 7, 2**32)).all()
+    words = sampling.uniform(CTR_KEY, 1, (5, 7), bits).numpy().view(f"u{bits // 8}")
+    assert (words == reference.uniform(CTR_KEY, 1, 5, 7, 2**bits)).all()
     octets = sampling.octets(CTR_KEY, 3, (5, 7))
     assert (sampling.cbd(octets).numpy() == reference.cbd(CTR_KEY, 3, 5, 7)).all()
-    assert (sampling.tu(octets, 4).numpy() == reference.tu(CTR_KEY, 3, 5, 7, 4)).all()
+    for b in (4, 6, 7, 16, 28):
+        assert (sampling.noise(CTR_KEY, 3, (5, 7), b).numpy() == reference.tu(CTR_KEY, 3, 5, 7, b)).all()
 
 
 BANNED = {"manual_seed", "Generator", "default_rng", "RandomState", "random", "bernoulli", "normal"}
