@@ -91,6 +91,7 @@ def _take(blank: Blank, answer: multiprocessing.SimpleQueue[str]) -> None:
         answer.put("taken")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_has_no_second_either() -> None:
     """Fork duplicates memory behind Python's back; the child is refused."""
     blank = Blank(bytes(32), 0, np.zeros((3, 4), np.uint32), np.zeros((1, 3), np.uint32))
