@@ -1,7 +1,7 @@
 """The encryption stage: one batch of features becomes one LWE block under the owner's public key.
 
-The stage holds public keys and the key that it signs its blocks with. Every block gets fresh randomness, so running it again gives other
-bytes of the same records; the index keeps whichever was made durable first.
+The stage holds public keys and the key it signs its blocks with. Every block gets fresh randomness, so
+running it again gives other bytes of the same records; the index keeps whichever was made durable first.
 """
 
 from __future__ import annotations

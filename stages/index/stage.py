@@ -19,7 +19,7 @@ class Append:
     """Sealed to Entries. One writer per index: a second one ends with ``BusyError``.
 
     Nothing is rejected here. Keys that are in the log already come back with ``fresh_N`` False. A block
-    that no worker of the public bundle signed ends with ``SignatureRefusedError``, before anything is written.
+    that no worker of the public bundle signed ends with ``SignatureRefusedError``; nothing is written.
     """
 
     options: IndexOptions
