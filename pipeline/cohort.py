@@ -48,7 +48,7 @@ class CohortSum:
     key_ids: tuple[str, ...]  # hex, of the generations involved
 
     @property
-    def mean_D(self) -> NDArray[np.float64]:
+    def mean(self) -> NDArray[np.float64]:
         """The mean vector."""
         mean_D: NDArray[np.float64] = self.sum_D / self.records
         return mean_D

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stages.encrypt.shares import Words
     from stages.index.reader import Reader
 
-_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)  # seconds without a byte
+_WAIT_S: Final = 30.0  # without a byte
 _MAX_SENTENCE: Final = 300
 
 
@@ -50,7 +50,7 @@ class Access:
 
     token: str | None = field(default=None, repr=False)
     ca: Path | None = None
-    timeout: httpx.Timeout = _TIMEOUT
+    wait_s: float = _WAIT_S
 
 
 class Replicas:
@@ -161,7 +161,7 @@ def replicas(
         _require_safe(url)
     headers = {"authorization": f"Bearer {access.token}"} if access.token else {}
     with httpx.Client(
-        headers=headers, timeout=access.timeout, verify=_trust(access.ca), trust_env=False
+        headers=headers, timeout=access.wait_s, verify=_trust(access.ca), trust_env=False
     ) as client:
         found = Replicas(client, (names[0], names[1]), log, reader, recorder)
         found.check()

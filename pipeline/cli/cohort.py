@@ -39,7 +39,7 @@ def mean(
     Example: medsecure index mean index/ --secret keys/ --keys cohort.txt
     """
     found = cohort_sum(open_reader(directory), open_owners(secret), _wanted(keys, key))
-    _tell("mean", found, found.mean_D, found.noise_sd / found.records, as_json)
+    _tell("mean", found, found.mean, found.noise_sd / found.records, as_json)
 
 
 def _wanted(file: Path | None, given: list[str] | None) -> list[bytes]:

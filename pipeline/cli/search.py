@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ import typer
 
 from pipeline import private, query, question
 from pipeline.answers import recording
-from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show, stderr
+from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show
 from pipeline.cli.options import Config, settings
 from pipeline.lineage import check_model
 from stages.base import OperatorError
@@ -118,34 +118,25 @@ def _source(
     answers: Path | None,
 ) -> Iterator[query.Source]:
     """Who scores, and whether the answers are kept."""
-    if answers is not None:
-        with recording(answers, reader.checkpoint) as recorder:
-            if urls is None:
-                yield query.Direct(reader, owners, recorder)
-                return
-            with private.replicas(urls, directory, reader, _access(ca), recorder) as source:
-                yield source
-    elif urls is None:
-        yield query.Direct(reader, owners)
-    else:
-        with private.replicas(urls, directory, reader, _access(ca)) as source:
-            yield source
-
-
-def _access(ca: Path | None) -> private.Access:
-    return private.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
+    access = private.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
+    with ExitStack() as stack:
+        recorder = None if answers is None else stack.enter_context(recording(answers, reader.checkpoint))
+        if urls is None:
+            yield query.Direct(reader, owners, recorder)
+        else:
+            yield stack.enter_context(private.replicas(urls, directory, reader, access, recorder))
 
 
 def tell_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
     """What needs another key, on stderr: one JSON line, or a sentence for each key."""
     if as_json and closed:
-        stderr().print_json(json.dumps({"unreadable": [asdict(one) for one in closed]}), indent=None)
+        typer.echo(json.dumps({"unreadable": [asdict(one) for one in closed]}), err=True)
         return
     for one in closed:
-        stderr().print(
-            f"{one.records:,} records in {one.blocks:,} blocks are under key {one.key_id[:16]}, which --secret "
-            "does not hold: they were not searched",
-            soft_wrap=True,
+        typer.echo(
+            f"{one.records:,} records in {one.blocks:,} blocks were not searched: they are under key "
+            f"{one.key_id[:16]}, which --secret does not hold",
+            err=True,
         )
 
 
