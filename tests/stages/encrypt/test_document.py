@@ -10,18 +10,20 @@ import pytest
 from benchmarks.security_estimate import instances, primal_core_svp
 from stages.encrypt import owner, sampling, wire
 from stages.encrypt.parameters import LEAST_BITS, LWE32, LWE64, TABLE, Parameters
-from stages.encrypt.quantise import SUM_BLOCKS, scale_for, weight_scale_for
+from stages.encrypt.quantise import SUM_BLOCKS, rounding_slack, scale_for, weight_scale_for
 
-TEXT = (Path(__file__).resolve().parents[3] / "docs" / "lwe.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+TEXT = (DOCS / "lwe.md").read_text(encoding="utf-8")
+SHARDS = (DOCS / "adr" / "0003-blocks-cannot-be-added.md").read_text(encoding="utf-8")
 
 
 PLAIN = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
-def rows(*headings: str) -> list[list[str]]:
+def rows(*headings: str, text: str = TEXT) -> list[list[str]]:
     """The cells of the table whose first columns have these headings."""
     table = re.search(
-        rf"^\| {re.escape(' | '.join(headings))} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", TEXT, re.MULTILINE
+        rf"^\| {re.escape(' | '.join(headings))} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE
     )
     assert table is not None
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table[1].splitlines()]
@@ -133,6 +135,20 @@ def test_the_stated_failure_bounds(parameters: Parameters, terms: int, slack: fl
     assert 1 + 18 - exponent / log(2) < stated
     superscript = str(stated).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     assert f"2{superscript}" in TEXT
+
+
+def test_the_decision_on_shards_counts_right() -> None:
+    """Bytes a flush and a score in the decision record follow from the set's sizes."""
+    n, most, word, D = LWE32.n, LWE32.slots, LWE32.word.itemsize, 256
+    for row in rows("records at a flush", "bytes now", text=SHARDS):
+        N = int(row[0])
+        added = min(LWE32.max_terms * N, most)
+        sizes = (D * (n + N) * word, D * (n + most) * word)
+        per_score = [word * (n + records) / records for records in (N, added, most)]
+        assert row[1:] == [str(size) for size in sizes] + [f"{size:.0f}" for size in per_score]
+    two = 2 * (scale_for(LWE32, D) + rounding_slack(D)) * weight_scale_for(LWE32, D)
+    assert two > LWE32.plaintext_bound
+    assert 1024 / 58 < 18
 
 
 def test_the_stated_score_bound() -> None:
