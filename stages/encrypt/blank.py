@@ -12,7 +12,7 @@ import os
 from threading import Lock
 from typing import Never
 
-from stages.encrypt.errors import SpentBlankError
+from stages.encrypt.errors import ShapeError, SpentBlankError
 from stages.encrypt.wire import Words
 
 
@@ -31,13 +31,31 @@ class Blank:
 
     def take(self) -> tuple[Words, Words]:
         """(C1, R B + E2), once."""
+        with self._lock:
+            parts, self._parts = self._unspent(), None
+        return parts
+
+    def part(self, count: int) -> Blank:
+        """A blank of the next ``count`` slots, which this one then no longer has, under the same head.
+
+        Blocks from parts are slices of one block: their records may come at different times, and whoever
+        stores them needs the head once. No mask is in two parts.
+        """
+        with self._lock:
+            head_Dn, mask_ND = self._unspent()
+            if not 0 <= count <= self.count:
+                raise ShapeError(f"the blank has {self.count} slots left, not {count}: make another")
+            part = Blank(self.key_id, self.slot, head_Dn, mask_ND[:count])
+            self._parts = (head_Dn, mask_ND[count:])
+            self.slot, self.count = self.slot + count, self.count - count
+        return part
+
+    def _unspent(self) -> tuple[Words, Words]:
         if os.getpid() != self._process:
             raise SpentBlankError("a blank is used in the process that made it: make one here")
-        with self._lock:
-            parts, self._parts = self._parts, None
-        if parts is None:
+        if self._parts is None:
             raise SpentBlankError("this blank has been used: every block needs a fresh one")
-        return parts
+        return self._parts
 
     def _refuse(self, *_: object) -> Never:
         raise TypeError("a blank is used once, so it is neither copied nor pickled")

@@ -139,6 +139,41 @@ def test_blanks_that_no_block_could_use_are_not_made(
         encryptor.blank(dimensions, count, slot)
 
 
+@pytest.mark.parametrize("toy", ["toy", "toy64"], indirect=True)
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(0, 3), max_size=4), slot=st.integers(0, 3))
+def test_blocks_from_parts_are_slices_of_one_block(toy: Parameters, sizes: list[int], slot: int) -> None:
+    """Records that come one after the other, under one head, get the words they would have got together."""
+    sizes = sizes if slot + sum(sizes) <= toy.slots else []
+    X_ND = np.random.default_rng(0).integers(-9, 10, (sum(sizes), 3))
+    public = owner_side.generate(toy, bytes(32), bytes(32))
+    encryptor = Encryptor(public, randomness=lambda _: bytes(range(32)))
+    whole = encryptor.encrypt(X_ND, slot=slot, scale=20)
+    blank, done = encryptor.blank(3, toy.slots - slot, slot), 0
+    for size in sizes:
+        part = blank.part(size)
+        block = encryptor.encrypt(X_ND[done : done + size], slot=slot + done, scale=20, blank=part)
+        assert (block.head_Dn == whole.head_Dn).all()
+        assert (block.columns_ND == whole.columns_ND[done : done + size]).all()
+        done += size
+    assert (blank.slot, blank.count) == (slot + done, toy.slots - slot - done)
+
+
+def test_no_slot_is_in_two_parts(encryptor: Encryptor) -> None:
+    """What a part has taken is gone: the rest starts behind it, and there is no more than there was."""
+    blank = encryptor.blank(3, 4)
+    first = blank.part(3)
+    assert (first.slot, first.count, blank.slot, blank.count) == (0, 3, 3, 1)
+    with pytest.raises(ShapeError, match="1 slots left, not 2"):
+        blank.part(2)
+    with pytest.raises(ShapeError, match="from slot 3"):
+        encryptor.encrypt(PLAIN, slot=0, scale=10, blank=blank)
+    encryptor.encrypt(PLAIN, slot=3, scale=10, blank=blank)
+    with pytest.raises(SpentBlankError):
+        blank.part(0)
+    encryptor.encrypt(np.repeat(PLAIN, 3, axis=0), slot=0, scale=10, blank=first)
+
+
 def test_blanks_are_fresh(encryptor: Encryptor, owner: OwnerKeys) -> None:
     """Two blanks give unrelated words for one record, and both open."""
     one, two = (encryptor.encrypt(PLAIN, slot=0, scale=10, blank=encryptor.blank(3, 5)) for _ in range(2))
