@@ -73,7 +73,7 @@ def search(
     top: Annotated[int, typer.Option("--top", help="How many.", min=1)] = 10,
     replicas: Annotated[
         tuple[str, str] | None,
-        typer.Option("--private", help="Two replicas' URLs: neither learns the query."),
+        typer.Option("--private", metavar="URL URL", help="Two replicas: neither learns the query."),
     ] = None,
     ca: Annotated[
         Path | None, typer.Option("--ca", help="Who signs the replicas' certificates, PEM.")
