@@ -73,7 +73,7 @@ class Task:
     slices: Slices
 
     @property
-    def query_QD(self) -> NDArray[np.float32]:
+    def query_QD(self) -> NDArray[np.float32]:  # noqa: N802 - named as arrays are
         """The records that are queries."""
         return self.record_ND[-len(self.alone_QD) :]
 
@@ -175,6 +175,7 @@ def compared(one: Party, task: Task) -> list[dict[str, Any]]:
                 "record bits": records,
                 "query bits": weights,
                 "record scale": scale,
+                "queries cut": 0.0 if isinstance(weights, str) else cut(weights_QD, weights),
                 "query norm": float(np.linalg.norm(weights_QD, axis=1).mean()),
                 **quality(plain_QN, score_QN, task),
             }
@@ -203,6 +204,11 @@ def weights_of(block: Block, feature_D: NDArray[np.float32], bits: int | str) ->
         if share < 1:
             return weights_D
         scale *= 0.999 / share
+
+
+def cut(weights_QD: list[NDArray[np.int32]], bits: int) -> float:
+    """Share of queries whose largest weight is not what ``bits`` allow, because the range does not."""
+    return float((np.abs(weights_QD).max(1) < 2 ** (bits - 1) - 1).mean())
 
 
 def scores(one: Party, blocks: list[Block], weights_D: NDArray[np.int32]) -> NDArray[np.float64]:
