@@ -24,7 +24,7 @@ from stages.batches import Frame, Frames, Kind, Located, Refused, Rows, Segmente
 from stages.encrypt.owner import open_scores
 from stages.encrypt.search import quantise_query, score_block
 from stages.encrypt.wire import decode_header
-from stages.index.proof import ProofError, verify_proof
+from stages.index.verifier import ProofError, verify_proof
 from stages.ingest.decode import read_frames
 from stages.ingest.scan import scan
 from stages.ingest.site import Site
@@ -132,10 +132,10 @@ def _proven(reader: Reader, score: float, index: int) -> Hit:
     """A hit with its inclusion proof checked as a stranger would."""
     key = reader.record(index).key
     try:
-        leaf = verify_proof(reader.prove(index).encode(), reader.vkey).leaf
+        proven = verify_proof(reader.prove(index).encode(), reader.log)
     except ProofError:
         return Hit(key.hex(), index, score, proof_ok=False)
-    return Hit(key.hex(), index, score, proof_ok=leaf.key == key)
+    return Hit(key.hex(), index, score, proof_ok=proven.key == key)
 
 
 def _piece(image: Path, frame: int | None, settings: Settings) -> Located:

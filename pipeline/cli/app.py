@@ -33,8 +33,8 @@ class Root(LazyGroup):
         "keys": ("pipeline.cli.keys:app", "Make and show the owner's keys."),
         "index": ("pipeline.cli.app:index", "Inspect, verify, search and prove the index."),
         "verify-proof": (
-            "pipeline.cli.inspect:verify_proof",
-            "Check a proof with the log's public key.",
+            "pipeline.cli.proofs:verify_proof",
+            "Check a proof with the log's public keys.",
         ),
         "dead-letters": ("pipeline.cli.letters:app", "List what was rejected, and run it again."),
         "evaluate": ("pipeline.cli.model:evaluate", "Measure segmentation on labelled cases."),
@@ -55,7 +55,8 @@ class Index(LazyGroup):
             "Hash everything again; exit code 1 if damaged.",
         ),
         "list": ("pipeline.cli.inspect:list_records", "Every record's number and key."),
-        "prove": ("pipeline.cli.inspect:prove", "Write a proof that a record is in the log."),
+        "prove": ("pipeline.cli.proofs:prove", "Write a proof: of a record, of its absence, of growth."),
+        "witness": ("pipeline.cli.proofs:witness", "Cosign the log if it continues what was seen last."),
         "get": ("pipeline.cli.search:get", "Open one record with the owner's key."),
         "search": ("pipeline.cli.search:search", "Find the records most similar to an image."),
     }
