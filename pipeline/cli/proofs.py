@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, parse_key
 from stages.base import OperatorError
-from stages.index.reader import Reader, open_reader
+from stages.index.reader import Reader, open_reader, open_reader_at
 from stages.index.verifier import NoteError, ProofError, parse_keys
 from stages.index.verifier import verify_proof as check
 from stages.index.witness import EquivocationError, load_witness_key, new_witness_key
@@ -19,6 +21,8 @@ from stages.index.witness import witness as see
 if TYPE_CHECKING:
     from stages.index.proof import GrowthProof, KeyProof, Proof
 
+T = TypeVar("T")
+
 
 def prove(
     directory: Directory,
@@ -26,6 +30,9 @@ def prove(
     key: Annotated[str | None, typer.Argument(help="A record's key, hexadecimal.")] = None,
     old: Annotated[
         Path | None, typer.Option("--from", help="An earlier checkpoint: prove that the log only grew.")
+    ] = None,
+    at: Annotated[
+        Path | None, typer.Option("--at", help="The checkpoint to prove it at, say a cosigned one.  [newest]")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -37,8 +44,11 @@ def prove(
     """
     if (key is None) == (old is None):
         raise OperatorError("give either a record's key or --from with an earlier checkpoint")
-    reader = open_reader(directory)
-    proof = _of_key(reader, parse_key(key)) if key is not None else _of_growth(reader, old or Path())
+    reader = open_reader(directory) if at is None else _with_note(at, partial(open_reader_at, directory))
+    if old is not None:
+        proof: GrowthProof | KeyProof | Proof = _with_note(old, reader.prove_growth)
+    else:
+        proof = _of_key(reader, parse_key(key or ""))
     data = proof.encode()
     try:
         out.write_bytes(data)
@@ -134,13 +144,13 @@ def _of_key(reader: Reader, key: bytes) -> Proof | KeyProof:
     return reader.prove(index)
 
 
-def _of_growth(reader: Reader, old: Path) -> GrowthProof:
+def _with_note(file: Path, use: Callable[[bytes], T]) -> T:
     try:
-        return reader.prove_growth(old.read_bytes())
+        return use(file.read_bytes())
     except OSError as error:
-        raise OperatorError(f"cannot read {old}: {error.strerror}") from error
+        raise OperatorError(f"cannot read {file}: {error.strerror}") from error
     except NoteError as error:
-        raise OperatorError(f"{old} is no checkpoint of this log: {error}") from error
+        raise OperatorError(f"{file} is no checkpoint of this log: {error}") from error
 
 
 def _sentence(facts: dict[str, object]) -> str:

@@ -167,6 +167,12 @@ class Reader:
         raise DamagedError(CHECKPOINT, "signs a key tree that is not that of its records")
 
 
+def open_reader_at(directory: Path, note: bytes) -> Reader:
+    """The log at an earlier checkpoint, or one that others cosigned. Raises NoteError for another log's."""
+    _, own = read_identity(directory)
+    return Reader(directory, own, open_checkpoint(note, own), note)
+
+
 def open_reader(directory: Path, log: tuple[PublicKey, ...] | None = None) -> Reader:
     """The log at its latest checkpoint, verified under the given public keys or else the index's own."""
     _, own = read_identity(directory)

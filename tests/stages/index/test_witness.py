@@ -162,7 +162,7 @@ def test_a_witness_key_is_read_back_and_never_overwritten(tmp_path: Path, key: W
     with pytest.raises(WitnessError, match="is not the key of"):
         load_witness_key(file)
     file.write_bytes(b"no key")
-    with pytest.raises(WitnessError, match="is no witness key"):
+    with pytest.raises(WitnessError, match="are no witness key"):
         load_witness_key(file)
     with pytest.raises(WitnessError, match="cannot read"):
         load_witness_key(tmp_path / "nowhere")
