@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.index.tree import (
-    EMPTY_ROOT,
-    consistency_path,
-    inclusion_path,
-    leaf_hash,
-    node_hash,
-    perfect_parts,
-    range_root,
-    verify_consistency,
-    verify_inclusion,
-)
+from stages.index.tree import consistency_path, inclusion_path, perfect_parts, range_root
+from stages.index.verifier import EMPTY_ROOT, leaf_hash, node_hash, verify_consistency, verify_inclusion
 
 # The test data of Certificate Transparency's reference implementation.
 LEAVES = [
