@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
 from hashlib import sha256
 from mmap import PROT_READ, mmap
 from pathlib import Path
 from typing import Final
 
+from stages.index.durable import publish, staged, sync_files
 from stages.index.errors import DamagedError
+from stages.index.identity import CHECKPOINT, STAGING
 from stages.index.keytree import EMPTY, ROW_BYTES, KeyTree, bucket_bits, grown, row
+from stages.index.note import Signer
 from stages.index.tiles import WIDTH, Tiles, tile_path
 from stages.index.verifier import HASH_BYTES, KeyRoot, leaf_hash
 
@@ -47,6 +52,17 @@ def caught_up(directory: Path, tiles: Tiles, known: KeyRoot) -> KeyTree:
             file.write(part)
     new.replace(directory / KEY_TREE)
     return tree
+
+
+def sign_keys(directory: Path, pool: Executor, signer: Signer, tiles: Tiles) -> None:
+    """Bring the key tree up to the end of this log, and state its root in a new checkpoint, durably."""
+    if signer.keys is None or signer.keys.size == tiles.size:
+        return
+    tree = caught_up(directory, tiles, signer.keys)
+    note = replace(signer, keys=KeyRoot(tiles.size, tree.root)).checkpoint(tiles.size, tiles.root())
+    with staged(directory / STAGING, [(directory / CHECKPOINT, note)]) as written:
+        sync_files(pool, [file.fd for file in written])
+        publish(pool, written)
 
 
 def _read(directory: Path, size: int) -> tuple[KeyTree, bytes] | None:

@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
@@ -47,7 +46,7 @@ from stages.index.identity import (
     read_signing_keys,
     refuse_foreign,
 )
-from stages.index.keyfile import caught_up
+from stages.index.keyfile import sign_keys
 from stages.index.lookup import Lookup, open_lookup
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent
 from stages.index.note import Signer
@@ -55,7 +54,6 @@ from stages.index.partials import drop_filled, drop_unfinished
 from stages.index.recovery import Head, recover
 from stages.index.segments import Block, block_of, encode_block
 from stages.index.tiles import Tile, Tiles, grow
-from stages.index.verifier import KeyRoot
 
 LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
 
@@ -109,17 +107,10 @@ class Writer:
         tiles = Tiles(self._directory, self._head.size)
         return Entries(batch.rows.keys, index_N, tuple(tiles.node(0, i) for i in index_N.tolist()), fresh_N)
 
-    def sign_keys(self) -> None:
-        """Bring the key tree up to the log's end and sign its root: what ``open_writer`` does last."""
-        known, edge = self._signer.keys, self._head.edge
-        if self._broken or known is None or known.size == edge.size:
-            return
-        tree = caught_up(self._directory, Tiles(self._directory, edge.size), known)
-        self._signer = replace(self._signer, keys=KeyRoot(edge.size, tree.root))
-        note = self._signer.checkpoint(edge.size, edge.root)
-        with staged(self._directory / STAGING, [(self._directory / CHECKPOINT, note)]) as written:
-            sync_files(self._pool, [file.fd for file in written])
-            publish(self._pool, written)
+    def close(self) -> None:
+        """Sign the keys: what ``open_writer`` does last, unless something failed."""
+        if not self._broken:
+            sign_keys(self._directory, self._pool, self._signer, Tiles(self._directory, self._head.size))
 
     def _commit(self, block: Block) -> None:
         edge, tiles = grow(self._head.edge, [leaf.encode() for leaf in block.leaves()])
@@ -181,4 +172,4 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
         writer = Writer(directory, options, pool, signer, head, lookup)
         yield writer
-        writer.sign_keys()
+        writer.close()
