@@ -36,7 +36,7 @@ PUBLIC_KEY: Final = "checkpoint.pub"
 CHECKPOINT: Final = "checkpoint"
 LOCK: Final = "lock"
 STAGING: Final = "staging"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _UNFINISHED: Final = frozenset({SIGNING_KEY, PUBLIC_KEY, CHECKPOINT, LOCK, STAGING})
 
 

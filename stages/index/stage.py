@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from stages.base import Split
 from stages.batches import Entries, Sealed
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.session import open_writer
+from stages.index.writer import IndexOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stages.batches import Rows, Sealed
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.session import open_writer
+from stages.index.writer import IndexOptions
 
 D, DIMENSION_n = 5, 12  # features, LWE dimension
 
@@ -38,13 +39,14 @@ def make_block() -> MakeBlock:
 
 @pytest.fixture(scope="session")
 def make_index(make_block: MakeBlock) -> MakeIndex:
-    """An index of blocks with these numbers of records; seeds count from ``seed``."""
+    """An index of blocks with these numbers of records, each published; seeds count from ``seed``."""
 
     def make(path: Path, rows: Sequence[int], *, seed: int = 0, segment_bytes: int = 1 << 28) -> list[Sealed]:
         blocks = [make_block(number, count) for number, count in enumerate(rows, seed)]
         with open_writer(path, IndexOptions(segment_bytes=segment_bytes)) as writer:
             for block in blocks:
                 writer.append(block)
+                writer.publish()
         return blocks
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 
 from stages.batches import Sealed
+from stages.index import publish
 from stages.index.errors import DamagedError, NotAnIndexError
 from stages.index.proof import verify_proof
 from stages.index.reader import open_reader
+from stages.index.session import open_writer
 from stages.index.tree import verify_consistency
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]
@@ -82,6 +85,19 @@ def test_a_reader_stays_at_its_checkpoint(tmp_path: Path, make_index: MakeIndex)
     assert verify_consistency(old.size, new.size, path, old.root, new.root)
 
 
+def test_what_is_appended_becomes_visible_by_itself(
+    tmp_path: Path, make_block: MakeBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to append more, or to close."""
+    monkeypatch.setattr(publish, "PUBLISH_S", 0.01)
+    with open_writer(tmp_path, IndexOptions()) as writer:
+        writer.append(make_block(1, 9))
+        deadline = time.monotonic() + 30
+        while open_reader(tmp_path).size < 9 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert open_reader(tmp_path).size == 9
+
+
 def test_readers_read_while_a_writer_writes(tmp_path: Path, make_block: MakeBlock) -> None:
     """Every checkpoint that a reader meets is whole, and each grew from the one before."""
     blocks = [make_block(seed, 1 + seed * 5 % 70) for seed in range(60)]
@@ -92,6 +108,7 @@ def test_readers_read_while_a_writer_writes(tmp_path: Path, make_block: MakeBloc
             with open_writer(tmp_path, IndexOptions(segment_bytes=1 << 14)) as writer:
                 for block in blocks:
                     writer.append(block)
+                    writer.publish()
         finally:
             done.set()
 

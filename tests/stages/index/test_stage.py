@@ -19,14 +19,14 @@ MakeBlock = Callable[..., Sealed]
 
 
 def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock) -> None:
-    """All kept, none rejected, in the log when the function returns."""
+    """All kept, none rejected; in the log when the stage is closed, or a moment after."""
     stage: Stage[Sealed, Entries] = pickle.loads(pickle.dumps(Append(IndexOptions(), tmp_path / "index")))  # noqa: S301 - our own
     assert stage.name == "append"
     with stage.open() as append:
         split = append(make_block(1, 9))
         assert split.rejected == ()
         assert len(split.kept) == 9
-        assert open_reader(tmp_path / "index").size == 9
+    assert open_reader(tmp_path / "index").size == 9
 
 
 def test_the_stage_can_be_opened_again(tmp_path: Path, make_block: MakeBlock) -> None:

@@ -1,0 +1,76 @@
+"""Opens the one writer of an index: lock, recovery, publishing, in this order, and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from stages.index.blocks import Block
+from stages.index.durable import SYNCS, Fence, locked, sync_directories
+from stages.index.errors import UnwritableError
+from stages.index.identity import (
+    LOCK,
+    create,
+    is_index,
+    read_checkpoint,
+    read_identity,
+    read_signing_key,
+    refuse_foreign,
+)
+from stages.index.lookup import open_lookup
+from stages.index.publish import Publisher, Signer
+from stages.index.recovery import recover
+from stages.index.tail import Tail
+from stages.index.tiles import Tiles
+from stages.index.writer import IndexOptions, Writer
+
+LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
+
+
+@contextmanager
+def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
+    """The index's writer, after whatever an interrupted one left behind is taken in or cut off.
+
+    Makes the index. In the end everything is published, unless something failed.
+    """
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
+        try:
+            refuse_foreign(directory)
+            if not directory.is_dir():
+                directory.mkdir(parents=True)
+                sync_directories(pool, [directory.parent])
+            fence = stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
+            if not is_index(directory):
+                create(directory, pool)
+            writer, publisher = _recovered(directory, options, pool, fence, stack)
+        except (OSError, sqlite3.Error) as error:
+            raise UnwritableError(f"{directory} cannot be written: {error}") from error
+        publisher.start()
+        try:
+            yield writer
+        finally:
+            publisher.stop()
+        if not writer.broken:
+            writer.publish()
+
+
+def _recovered(
+    directory: Path, options: IndexOptions, pool: Executor, fence: Fence, stack: ExitStack
+) -> tuple[Writer, Publisher]:
+    """The writer at the end of the log, and its publisher, which has published all of it."""
+    identity, verifier = read_identity(directory)
+    signer = Signer(identity.origin, read_signing_key(directory, verifier))
+    recovered = recover(directory, read_checkpoint(directory, verifier)[0])
+    tail = stack.enter_context(closing(Tail(directory, pool)))
+    lookup = stack.enter_context(closing(open_lookup(directory, Tiles(directory, recovered.edge.size))))
+    publisher = Publisher(directory, pool, signer, lookup, recovered.edge, fence)
+    for block in recovered.tail:
+        entries = [entry for entry in block.entries() if entry is not None]
+        publisher.add(entries, block.keys if isinstance(block, Block) else ())
+    publisher.publish()
+    return Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher), publisher
