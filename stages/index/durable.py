@@ -127,9 +127,9 @@ class Fence:
         """
         try:
             there, held = os.stat(self.path), os.fstat(self.fd)  # noqa: PTH116 - before every commit
-            if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
-                if os.pread(self.fd, len(self.text) + 1, 0) == self.text:
-                    return
+            same = (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+            if same and os.pread(self.fd, len(self.text) + 1, 0) == self.text:
+                return
         except FileNotFoundError:
             pass
         raise BusyError(f"{self.path} was taken from this writer: another one may be at work")

@@ -1,8 +1,9 @@
 """Key to log index: a SQLite cache beside the log, never the truth.
 
-It holds every record's key, and whether the record was erased. It says which prefix of which log it knows (a size and that tree's root). Where that is not a prefix of
-this log, it is made again; where it is, only the rest is read. Losing the last commits in a crash is
-harmless, so WAL is used without waiting for the disk; ``synchronous=NORMAL`` keeps the file whole.
+It holds every record's key, and whether the record was erased. It says which prefix of which log it knows
+(a size and that tree's root). Where that is not a prefix of this log, it is made again; where it is, only
+the rest is read. Losing the last commits in a crash is harmless, so WAL is used without waiting for the
+disk; ``synchronous=NORMAL`` keeps the file whole.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from stages.index.lookup import Lookup
 from stages.index.note import Checkpoint, sign
 from stages.index.partials import drop_filled, drop_unfinished
 from stages.index.tiles import Edge, grow
-from stages.index.tree import leaf_hash
 
 PUBLISH_S: Final = 1.0  # how long an acknowledged block may stay invisible to readers
 _MANY: Final = 1 << 15  # entries that are published without waiting for that
@@ -100,9 +99,8 @@ class Publisher:
             if self._failure is not None:
                 raise self._failure
 
-    def add(self, records: Sequence[bytes], keys: Sequence[bytes]) -> list[bytes]:
-        """Take in a committed block, whose first entries are the records with these keys; leaf hashes."""
-        hashes = [leaf_hash(record) for record in records]
+    def add(self, records: Sequence[bytes], hashes: Sequence[bytes], keys: Sequence[bytes]) -> None:
+        """Take in the entries of a committed block, their leaf hashes, and the keys where they are records."""
         with self._changed:
             places = zip(keys, range(self._size, self._size + len(keys)), hashes, strict=False)
             self._keys.update((key, Place(index, one)) for key, index, one in places)
@@ -110,7 +108,6 @@ class Publisher:
             self._hashes += hashes
             self._size += len(records)
             self._changed.notify_all()
-        return hashes
 
     def publish(self) -> None:
         """Publish everything that is committed; return when that is durable."""

@@ -27,7 +27,8 @@ from stages.index.note import Checkpoint, Verifier
 from stages.index.proof import Proof
 from stages.index.segments import Segments
 from stages.index.tiles import Tiles
-from stages.index.tree import consistency_path, inclusion_path, leaf_hash, verify_inclusion
+from stages.index.tree import consistency_path
+from stages.index.trusted import Trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Reader:
         self._note = note
         self._tiles = Tiles(directory, checkpoint.size)
         self._segments = Segments(directory, checkpoint.size)
+        self._tree = Trusted(directory, checkpoint.size, checkpoint.root)
         self._peek = Peek(directory)
 
     @property
@@ -88,7 +90,7 @@ class Reader:
     def listed(self) -> Iterator[tuple[int, bytes]]:
         """Number and key of every record that is there, in log order."""
         gone = self._gone()
-        return ((index, key) for index, key in self._tiles.keys() if index not in gone)
+        return ((index, key) for index, key in self._tiles.keys(0) if index not in gone)
 
     def find(self, key: bytes) -> int | None:
         """The index of the record with this key: from the cache where it helps, else by looking through."""
@@ -159,11 +161,7 @@ class Reader:
         """The proof that a record is in the log; it holds, or this raises."""
         if not 0 <= index < self.size:
             raise IndexError(f"the index has {self.size} records; there is no record {index}")
-        record = self._tiles.record(index)
-        path = inclusion_path(index, self.size, self._tiles.node)
-        if not verify_inclusion(leaf_hash(record), index, self.size, path, self.root):
-            raise DamagedError("tile", f"is damaged on the way from record {index} to the root")
-        return Proof(index, record, path, self._note)
+        return Proof(index, self._tree.record(index), self._tree.path(index), self._note)
 
     def prove_growth(self, old_size: int) -> tuple[bytes, ...]:
         """The consistency path from the log of an earlier checkpoint to this one."""

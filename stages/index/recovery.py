@@ -80,18 +80,24 @@ def _tail(directory: Path, size: int, blocks: int) -> tuple[list[Extent], list[B
     rows = list(rows_from(directory, blocks))
     for number, row in enumerate(rows):
         try:
-            if row is None or row.first != size:
-                raise DamagedError(MANIFEST, f"is damaged at row {blocks + number}")
-            data = read_extent(directory, row)
-            check_extent(data, row)
-            tail.append(decode_block(data, row))
+            tail.append(_block(directory, row, size))
         except DamagedError:
             if any(rows[number + 1 :]):
                 raise
             break
+        assert row is not None  # noqa: S101 - there is a block
         extents.append(row)
         size = row.stop
     return extents, tail
+
+
+def _block(directory: Path, row: Extent | None, size: int) -> Block | Statements:
+    """The block of a row that follows the log of this size. Raises DamagedError where it is not whole."""
+    if row is None or row.first != size:
+        raise DamagedError(MANIFEST, f"is damaged after record {size - 1}")
+    data = read_extent(directory, row)
+    check_extent(data, row)
+    return decode_block(data, row)
 
 
 def _cut(path: Path, size: int) -> None:

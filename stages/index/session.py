@@ -26,6 +26,7 @@ from stages.index.publish import Publisher, Signer
 from stages.index.recovery import recover
 from stages.index.tail import Tail
 from stages.index.tiles import Tiles
+from stages.index.tree import leaf_hash
 from stages.index.writer import IndexOptions, Writer
 
 LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
@@ -71,6 +72,7 @@ def _recovered(
     publisher = Publisher(directory, pool, signer, lookup, recovered.edge, fence)
     for block in recovered.tail:
         entries = [entry for entry in block.entries() if entry is not None]
-        publisher.add(entries, block.keys if isinstance(block, Block) else ())
+        hashes = [leaf_hash(entry) for entry in entries]
+        publisher.add(entries, hashes, block.keys if isinstance(block, Block) else ())
     publisher.publish()
     return Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher), publisher

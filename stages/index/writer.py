@@ -32,6 +32,7 @@ from stages.index.publish import Place, Publisher
 from stages.index.recovery import Head
 from stages.index.tail import Tail
 from stages.index.tiles import Tiles
+from stages.index.tree import leaf_hash
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
@@ -142,21 +143,32 @@ class Writer:
         return _Draft(block, segment, offset, len(data), stored, self._pool.submit(_sha256, data))
 
     def _commit(self, draft: _Draft, keys: Sequence[bytes]) -> list[bytes]:
-        """Make a block part of the log, durably; the leaf hashes of its entries."""
+        """Make a block part of the log, durably; the leaf hashes of its entries.
+
+        The block's bytes, its row and the hashes of its records are seen to at the same time.
+        """
         block, head = draft.block, self._head
+        entered = self._pool.submit(self._enter, draft)
         entries = [entry for entry in block.entries() if entry is not None]
+        hashes = [leaf_hash(entry) for entry in entries]
+        extent = entered.result()
+        draft.stored.result()
+        self._fence.check()  # nothing is acknowledged that another writer may have written over
+        self._head = Head(extent.stop, head.blocks + 1, extent)
+        self._publisher.add(entries, hashes, keys)
+        self._broken = False
+        return hashes
+
+    def _enter(self, draft: _Draft) -> Extent:
+        """Write the block's row, durably."""
+        block = draft.block
         kind = Kind.STATEMENTS if isinstance(block, Statements) else Kind.WHOLE
         now_ms = time.time_ns() // 1_000_000
         where = (draft.segment, draft.offset, draft.length)
         extent = Extent(block.first_index, len(block), *where, now_ms, kind, draft.digest.result())
         self._fence.check()
-        self._tail.enter(extent, head.blocks)
-        draft.stored.result()
-        self._fence.check()  # nothing is acknowledged that another writer may have written over
-        self._head = Head(extent.stop, head.blocks + 1, extent)
-        hashes = self._publisher.add(entries, keys)
-        self._broken = False
-        return hashes
+        self._tail.enter(extent, self._head.blocks)
+        return extent
 
     def _end(self) -> tuple[int, int]:
         """Where the next block goes: segment and offset."""
