@@ -56,6 +56,9 @@ class Index(LazyGroup):
         ),
         "list": ("pipeline.cli.inspect:list_records", "Every record's number and key."),
         "prove": ("pipeline.cli.inspect:prove", "Write a proof that a record is in the log."),
+        "fsck": ("pipeline.cli.maintain:fsck", "Check every file, and repair what is derived."),
+        "erase": ("pipeline.cli.maintain:erase", "Erase a record, or all that are too old."),
+        "compact": ("pipeline.cli.maintain:compact", "Few full segments, without erased bytes."),
         "get": ("pipeline.cli.search:get", "Open one record with the owner's key."),
         "search": ("pipeline.cli.search:search", "Find the records most similar to an image."),
     }

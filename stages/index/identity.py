@@ -36,6 +36,7 @@ PUBLIC_KEY: Final = "checkpoint.pub"
 CHECKPOINT: Final = "checkpoint"
 LOCK: Final = "lock"
 STAGING: Final = "staging"
+INTENT: Final = "erasing"
 _FORMAT: Final = 2
 _UNFINISHED: Final = frozenset({SIGNING_KEY, PUBLIC_KEY, CHECKPOINT, LOCK, STAGING})
 

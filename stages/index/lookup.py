@@ -92,7 +92,7 @@ class Lookup:
             raise StaleError(f"{LOOKUP} is not of this log")
         if size < tiles.size:
             keys = [(key, number) for number, key in tiles.keys(size)]
-            erased = [key for _, key in tiles.erased(size)]
+            erased = [entry.key for _, entry in tiles.erasures(size)]
             self.add(keys, tiles.size, tiles.root(), erased)
 
 

@@ -100,7 +100,7 @@ class Publisher:
                 raise self._failure
 
     def add(self, records: Sequence[bytes], hashes: Sequence[bytes], keys: Sequence[bytes]) -> None:
-        """Take in the entries of a committed block, their leaf hashes, and the keys where they are records."""
+        """Take in a committed block: its entries, their leaf hashes, and their keys if they are records."""
         with self._changed:
             places = zip(keys, range(self._size, self._size + len(keys)), hashes, strict=False)
             self._keys.update((key, Place(index, one)) for key, index, one in places)

@@ -134,7 +134,9 @@ class Reader:
 
     def _check_erased(self, index: int, eraser: int, extent: Extent) -> NoReturn:
         """A record may be missing where a proven entry of the log says that it was erased."""
-        if index < eraser < self.size:
+        if eraser >= self.size:
+            raise ErasedError(f"record {index} was erased after this checkpoint: open the index again")
+        if index < eraser:
             entry = decode_entry(self.prove(eraser).record)
             if isinstance(entry, Erasure) and entry.index == index:
                 day = datetime.fromtimestamp(entry.time_ms / 1000, UTC).date()

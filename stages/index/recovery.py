@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stages.index.blocks import Block, Statements, decode_block
 from stages.index.errors import DamagedError
+from stages.index.identity import INTENT
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from, segment_path
 from stages.index.note import Checkpoint
 from stages.index.partials import drop_filled
@@ -56,8 +57,9 @@ def recover(directory: Path, checkpoint: Checkpoint) -> Recovered:
     if last is not None:
         _cut(directory / last.file, last.end)
     used = {extent.segment for extent in manifest} | {extent.segment for extent in extents}
+    finished = not (directory / INTENT).exists()  # else something there is still to be overwritten
     for file in (directory / MANIFEST).parent.glob("*.arrows"):
-        if file.name not in {Path(segment_path(number)).name for number in used}:
+        if finished and file.name not in {Path(segment_path(number)).name for number in used}:
             file.unlink()
     return Recovered(edge, tuple(tail), Head(last.stop if last else 0, blocks, last))
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from stages.index.blocks import Block
 from stages.index.durable import SYNCS, Fence, locked, sync_directories
+from stages.index.erase import finish
 from stages.index.errors import UnwritableError
 from stages.index.identity import (
     LOCK,
@@ -53,6 +54,7 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
         publisher.start()
         try:
+            finish(writer)
             yield writer
         finally:
             publisher.stop()

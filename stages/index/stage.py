@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from stages.base import Split
+from stages.base import Reason, Reject, Split
 from stages.batches import Entries, Sealed
 from stages.index.session import open_writer
 from stages.index.writer import IndexOptions
@@ -18,7 +18,8 @@ from stages.index.writer import IndexOptions
 class Append:
     """Sealed to Entries. One writer per index: a second one ends with ``BusyError``.
 
-    Nothing is rejected here. Keys that are in the log already come back with ``fresh_N`` False.
+    Keys that are in the log already come back with ``fresh_N`` False. What was erased stays erased: such a
+    key is rejected.
     """
 
     options: IndexOptions
@@ -29,4 +30,11 @@ class Append:
     def open(self) -> Iterator[Callable[[Sealed], Split[Entries]]]:
         """Lock and recover the index; make it where there is none."""
         with open_writer(self.path, self.options) as writer:
-            yield lambda block: Split(writer.append(block))
+            yield lambda block: _split(block, writer.append(block))
+
+
+def _split(block: Sealed, entries: Entries) -> Split[Entries]:
+    there = set(entries.keys)
+    gone = [key for key in block.rows.keys if key not in there]
+    detail = "this record was erased from the index and is not taken again"
+    return Split(entries, tuple(Reject(key, Append.name, Reason.ERASED, detail) for key in gone))

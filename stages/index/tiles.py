@@ -218,13 +218,13 @@ class Tiles:
                 if key is not None and index >= first:
                     yield index, key
 
-    def erased(self, first: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Number and key of all records that entries from number ``first`` on erase."""
+    def erasures(self, first: int = 0) -> Iterator[tuple[int, Erasure]]:
+        """Number and content of all erasures from entry ``first`` on."""
         for number in range(first // WIDTH, -(-self.size // WIDTH)):
-            for record in self._read_records(number)[max(0, first - number * WIDTH) :]:
+            for index, record in enumerate(self._read_records(number), number * WIDTH):
                 entry = _entry(record)
-                if isinstance(entry, Erasure):
-                    yield entry.index, entry.key
+                if isinstance(entry, Erasure) and index >= first:
+                    yield index, entry
 
     def edge(self) -> Edge:
         """The right edge, to append to."""

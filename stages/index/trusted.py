@@ -35,6 +35,7 @@ class Trusted:
         self._tile = lru_cache(_CACHED)(self._read)
         self._peaks = list(perfect_parts(0, size))  # height and number of the perfect subtrees, largest first
         self._edge: list[bytes] | None = None
+        self._rest: list[bytes] = []  # the hash over all that is to the right of each of them
 
     def path(self, index: int) -> tuple[bytes, ...]:
         """The inclusion path of an entry, from the leaf's sibling up."""
@@ -52,8 +53,9 @@ class Trusted:
                 start = (2 * WIDTH - (2 * WIDTH >> inner) + (first >> inner ^ 1)) * HASH_BYTES
                 path.append(tile[start : start + HASH_BYTES])
         if place + 1 < len(peaks):
-            path.append(fold(peaks[place + 1 :]))
-        path += peaks[:place][::-1]
+            path.append(self._rest[place])
+        if place:
+            path += peaks[place - 1 :: -1]
         return tuple(path)
 
     def record(self, index: int) -> bytes:
@@ -84,6 +86,7 @@ class Trusted:
         peaks = [self._tiles.node(height, number) for height, number in self._peaks]
         if fold(peaks) != self.root:
             raise DamagedError("tile", f"is damaged at the right edge of the tree of {self.size} records")
+        self._rest = [fold(peaks[place:]) for place in range(1, len(peaks))]
         self._edge = peaks
         return peaks
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,10 +69,10 @@ class Writer:
         lookup: Lookup,
         publisher: Publisher,
     ) -> None:
-        self._directory = directory
-        self._options = options
-        self._pool = pool
-        self._fence = fence
+        self.directory = directory
+        self.options = options
+        self.pool = pool
+        self.fence = fence
         self._head = head
         self._tail = tail
         self._lookup = lookup
@@ -83,6 +83,11 @@ class Writer:
     def broken(self) -> bool:
         """Whether something failed, so that nothing more is taken."""
         return self._broken
+
+    @property
+    def size(self) -> int:
+        """Entries in the log."""
+        return self._head.size
 
     def append(self, batch: Sealed) -> Entries:
         """Make the block's new records part of the log; where they stand, once that is durable.
@@ -106,9 +111,18 @@ class Writer:
         self._publisher.publish()
         self._broken = False
 
+    def next_segment(self) -> int:
+        """A number that no segment has."""
+        return self._tail.next_segment()
+
+    def moved(self, last: Extent) -> None:
+        """The manifest was replaced by one that leads to the same entries elsewhere; its last row."""
+        self._tail.reopen()
+        self._head = replace(self._head, last=last)
+
     def _ready(self) -> None:
         if self._broken:
-            raise IndexStoreError(f"an append to {self._directory} failed: open the index again")
+            raise IndexStoreError(f"an append to {self.directory} failed: open the index again")
         self._publisher.check()
 
     def _append(self, batch: Sealed) -> Entries:
@@ -129,7 +143,7 @@ class Writer:
             hashes = self._commit(draft, [keys[row] for row in rows])
             places |= {keys[row]: Place(first + i, hashes[i]) for i, row in enumerate(rows)}
         if known:
-            tiles = Tiles(self._directory, self._publisher.published)
+            tiles = Tiles(self.directory, self._publisher.published)
             there = {key: one.number for key, one in known.items() if not one.erased}
             places |= {key: Place(number, tiles.node(0, number)) for key, number in there.items()}
         return _entries(keys, places, set(rows))
@@ -140,7 +154,7 @@ class Writer:
         self._broken = True  # until it is committed
         data = encode_block(block, opens_segment=not offset)
         stored = self._tail.store(segment, offset, data)
-        return _Draft(block, segment, offset, len(data), stored, self._pool.submit(_sha256, data))
+        return _Draft(block, segment, offset, len(data), stored, self.pool.submit(_sha256, data))
 
     def _commit(self, draft: _Draft, keys: Sequence[bytes]) -> list[bytes]:
         """Make a block part of the log, durably; the leaf hashes of its entries.
@@ -148,12 +162,12 @@ class Writer:
         The block's bytes, its row and the hashes of its records are seen to at the same time.
         """
         block, head = draft.block, self._head
-        entered = self._pool.submit(self._enter, draft)
+        entered = self.pool.submit(self._enter, draft)
         entries = [entry for entry in block.entries() if entry is not None]
         hashes = [leaf_hash(entry) for entry in entries]
         extent = entered.result()
         draft.stored.result()
-        self._fence.check()  # nothing is acknowledged that another writer may have written over
+        self.fence.check()  # nothing is acknowledged that another writer may have written over
         self._head = Head(extent.stop, head.blocks + 1, extent)
         self._publisher.add(entries, hashes, keys)
         self._broken = False
@@ -166,14 +180,14 @@ class Writer:
         now_ms = time.time_ns() // 1_000_000
         where = (draft.segment, draft.offset, draft.length)
         extent = Extent(block.first_index, len(block), *where, now_ms, kind, draft.digest.result())
-        self._fence.check()
+        self.fence.check()
         self._tail.enter(extent, self._head.blocks)
         return extent
 
     def _end(self) -> tuple[int, int]:
         """Where the next block goes: segment and offset."""
         last = self._head.last
-        if last is None or last.end >= self._options.segment_bytes:
+        if last is None or last.end >= self.options.segment_bytes:
             return self._tail.next_segment(), 0
         return last.segment, last.end
 
