@@ -23,7 +23,8 @@ from stages.encrypt.owner import open_scores
 from stages.encrypt.search import Answer, score_block, score_queries
 from stages.encrypt.wire import decode_header
 from stages.index.reader import Reader, open_reader
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.session import open_writer
+from stages.index.writer import IndexOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

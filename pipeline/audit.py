@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from pipeline.answers import Answers, Asked
     from stages.encrypt.exchange import Scored
+    from stages.index.blocks import Block
     from stages.index.reader import Reader
-    from stages.index.segments import Block
 
 
 @dataclass(frozen=True, slots=True)

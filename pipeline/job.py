@@ -131,16 +131,16 @@ def _check_owner(index: Path, public: PublicKeys) -> None:
 
 
 def index_size(index: Path) -> int:
-    """Records in an index, 0 where there is none yet."""
-    return open_reader(index).size if any(index.glob("*")) else 0
+    """Records in an index, also those erased since; 0 where there is none yet."""
+    return open_reader(index).records if any(index.glob("*")) else 0
 
 
 def _close(job: Job, desk: Desk, before: int, *, complete: bool) -> Summary:
-    size, root = 0, None
+    records, size, root = 0, 0, None
     if any(job.index.glob("*")):
         reader = open_reader(job.index)
-        size, root = reader.size, reader.root.hex()
-    summary = desk.tally.summary(size - before, {"size": size, "root": root}, complete=complete)
+        records, size, root = reader.records, reader.size, reader.root.hex()
+    summary = desk.tally.summary(records - before, {"size": size, "root": root}, complete=complete)
     (job.results / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
     return summary
 

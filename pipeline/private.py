@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from pipeline.answers import note_of
-from pipeline.proven import present
 from stages.base import OperatorError
 from stages.encrypt.errors import LweError
 from stages.encrypt.exchange import Question, Scored, decode_answers
@@ -118,7 +117,7 @@ class Replicas:
         """Answers come in the log's order and leave out no record that is there."""
         if stop < start or stop > self._reader.size:
             raise ReplicaError(f"{self._both} answer for records that the log does not have there")
-        left_out = present(self._reader, start, stop)
+        left_out = self._reader.present(start, stop)
         if left_out:
             raise ReplicaError(
                 f"{self._both} leave out {len(left_out)} records, from {left_out[0]} on, which the log has"

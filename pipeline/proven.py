@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from stages.base import OperatorError
 from stages.index.errors import DamagedError
-from stages.index.leaf import Leaf
 from stages.index.tiles import Tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from stages.index.blocks import Block
     from stages.index.reader import Reader
-    from stages.index.segments import Block
     from stages.index.verifier import Checkpoint
 
 
@@ -25,18 +23,13 @@ class OtherLogError(OperatorError):
 
 def prove_rows(reader: Reader, block: Block, rows: Iterable[int]) -> None:
     """Check these rows of a block, head and header included, up to the reader's signed root."""
-    head, header = sha256(block.head_Dn.data).digest(), sha256(block.header).digest()
+    entries = block.entries()
     for row in rows:
-        index, key = block.first_index + row, block.keys[row]
-        column, sealed = sha256(block.columns_ND[row].data).digest(), sha256(block.sealed[row]).digest()
-        leaf = Leaf(key, int(block.positions_N[row]), column, head, header, sealed)
-        if leaf.encode() != reader.prove(index).record:
-            raise DamagedError("segments", f"do not hold record {index} ({key.hex()}) as committed")
-
-
-def present(reader: Reader, start: int, stop: int) -> range:
-    """Which entries of the log from start to stop-1 are records whose ciphertext must be there."""
-    return range(start, min(stop, reader.size))
+        index = block.first_index + row
+        if entries[row] != reader.prove(index).record:
+            raise DamagedError(
+                "segments", f"do not hold record {index} ({block.keys[row].hex()}) as committed"
+            )
 
 
 def check_prefix(directory: Path, reader: Reader, pinned: Checkpoint, whose: str) -> None:

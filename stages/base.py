@@ -45,6 +45,7 @@ class Reason(StrEnum):
     DEGENERATE = "degenerate"  # constant, non-finite or too small to be looked at
     OVERFLOW = "overflow"  # a feature outside the plaintext range of the encryption
     POISON = "poison"  # this row, alone, killed its worker
+    ERASED = "erased"  # its record was erased from the index, which does not take it again
     UNDELIVERABLE = "undeliverable"  # indexed, but its result could not be written
 
 

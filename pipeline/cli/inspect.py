@@ -42,12 +42,12 @@ def verify(directory: Directory, as_json: Json = False) -> None:
 
 
 def list_records(directory: Directory, as_json: Json = False) -> None:
-    """List every record's number and key.
+    """List number and key of every record that is there.
 
     Example: medsecure index list index/
     """
-    keys = enumerate(open_reader(directory).keys())
-    records = [{"index": index, "key": key.hex()} for index, key in keys]
+    listed = open_reader(directory).listed()
+    records = [{"index": index, "key": key.hex()} for index, key in listed]
     if as_json:
         emit(records)
     else:
@@ -57,4 +57,6 @@ def list_records(directory: Directory, as_json: Json = False) -> None:
 def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {number:,}" for key, number in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)

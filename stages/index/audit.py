@@ -11,12 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from stages.index.blocks import Block, decode_block
 from stages.index.compare import Comparison, Finding, Found
+from stages.index.erasure import decode_erasure, is_erasure
 from stages.index.errors import DamagedError
 from stages.index.identity import CHECKPOINT
-from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, decode_row
+from stages.index.leaf import LeafError
+from stages.index.manifest import MANIFEST, Extent, rows_from
 from stages.index.partials import states
-from stages.index.segments import check_extent, decode_block, read_extent
+from stages.index.segments import check_extent, read_extent
 from stages.index.tiles import (
     WIDTH,
     Edge,
@@ -40,8 +43,10 @@ def audit(directory: Path, checkpoint: Checkpoint) -> list[Finding]:
     comparison = Comparison(tiles)
     findings: list[Finding] = []
     edge = Edge()
+    erasures = Erasures(tiles)
     for found in _blocks(directory, checkpoint.size):
         hashes, wrong = comparison.of(found)
+        wrong += erasures.of(found)
         edge, grown = grow_tree(edge, hashes)
         findings += wrong
         findings += _compare_tiles(tiles, (tile for tile in grown if tile.width == WIDTH))
@@ -58,10 +63,49 @@ def audit(directory: Path, checkpoint: Checkpoint) -> list[Finding]:
     return findings
 
 
+class Erasures:
+    """Holds what is missing against the entries that say it was erased."""
+
+    def __init__(self, tiles: Tiles) -> None:
+        self._tiles = tiles
+        self._gone: set[int] = set()  # records that are missing so far, and may be
+
+    def of(self, found: Found) -> Iterator[Finding]:
+        """What is missing and was not erased, and what was erased and is not missing."""
+        for row, eraser in found.erased:
+            index = found.first + row
+            self._gone.add(index)
+            if not self._says(eraser, index):
+                yield Finding(
+                    index, None, found.file, "the record is missing, and no entry says it was erased"
+                )
+        for index, entry in enumerate(found.entries, found.first):
+            if entry is not None and is_erasure(entry):
+                with suppress(LeafError):  # a finding of the comparison
+                    erased = decode_erasure(entry)
+                    if erased.index not in self._gone:
+                        reason = f"the record is there, though entry {index} says it was erased"
+                        yield Finding(erased.index, erased.key.hex(), found.file, reason)
+
+    def _says(self, eraser: int, index: int) -> bool:
+        """Whether that entry of the log is the erasure of that record."""
+        if not index < eraser < self._tiles.size:
+            return False
+        try:
+            entry = self._tiles.record(eraser)
+            if leaf_hash(entry) != self._tiles.node(0, eraser):
+                return True  # not what was committed, which is a finding of its own
+            return decode_erasure(entry).index == index
+        except DamagedError:
+            return True  # likewise
+        except LeafError:
+            return False
+
+
 def _blocks(directory: Path, size: int) -> Iterator[Found]:
     """The records 0..size-1 as the manifest finds them, with gaps where it is damaged."""
     done = 0
-    for number, row in enumerate(_rows(directory)):
+    for number, row in enumerate(rows_from(directory, 0)):
         if done == size:
             return
         if row is not None and done <= row.first and row.stop <= size:
@@ -71,19 +115,10 @@ def _blocks(directory: Path, size: int) -> Iterator[Found]:
     yield from _gap(done, size, "is damaged, missing or too short")
 
 
-def _rows(directory: Path) -> Iterator[Extent | None]:
-    try:
-        with (directory / MANIFEST).open("rb") as file:
-            while data := file.read(ROW_BYTES):
-                yield decode_row(data)
-    except FileNotFoundError:
-        return
-
-
 def _gap(first: int, stop: int, reason: str) -> Iterator[Found]:
     for start in range(first, stop, _GAP):
-        leaves = [None] * min(_GAP, stop - start)
-        yield Found(start, leaves, MANIFEST, unreadable=f"{reason}: it does not lead to the record")
+        entries = [None] * min(_GAP, stop - start)
+        yield Found(start, entries, MANIFEST, unreadable=f"{reason}: it does not lead to the record")
 
 
 def _read(directory: Path, extent: Extent) -> Found:
@@ -94,7 +129,9 @@ def _read(directory: Path, extent: Extent) -> Found:
             check_extent(data, extent)
         except DamagedError:
             damaged = True  # decode it all the same, to see which records are hit
-        return Found(extent.first, decode_block(data, extent).leaves(), extent.file, damaged=damaged)
+        block = decode_block(data, extent)
+        erased = block.erased if isinstance(block, Block) else ()
+        return Found(extent.first, block.entries(), extent.file, damaged=damaged, erased=erased)
     except DamagedError as error:
         return Found(extent.first, [None] * extent.records, error.file, unreadable=error.reason)
 

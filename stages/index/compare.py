@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import takewhile
 
+from stages.index.erasure import Erasure, decode_entry
 from stages.index.errors import DamagedError
-from stages.index.leaf import Leaf, LeafError, decode_leaf
+from stages.index.leaf import Leaf, LeafError
 from stages.index.tiles import WIDTH, Tiles, bundle_bytes, split_bundle
 from stages.index.verifier import HASH_BYTES, leaf_hash
 
@@ -30,12 +31,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a segment holds of consecutive records; leaves are None where ``unreadable`` says why."""
+    """What a segment holds of consecutive entries: their leaf records.
+
+    None for what was erased, and for everything where ``unreadable`` says why.
+    """
 
     first: int
-    leaves: Sequence[Leaf | None]
+    entries: Sequence[bytes | None]
     file: str
     unreadable: str = ""
+    erased: Sequence[tuple[int, int]] = ()  # row, and log index of the entry that says so
     damaged: bool = False  # some byte of the block is wrong, of a record or between them
 
 
@@ -62,38 +67,39 @@ class Comparison:
         """The leaf hash that each record should have in the tree, and what is wrong."""
         hashes: list[bytes] = []
         findings: list[Finding] = []
-        for index, leaf in enumerate(found.leaves, found.first):
-            right, wrong = self._record(index, leaf, found)
+        for index, entry in enumerate(found.entries, found.first):
+            right, wrong = self._record(index, entry, found)
             hashes.append(right)
             findings += wrong
         if found.damaged and all(finding.file != found.file for finding in findings):
             reason = "the Arrow framing or padding around the record is damaged"
+            named = ((index, _entry(entry)) for index, entry in enumerate(found.entries, found.first))
             findings += [
-                Finding(index, leaf.key.hex() if leaf else None, found.file, reason)
-                for index, leaf in enumerate(found.leaves, found.first)
+                Finding(index, entry.key.hex() if entry else None, found.file, reason)
+                for index, entry in named
             ]
         return hashes, findings
 
-    def _record(self, index: int, leaf: Leaf | None, found: Found) -> tuple[bytes, list[Finding]]:
+    def _record(self, index: int, entry: bytes | None, found: Found) -> tuple[bytes, list[Finding]]:
         number, place = divmod(index, WIDTH)
         if number != self._number:
             self._number = number
             self._tile = self._load_tile(number)
             self._bundle = self._load_bundle(number)
         record, tiled = self._bundle.items[place], self._tile.items[place]
-        votes = (leaf and leaf_hash(leaf.encode()), record and leaf_hash(record), tiled)
+        votes = (entry and leaf_hash(entry), record and leaf_hash(record), tiled)
         right = _majority([vote for vote in votes if vote])
-        agreed = leaf if votes[0] == right else _leaf(record) if votes[1] == right else None
+        agreed = _entry(entry) if votes[0] == right else _entry(record) if votes[1] == right else None
         wrong = [(part.file, part.trouble) for part in (self._bundle, self._tile) if part.good == place]
-        if leaf is None:
-            wrong.append((found.file, found.unreadable))
+        if entry is None:
+            wrong.append((found.file, found.unreadable))  # nothing where it was erased
         elif votes[0] != right:
-            wrong.append((found.file, _difference(leaf, agreed)))
+            wrong.append((found.file, _difference(_entry(entry), agreed)))
         if votes[1] not in (None, right):
             wrong.append((self._bundle.file, "the leaf record is not what was committed"))
         if votes[2] not in (None, right):
             wrong.append((self._tile.file, "the leaf hash is not what was committed"))
-        named = agreed or leaf
+        named = agreed or _entry(entry)
         key = named.key.hex() if named else None
         return right, [Finding(index, key, file, reason) for file, reason in wrong if reason]
 
@@ -140,15 +146,15 @@ def _majority(votes: Sequence[bytes]) -> bytes:
     return votes[-1] if votes else bytes(HASH_BYTES)
 
 
-def _leaf(record: bytes | None) -> Leaf | None:
+def _entry(record: bytes | None) -> Leaf | Erasure | None:
     try:
-        return None if record is None else decode_leaf(record)
+        return None if record is None else decode_entry(record)
     except LeafError:
         return None
 
 
-def _difference(leaf: Leaf, agreed: Leaf | None) -> str:
-    if agreed is None:
+def _difference(entry: Leaf | Erasure | None, agreed: Leaf | Erasure | None) -> str:
+    if not isinstance(entry, Leaf) or not isinstance(agreed, Leaf):
         return "the record is not what was committed"
-    parts = [part.name for part in fields(Leaf) if getattr(leaf, part.name) != getattr(agreed, part.name)]
+    parts = [part.name for part in fields(Leaf) if getattr(entry, part.name) != getattr(agreed, part.name)]
     return f"the record's {' and '.join(parts)} is not what was committed"

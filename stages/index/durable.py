@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +17,13 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from stages.index.errors import BusyError
 
 SYNCS: Final = 8  # threads of a pool for syncing: a journalling file system commits together what waits
 _POLL_S: Final = 0.05
+_EPOCH: Final = re.compile(rb"epoch ([0-9]{1,18}), ")
 
 
 @contextmanager
@@ -34,9 +36,9 @@ def opened(path: Path, flags: int = 0) -> Iterator[int]:
         os.close(fd)
 
 
-def write_at(fd: int, data: bytes, offset: int) -> None:
+def write_at(fd: int, data: Any, offset: int) -> None:
     """Write everything, however many calls it takes."""
-    view = memoryview(data)
+    view = memoryview(data).cast("B")
     while view:
         done = os.pwrite(fd, view, offset)
         view, offset = view[done:], offset + done
@@ -55,6 +57,15 @@ def sync_directories(pool: Executor, directories: Iterable[Path]) -> None:
             fds.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
             stack.callback(os.close, fds[-1])
         list(pool.map(os.fsync, fds))
+
+
+def sync_directory(directory: Path) -> None:
+    """Return when the names in this directory are durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +112,41 @@ def make_directory(directory: Path) -> set[Path]:
     return above | {directory.parent}
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A held lock and its epoch, which is one more than that of the holder before."""
+
+    path: Path
+    fd: int
+    text: bytes
+
+    def check(self) -> None:
+        """Raise BusyError where the lock file is no longer the one that is held, or no longer ours.
+
+        The kernel lets nobody else lock it; but a file system may lose a lock, or somebody remove the file.
+        """
+        try:
+            there, held = os.stat(self.path), os.fstat(self.fd)  # noqa: PTH116 - before every commit
+            same = (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+            if same and os.pread(self.fd, len(self.text) + 1, 0) == self.text:
+                return
+        except FileNotFoundError:
+            pass
+        raise BusyError(f"{self.path} was taken from this writer: another one may be at work")
+
+
 @contextmanager
-def locked(path: Path, wait_s: float) -> Iterator[None]:
+def locked(path: Path, wait_s: float) -> Iterator[Fence]:
     """Hold the lock file. The kernel releases it when the process ends, however it ends."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _acquire(fd, path, wait_s)
+        before = _EPOCH.match(os.pread(fd, 256, 0))
+        epoch = int(before[1]) + 1 if before else 1
+        text = f"epoch {epoch}, pid {os.getpid()} on {socket.gethostname()}\n".encode()
         os.ftruncate(fd, 0)
-        write_at(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        yield
+        write_at(fd, text, 0)
+        yield Fence(path, fd, text)
     finally:
         os.close(fd)
 

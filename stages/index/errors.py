@@ -32,3 +32,7 @@ class ForkedError(IndexStoreError):
 
 class UnwritableError(IndexStoreError):
     """The operating system does not let the index be written."""
+
+
+class ErasedError(IndexStoreError):
+    """A record that was erased is asked for."""

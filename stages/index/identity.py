@@ -49,8 +49,9 @@ PUBLIC_KEY: Final = "checkpoint.pub"
 CHECKPOINT: Final = "checkpoint"
 LOCK: Final = "lock"
 STAGING: Final = "staging"
+INTENT: Final = "erasing"
 _FORMAT: Final = 2
-_SIGNED_WITH: Final = {1: (ED25519,), 2: (ED25519, ML_DSA_44)}  # by format
+_SIGNED_WITH: Final = (ED25519, ML_DSA_44)
 _BEGIN: Final = b"-----BEGIN "
 _UNFINISHED: Final = frozenset({SIGNING_KEY, PUBLIC_KEY, CHECKPOINT, LOCK, STAGING})
 
@@ -126,18 +127,16 @@ def read_identity(directory: Path) -> tuple[Identity, tuple[PublicKey, ...]]:
     try:
         fields = json.loads(data)
         identity = Identity(fields["format"], str(fields["origin"]), str(fields["created"]))
-        known = _SIGNED_WITH.get(identity.format)
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(IDENTITY, "is damaged") from error
-    if known is None:
-        formats = " and ".join(map(str, _SIGNED_WITH))
+    if identity.format != _FORMAT:
         raise NotAnIndexError(
-            f"{directory} has index format {identity.format}; this program reads formats {formats}"
+            f"{directory} has index format {identity.format}; this program reads format {_FORMAT}"
         )
     keys = read_public_keys(directory)
     public = b"".join(key.public for key in keys)
     named = Identity.of(identity.format, public, identity.created)
-    if data != identity.encode() or identity != named or tuple(key.kind for key in keys) != known:
+    if data != identity.encode() or identity != named or tuple(key.kind for key in keys) != _SIGNED_WITH:
         raise DamagedError(IDENTITY, f"is damaged, or is not that of {PUBLIC_KEY}")
     return identity, keys
 

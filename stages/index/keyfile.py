@@ -65,6 +65,12 @@ def sign_keys(directory: Path, pool: Executor, signer: Signer, tiles: Tiles) -> 
         publish(pool, written)
 
 
+def is_sound(directory: Path, signed: KeyRoot) -> bool:
+    """Whether the file, where there is one, is of the tree that was signed."""
+    tree, digest = _read(directory, signed.size) or (EMPTY, b"")
+    return not (directory / KEY_TREE).exists() or (tree.root == signed.root and digest == _digest(tree))
+
+
 def _read(directory: Path, size: int) -> tuple[KeyTree, bytes] | None:
     try:
         with (directory / KEY_TREE).open("rb") as file:
@@ -92,4 +98,6 @@ def _rows(tiles: Tiles, first: int) -> Iterator[bytes]:
         if leaf_hash(tiles.record(index)) != tiles.node(0, index):
             file = tile_path(None, index // WIDTH, tiles.width(None, index // WIDTH))
             raise DamagedError(file, f"does not hold record {index} as it was committed")
-        yield row(tiles.key(index), index)
+        key = tiles.key(index)
+        if key is not None:  # an erasure has none
+            yield row(key, index)

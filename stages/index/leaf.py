@@ -37,8 +37,12 @@ class Leaf:
 
     def encode(self) -> bytes:
         """The record's bytes, which the leaf hash is over."""
-        fields = (self.key, self.position, self.column, self.head, self.header, self.sealed)
-        return RECORD.pack(*RECORD_KIND, *fields)
+        return encode_leaf(self.key, self.position, self.column, self.head, self.header, self.sealed)
+
+
+def encode_leaf(key: bytes, position: int, column: bytes, head: bytes, header: bytes, sealed: bytes) -> bytes:
+    """The bytes of the record that has these fields; see ``Leaf``."""
+    return RECORD.pack(*RECORD_KIND, key, position, column, head, header, sealed)
 
 
 def decode_leaf(data: bytes) -> Leaf:

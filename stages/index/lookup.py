@@ -1,15 +1,17 @@
 """Key to log index: a SQLite cache beside the log, never the truth.
 
-It says which prefix of which log it knows (a size and that tree's root). Where that is not a prefix of
-this log, it is made again; where it is, only the rest is read. Losing the last commits in a crash is
-harmless, so WAL is used without waiting for the disk; ``synchronous=NORMAL`` keeps the file whole.
+It holds every record's key, and whether the record was erased. It says which prefix of which log it knows
+(a size and that tree's root). Where that is not a prefix of this log, it is made again; where it is, only
+the rest is read. Losing the last commits in a crash is harmless, so WAL is used without waiting for the
+disk; ``synchronous=NORMAL`` keeps the file whole.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +21,19 @@ from stages.index.verifier import EMPTY_ROOT
 
 LOOKUP: Final = "lookup.sqlite"
 _SYNCHRONOUS: Final = "NORMAL"  # with WAL: the last commits may be lost, the file stays whole
+_ASKED: Final = 512  # keys in one question
+_CACHE_KIB: Final = 1 << 15
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS known (size INTEGER NOT NULL, root BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS entries (
+  key BLOB PRIMARY KEY, number INTEGER NOT NULL, erased INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS known (size INTEGER NOT NULL, root BLOB NOT NULL, held INTEGER NOT NULL);
+"""
+# One statement for all keys, so that the interpreter goes on meanwhile; sorted, so that each page of the
+# table is written once.
+_LEARN: Final = """
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :count)
+INSERT INTO entries SELECT substr(:keys, 32 * i + 1, 32) AS key, :first + i, 0 FROM n ORDER BY key
 """
 
 
@@ -29,47 +41,84 @@ class StaleError(Exception):
     """The cache is of another log, or of records this log does not have."""
 
 
-class Lookup:
-    """A cache file, open. Not for use by two threads at once."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the cache says of a key."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    number: int
+    erased: bool
+
+
+class Lookup:
+    """A cache file, open. One thread may find while another adds."""
+
+    def __init__(self, db: sqlite3.Connection, reading: sqlite3.Connection) -> None:
         self._db = db
+        self._reading = reading
 
     def close(self) -> None:
         """Release the file."""
+        self._reading.close()
         self._db.close()
 
-    def find(self, keys: Iterable[bytes]) -> dict[bytes, int]:
-        """The keys that are known, with their numbers."""
-        found = {}
-        for key in keys:
-            row = self._db.execute("SELECT number FROM entries WHERE key = ?", (key,)).fetchone()
-            if row is not None:
-                found[key] = int(row[0])
-        return found
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, Known]:
+        """The keys that are known."""
+        return _find(self._reading, list(keys))
 
     def known(self) -> tuple[int, bytes]:
         """Size and root of the prefix that is known."""
-        row = self._db.execute("SELECT size, root FROM known").fetchone()
-        return (0, EMPTY_ROOT) if row is None else (int(row[0]), bytes(row[1]))
+        size, root, _ = _known(self._db)
+        return size, root
 
-    def add(self, keys: Iterable[tuple[bytes, int]], size: int, root: bytes) -> None:
-        """Learn keys; then the prefix of this size is known."""
+    def add(
+        self, keys: Iterable[tuple[bytes, int]], size: int, root: bytes, erased: Iterable[bytes] = ()
+    ) -> None:
+        """Learn keys, and which of all are erased; then the prefix of this size is known."""
+        rows = list(keys)
         with self._db:
             self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO entries VALUES (?, ?)", keys)
+            held = _known(self._db)[2] + len(rows)
+            for first, run in _runs(rows):
+                self._db.execute(_LEARN, {"count": len(run), "keys": b"".join(run), "first": first})
+            self._db.executemany("UPDATE entries SET erased = 1 WHERE key = ?", ((key,) for key in erased))
             self._db.execute("DELETE FROM known")
-            self._db.execute("INSERT INTO known VALUES (?, ?)", (size, root))
+            self._db.execute("INSERT INTO known VALUES (?, ?, ?)", (size, root, held))
 
     def catch_up(self, directory: Path, tiles: Tiles) -> None:
         """Learn the rest of a tree of which a prefix is known."""
-        size, root = self.known()
-        (held,) = self._db.execute("SELECT count(*) FROM entries").fetchone()
-        if held != size or size > tiles.size or Tiles(directory, size).root() != root:
+        size, root, held = _known(self._db)
+        (rows,) = self._db.execute("SELECT count(*) FROM entries").fetchone()
+        if rows != held or size > tiles.size or Tiles(directory, size).root() != root:
             raise StaleError(f"{LOOKUP} is not of this log")
         if size < tiles.size:
-            rest = ((key, number) for number, key in enumerate(tiles.keys(size), size))
-            self.add(rest, tiles.size, tiles.root())
+            keys = [(key, number) for number, key in tiles.keys(size)]
+            erased = [entry.key for _, entry in tiles.erasures(size)]
+            self.add(keys, tiles.size, tiles.root(), erased)
+
+
+def _runs(rows: Sequence[tuple[bytes, int]]) -> Iterator[tuple[int, list[bytes]]]:
+    """The keys of consecutive numbers, and the first of these."""
+    start = 0
+    for place in range(1, len(rows) + 1):
+        if place == len(rows) or rows[place][1] != rows[place - 1][1] + 1:
+            yield rows[start][1], [key for key, _ in rows[start:place]]
+            start = place
+
+
+def _find(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Known]:
+    found = {}
+    for start in range(0, len(keys), _ASKED):
+        some = keys[start : start + _ASKED]
+        marks = ",".join("?" * len(some))
+        rows = db.execute(f"SELECT key, number, erased FROM entries WHERE key IN ({marks})", some)  # noqa: S608
+        found.update({bytes(key): Known(number, bool(erased)) for key, number, erased in rows})
+    return found
+
+
+def _known(db: sqlite3.Connection) -> tuple[int, bytes, int]:
+    """Size and root of the prefix that is known, and how many keys it has."""
+    row = db.execute("SELECT size, root, held FROM known").fetchone()
+    return (0, EMPTY_ROOT, 0) if row is None else (int(row[0]), bytes(row[1]), int(row[2]))
 
 
 def open_lookup(directory: Path, tiles: Tiles) -> Lookup:
@@ -89,20 +138,37 @@ def _open(path: Path, directory: Path, tiles: Tiles) -> Lookup:
         stack.callback(db.close)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.executescript(_SCHEMA)
-        lookup = Lookup(db)
+        reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        stack.callback(reading.close)
+        lookup = Lookup(db, reading)
         lookup.catch_up(directory, tiles)
         stack.pop_all()
         return lookup
 
 
-def peek(directory: Path, key: bytes) -> tuple[int | None, int]:
-    """For readers: a key's number where the cache has it, and how many records the cache knows."""
-    uri = f"{(directory / LOOKUP).resolve().as_uri()}?mode=ro"
-    try:
-        with closing(sqlite3.connect(uri, uri=True)) as db:
-            db.execute("BEGIN")  # one snapshot for both questions
-            lookup = Lookup(db)
-            return lookup.find([key]).get(key), lookup.known()[0]
-    except sqlite3.DatabaseError:  # missing, locked or damaged: the log itself answers
-        return None, 0
+class Peek:
+    """For readers: asks the cache, if there is one. Opened at the first question."""
+
+    def __init__(self, directory: Path) -> None:
+        self._uri = f"{(directory / LOOKUP).resolve().as_uri()}?mode=ro"
+        self._db: sqlite3.Connection | None = None
+
+    def find(self, key: bytes) -> tuple[Known | None, int]:
+        """What is known of a key, and how many entries of the log the cache knows."""
+        try:
+            if self._db is None:
+                self._db = sqlite3.connect(self._uri, uri=True, isolation_level=None, check_same_thread=False)
+            with self._db:
+                self._db.execute("BEGIN")  # one snapshot for both questions
+                return _find(self._db, [key]).get(key), _known(self._db)[0]
+        except sqlite3.DatabaseError:  # missing, locked or damaged: the log itself answers
+            self.close()
+            return None, 0
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None

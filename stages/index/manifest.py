@@ -1,8 +1,9 @@
-"""The manifest: one row of 96 bytes per block, saying where in which segment its bytes lie.
+"""The manifest: one row of 108 bytes per block, saying where in which segment its bytes lie.
 
-Rows are checked by their own SHA-256, so that a torn, zero-filled or damaged row is told from a damaged
-block. What is committed is decided by the checkpoint alone: rows at or after its size belong to an
-append that was not finished.
+It is also the journal of commits: a block is committed once its bytes and its row are durable, and what
+lies beyond the published checkpoint is replayed from here. Rows are checked by their own SHA-256, so that
+a torn, zero-filled or damaged row is told from a damaged block. Rows below the checkpoint are replaced
+only by an erasure or a compaction, which writes a new file and renames it into place.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -20,26 +22,45 @@ from typing import Final
 from stages.index.errors import DamagedError
 
 MANIFEST: Final = "segments/manifest"
-_BODY: Final = struct.Struct("<QIIQQ32s")
+_BODY: Final = struct.Struct("<QIIQQQI32s")
 _CHECK_BYTES: Final = 32
 ROW_BYTES: Final = _BODY.size + _CHECK_BYTES
 _NEVER: Final = 1 << 64
 
 
+class Kind(IntEnum):
+    """What a block holds."""
+
+    WHOLE = 0  # records with all their bytes
+    ERASED = 1  # records, some of which have lost their bytes
+    STATEMENTS = 2  # entries of the log that are no records
+
+
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """One block: its records, where its bytes lie, and their SHA-256."""
+    """One block: its entries, where its bytes lie, and their SHA-256."""
 
-    first: int  # log index of the block's first record
+    first: int  # log index of the block's first entry
     records: int
     segment: int
     offset: int  # a segment's first block begins at 0: the Arrow schema is part of it
     length: int
+    time_ms: int  # when it was committed, by the writer's clock, since 1970 UTC
+    kind: Kind
     digest: bytes
 
     def encode(self) -> bytes:
         """The manifest's row."""
-        body = _BODY.pack(self.first, self.records, self.segment, self.offset, self.length, self.digest)
+        body = _BODY.pack(
+            self.first,
+            self.records,
+            self.segment,
+            self.offset,
+            self.length,
+            self.time_ms,
+            self.kind,
+            self.digest,
+        )
         return body + sha256(body).digest()
 
     @property
@@ -54,7 +75,7 @@ class Extent:
 
     @property
     def stop(self) -> int:
-        """The log index after the block's last record."""
+        """The log index after the block's last entry."""
         return self.first + self.records
 
     def __str__(self) -> str:
@@ -71,12 +92,14 @@ def decode_row(data: bytes) -> Extent | None:
     body = data[: _BODY.size]
     if len(data) != ROW_BYTES or sha256(body).digest() != data[_BODY.size :]:
         return None
-    extent = Extent(*_BODY.unpack(body))
-    return extent if extent.records else None
+    first, records, segment, offset, length, time_ms, kind, digest = _BODY.unpack(body)
+    if not records or kind not in set(Kind):
+        return None
+    return Extent(first, records, segment, offset, length, time_ms, Kind(kind), digest)
 
 
 class Manifest:
-    """The blocks of the first ``size`` records, in log order. The file is mapped, not read."""
+    """The blocks of the first ``size`` entries, in log order. The file is mapped, not read."""
 
     def __init__(self, directory: Path, size: int) -> None:
         self.size = size
@@ -86,7 +109,7 @@ class Manifest:
             self._open(directory / MANIFEST)
 
     def _open(self, path: Path) -> None:
-        """Map the committed rows only: a writer may cut off the rest at any time."""
+        """Map the published rows only: a writer may cut off the rest at any time."""
         try:
             with path.open("rb") as file:
                 fd = file.fileno()
@@ -112,8 +135,22 @@ class Manifest:
         return (self[number] for number in range(len(self)))
 
     def find(self, index: int) -> int:
-        """The number of the block that holds a record."""
-        return bisect_right(range(len(self)), index, key=lambda number: self[number].first) - 1
+        """The number of the block that holds an entry."""
+        return bisect_right(range(len(self)), index, key=self._first_of) - 1
+
+    def _first_of(self, number: int) -> int:
+        return int.from_bytes(self._data[number * ROW_BYTES : number * ROW_BYTES + 8], "little")
+
+
+def rows_from(directory: Path, number: int) -> Iterator[Extent | None]:
+    """The rows of the file from a number on, whatever the checkpoint says; None for what is no row."""
+    try:
+        with (directory / MANIFEST).open("rb") as file:
+            file.seek(number * ROW_BYTES)
+            while data := file.read(ROW_BYTES):
+                yield decode_row(data)
+    except FileNotFoundError:
+        return
 
 
 def _read(fd: int, number: int) -> Extent | None:

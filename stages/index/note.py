@@ -57,7 +57,7 @@ class Signer:
 
     origin: str
     private: tuple[PrivateKey, ...]
-    keys: KeyRoot | None  # re-stated by every checkpoint; None in a log of format 1
+    keys: KeyRoot | None  # re-stated by every checkpoint; None signs no key tree
 
     def checkpoint(self, size: int, root: bytes) -> bytes:
         """The signed checkpoint of the tree of this size and root."""

@@ -9,30 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.index.errors import DamagedError, ForkedError, IndexStoreError
+from stages.index.blocks import Block, Statements
+from stages.index.erasure import Erasure, decode_entry
+from stages.index.errors import DamagedError, ErasedError, ForkedError, IndexStoreError
 from stages.index.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
 from stages.index.keyfile import rebuilt, stored
 from stages.index.leaf import Leaf
-from stages.index.lookup import peek
-from stages.index.manifest import Manifest
+from stages.index.lookup import Peek
+from stages.index.manifest import Extent, Kind
 from stages.index.proof import GrowthProof, KeyProof, Proof
-from stages.index.segments import Block, Segments
+from stages.index.segments import Segments
 from stages.index.tiles import Tiles
-from stages.index.tree import consistency_path, inclusion_path
-from stages.index.verifier import (
-    Checkpoint,
-    PublicKey,
-    leaf_hash,
-    open_checkpoint,
-    verify_consistency,
-    verify_inclusion,
-    verify_key,
-)
+from stages.index.tree import consistency_path
+from stages.index.trusted import Trusted
+from stages.index.verifier import Checkpoint, PublicKey, open_checkpoint, verify_consistency, verify_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +57,19 @@ class Reader:
         self._checkpoint = checkpoint
         self._note = note
         self._tiles = Tiles(directory, checkpoint.size)
-        self._manifest = Manifest(directory, checkpoint.size)
-        self._segments = Segments(directory)
+        self._segments = Segments(directory, checkpoint.size)
+        self._tree = Trusted(directory, checkpoint.size, checkpoint.root)
+        self._peek = Peek(directory)
 
     @property
     def size(self) -> int:
-        """Records in the log."""
+        """Entries in the log: records, also those that were erased, and erasures."""
         return self._checkpoint.size
+
+    @property
+    def records(self) -> int:
+        """Records in the log, also those that were erased since."""
+        return sum(row.records for row in self._segments.manifest if row.kind != Kind.STATEMENTS)
 
     @property
     def root(self) -> bytes:
@@ -85,57 +88,97 @@ class Reader:
 
     @property
     def keys_size(self) -> int | None:
-        """How many records the signed key tree is of; None where there is none, in an index of format 1."""
+        """How many entries the signed key tree is of; None where the checkpoint has none."""
         return None if self._checkpoint.keys is None else self._checkpoint.keys.size
 
     def keys(self) -> Iterator[bytes]:
-        """The key of every record, in log order."""
-        return self._tiles.keys()
+        """The key of every record that is there, in log order."""
+        return (key for _, key in self.listed())
+
+    def listed(self) -> Iterator[tuple[int, bytes]]:
+        """Number and key of every record that is there, in log order."""
+        gone = self._gone()
+        return ((index, key) for index, key in self._tiles.keys(0) if index not in gone)
+
+    def present(self, start: int, stop: int) -> list[int]:
+        """Which entries from start to stop-1 are records that the log does not say were erased."""
+        if start >= stop:
+            return []
+        gone = {entry.index for _, entry in self._tiles.erasures()}
+        return [i for i in range(start, stop) if i not in gone and self._tiles.key(i) is not None]
 
     def find(self, key: bytes) -> int | None:
         """The index of the record with this key: from the cache where it helps, else by looking through."""
-        index, known = peek(self._directory, key)
-        if index is not None:
-            if index >= self.size:
+        known, size = self._peek.find(key)
+        if known is not None:
+            if known.number >= self.size:
                 return None  # appended after this reader's checkpoint
-            if self._tiles.key(index) == key:
-                return index
-            known = 0  # the cache is wrong
-        return next((i for i, other in enumerate(self._tiles.keys(known), known) if other == key), None)
+            if self._tiles.key(known.number) == key:
+                return known.number if self._eraser(known.number) is None else None
+            size = 0  # the cache is wrong
+        found = (index for index, other in self._tiles.keys(size) if other == key)
+        return next((index for index in found if self._eraser(index) is None), None)
 
     def blocks(self) -> Iterator[Block]:
-        """All records, block by block, as views of the mapped files; drop each to bound memory."""
-        return (self._segments.block(extent) for extent in self._manifest)
+        """All records that are there, in blocks, as views of the mapped files; drop each to bound memory.
+
+        Where records of a block were erased, each run between them comes as a block of its own.
+        """
+        for number in range(len(self._segments.manifest)):
+            block = self._segments.block(number)
+            if isinstance(block, Block):
+                yield from block.parts()
 
     def record(self, index: int) -> Record:
         """One record, every byte of it checked against the signed root."""
         proof = self.prove(index)
-        extent = self._manifest[self._manifest.find(index)]
-        block = self._segments.block(extent)
+        extent, block = self._segments.holder(index)
         row = index - block.first_index
+        if isinstance(block, Statements):
+            raise IndexError(f"entry {index} of the index is no record: it says that one was erased")
+        eraser = block.eraser(row)
+        if eraser is not None:
+            self._check_erased(index, eraser, extent)
         leaf = block.leaf(row)
         if leaf.encode() != proof.record:
             raise DamagedError(extent.file, f"does not hold record {index} ({leaf.key.hex()}) as committed")
+        column_D, head_Dn = block.column(row), block.head_Dn
         return Record(
-            index,
-            leaf.key,
-            leaf.position,
-            block.header,
-            block.head_Dn,
-            block.columns_ND[row],
-            block.sealed[row],
-            leaf,
+            index, leaf.key, leaf.position, block.header, head_Dn, column_D, block.sealed[row], leaf
         )
+
+    def _check_erased(self, index: int, eraser: int, extent: Extent) -> NoReturn:
+        """A record may be missing where a proven entry of the log says that it was erased."""
+        if eraser >= self.size:
+            raise ErasedError(f"record {index} was erased after this checkpoint: open the index again")
+        if index < eraser:
+            entry = decode_entry(self.prove(eraser).record)
+            if isinstance(entry, Erasure) and entry.index == index:
+                day = datetime.fromtimestamp(entry.time_ms / 1000, UTC).date()
+                raise ErasedError(f"record {index} was erased on {day}, as entry {eraser} of the index says")
+        raise DamagedError(extent.file, f"lacks record {index}, and no entry of the log says it was erased")
+
+    def _eraser(self, index: int) -> int | None:
+        """The entry by which a record was erased, if it was."""
+        manifest = self._segments.manifest
+        number = manifest.find(index)
+        if manifest[number].kind != Kind.ERASED:
+            return None
+        block = self._segments.block(number)
+        return block.eraser(index - block.first_index) if isinstance(block, Block) else None
+
+    def _gone(self) -> set[int]:
+        """The records that were erased."""
+        rows = enumerate(self._segments.manifest)
+        blocks = (self._segments.block(number) for number, row in rows if row.kind == Kind.ERASED)
+        some = (block for block in blocks if isinstance(block, Block))
+        return {block.first_index + row for block in some for row, _ in block.erased}
 
     def prove(self, index: int) -> Proof:
         """The proof that a record is in the log; it holds, or this raises."""
         if not 0 <= index < self.size:
             raise IndexError(f"the index has {self.size} records; there is no record {index}")
-        record = self._tiles.record(index)
-        path = inclusion_path(index, self.size, self._tiles.node)
-        if not verify_inclusion(leaf_hash(record), index, self.size, path, self.root):
-            raise DamagedError("tile", f"is damaged on the way from record {index} to the root")
-        return Proof(index, record, path, self._note)
+        return Proof(index, self._tree.record(index), self._tree.path(index), self._note)
 
     def prove_growth(self, old: bytes) -> GrowthProof:
         """The proof that the log of an earlier checkpoint, a note, is the beginning of this one.
@@ -159,7 +202,7 @@ class Reader:
         """
         signed = self._checkpoint.keys
         if signed is None:
-            raise IndexStoreError("an index of format 1 has no key tree, so it cannot prove what it lacks")
+            raise IndexStoreError("the checkpoint signs no key tree, so nothing proves what the log lacks")
         for tree in (stored(self._directory, signed.size), None):
             leaf, path = (tree or rebuilt(Tiles(self._directory, signed.size))).prove(key)
             if verify_key(key, leaf, path, signed.root):

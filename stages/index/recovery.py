@@ -1,7 +1,10 @@
-"""What a writer does first: check the end of the log, and cut off what was never committed.
+"""What a writer does first: check the end of the log, take in what was committed, cut off what was not.
 
-The checkpoint says how long the log is. Whatever lies after that, in whatever state, belongs to an append
-that was not acknowledged. Tiles after it are left alone: nobody reads them before they are written again.
+The checkpoint says how long the published log is. Whole rows of the manifest after it are blocks that were
+committed and perhaps acknowledged: they become part of the log. Only the last one may be unfinished, as an
+append begins when the one before is durable; where an earlier one is not whole, the disk lost something
+and the writer refuses to go on. Tiles after the checkpoint are left alone: nobody reads them before they
+are written again.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.index.blocks import Block, Statements, decode_block
 from stages.index.errors import DamagedError
-from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, segment_path
+from stages.index.identity import INTENT
+from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from, segment_path
 from stages.index.partials import drop_filled
 from stages.index.segments import check_extent, read_extent
 from stages.index.tiles import Edge, Tiles, split_bundle
@@ -20,37 +25,80 @@ from stages.index.verifier import Checkpoint, leaf_hash
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the log ends: all that an append changes."""
+    """Where the committed log ends: all that an append changes."""
 
-    edge: Edge
+    size: int
     blocks: int
     last: Extent | None
 
-    @property
-    def size(self) -> int:
-        """Records in the log."""
-        return self.edge.size
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The published tree's edge, the blocks that were committed after it, and where these end."""
+
+    edge: Edge
+    tail: tuple[Block | Statements, ...]
+    head: Head
 
 
-def recover(directory: Path, checkpoint: Checkpoint) -> Head:
-    """Check the end of the log as the checkpoint has it, and cut off whatever was written after it."""
+def recover(directory: Path, checkpoint: Checkpoint) -> Recovered:
+    """Check the end of the log, take in the rest, and cut off whatever was written after it."""
+    edge = _edge(directory, checkpoint)
+    manifest = Manifest(directory, checkpoint.size)
+    last = manifest[len(manifest) - 1] if len(manifest) else None
+    if last is not None:
+        check_extent(read_extent(directory, last), last)
+        drop_filled(directory, last.first, last.stop)
+    extents, tail = _tail(directory, checkpoint.size, len(manifest))
+    last = extents[-1] if extents else last
+    blocks = len(manifest) + len(extents)
+    _cut(directory / MANIFEST, blocks * ROW_BYTES)
+    if last is not None:
+        _cut(directory / last.file, last.end)
+    used = {extent.segment for extent in manifest} | {extent.segment for extent in extents}
+    finished = not (directory / INTENT).exists()  # else something there is still to be overwritten
+    for file in (directory / MANIFEST).parent.glob("*.arrows"):
+        if finished and file.name not in {Path(segment_path(number)).name for number in used}:
+            file.unlink()
+    return Recovered(edge, tuple(tail), Head(last.stop if last else 0, blocks, last))
+
+
+def _edge(directory: Path, checkpoint: Checkpoint) -> Edge:
+    """The right edge of the published tree, checked."""
     edge = Tiles(directory, checkpoint.size).edge()
     if edge.root != checkpoint.root:
         raise DamagedError("tile", "is damaged at the right edge of the tree")
     hashes = tuple(leaf_hash(record) for record in split_bundle(edge.bundle))
     if hashes != (edge.levels[0] if edge.levels else ()):
         raise DamagedError("tile/entries", "is damaged in its last bundle")
-    manifest = Manifest(directory, checkpoint.size)
-    last = manifest[len(manifest) - 1] if len(manifest) else None
-    if last is not None:
-        check_extent(read_extent(directory, last), last)
-    _cut(directory / MANIFEST, len(manifest) * ROW_BYTES)
-    unfinished = 0 if last is None else last.segment + 1  # an append begins one segment at most
-    (directory / segment_path(unfinished)).unlink(missing_ok=True)
-    if last is not None:
-        _cut(directory / last.file, last.end)
-        drop_filled(directory, last.first, last.stop)
-    return Head(edge, len(manifest), last)
+    return edge
+
+
+def _tail(directory: Path, size: int, blocks: int) -> tuple[list[Extent], list[Block | Statements]]:
+    """The committed blocks from the published size on."""
+    extents: list[Extent] = []
+    tail: list[Block | Statements] = []
+    rows = list(rows_from(directory, blocks))
+    for number, row in enumerate(rows):
+        try:
+            tail.append(_block(directory, row, size))
+        except DamagedError:
+            if any(rows[number + 1 :]):
+                raise
+            break
+        assert row is not None  # noqa: S101 - there is a block
+        extents.append(row)
+        size = row.stop
+    return extents, tail
+
+
+def _block(directory: Path, row: Extent | None, size: int) -> Block | Statements:
+    """The block of a row that follows the log of this size. Raises DamagedError where it is not whole."""
+    if row is None or row.first != size:
+        raise DamagedError(MANIFEST, f"is damaged after record {size - 1}")
+    data = read_extent(directory, row)
+    check_extent(data, row)
+    return decode_block(data, row)
 
 
 def _cut(path: Path, size: int) -> None:

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from stages.base import Split
+from stages.base import Reason, Reject, Split
 from stages.batches import Entries, Sealed
 from stages.encrypt.signing import load_inspector
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.session import open_writer
+from stages.index.writer import IndexOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
     """Sealed to Entries. One writer per index: a second one ends with ``BusyError``.
 
-    Nothing is rejected here. Keys that are in the log already come back with ``fresh_N`` False. A block
-    that no worker of the public bundle signed ends with ``SignatureRefusedError``; nothing is written.
+    Keys that are in the log already come back with ``fresh_N`` False. What was erased stays erased: such a
+    key is rejected. A block that no worker of the public bundle signed ends with ``SignatureRefusedError``;
+    nothing is written.
     """
 
     options: IndexOptions
@@ -35,6 +37,13 @@ class Append:
 
             def append(block: Sealed) -> Split[Entries]:
                 inspector.check(block)
-                return Split(writer.append(block))
+                return _split(block, writer.append(block))
 
             yield append
+
+
+def _split(block: Sealed, entries: Entries) -> Split[Entries]:
+    there = set(entries.keys)
+    gone = [key for key in block.rows.keys if key not in there]
+    detail = "this record was erased from the index and is not taken again"
+    return Split(entries, tuple(Reject(key, Append.name, Reason.ERASED, detail) for key in gone))

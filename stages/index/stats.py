@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from stages.encrypt.errors import LweError
 from stages.encrypt.wire import decode_header
+from stages.index.blocks import Block
 from stages.index.identity import CHECKPOINT, read_checkpoint, read_identity
-from stages.index.manifest import Manifest
+from stages.index.manifest import Kind, Manifest
 from stages.index.segments import Segments
 
 
@@ -20,19 +22,21 @@ class Stats:
     """An index at its latest checkpoint. Nothing here says that it is whole; ``verify`` does."""
 
     origin: str
-    size: int
+    size: int  # entries in the log: records and erasures
+    records: int  # that are there
+    erased: int
     root: bytes
     blocks: int
     segments: int
     segment_bytes: int  # ciphertext, metadata and framing
     total_bytes: int  # every file, caches included
-    key_ids: tuple[str, ...]  # LWE public keys that records are encrypted under, hex
+    key_ids: Mapping[str, int]  # LWE public keys that records are encrypted under, hex, and how many
     checkpoint_time: datetime
 
     @property
     def bytes_per_record(self) -> float:
         """All bytes, shared among the records."""
-        return self.total_bytes / self.size if self.size else 0.0
+        return self.total_bytes / self.records if self.records else 0.0
 
 
 def stats(path: Path) -> Stats:
@@ -40,21 +44,27 @@ def stats(path: Path) -> Stats:
     identity, keys = read_identity(path)
     checkpoint, _ = read_checkpoint(path, keys)
     manifest = Manifest(path, checkpoint.size)
-    segments = Segments(path)
+    segments = Segments(path, checkpoint.size)
     lengths: Counter[int] = Counter()
-    key_ids = set()
+    key_ids: Counter[str] = Counter()
+    erased = 0
     for extent in manifest:
         lengths[extent.segment] += extent.length
-        with suppress(LweError):  # what a header means is not the index's business
-            key_ids.add(decode_header(segments.header(extent)).key_id.hex())
+        block = segments.peek(extent)
+        if isinstance(block, Block):
+            erased += len(block.erased)
+            with suppress(LweError):  # what a header means is not the index's business
+                key_ids[decode_header(block.header).key_id.hex()] += len(block) - len(block.erased)
     return Stats(
         identity.origin,
         checkpoint.size,
+        sum(extent.records for extent in manifest if extent.kind != Kind.STATEMENTS) - erased,
+        erased,
         checkpoint.root,
         len(manifest),
         len(lengths),
         lengths.total(),
         sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-        tuple(sorted(key_ids)),
+        dict(sorted(key_ids.items())),
         datetime.fromtimestamp((path / CHECKPOINT).stat().st_mtime, UTC),
     )

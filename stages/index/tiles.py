@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from stages.index.erasure import Erasure, decode_entry
 from stages.index.errors import DamagedError
-from stages.index.leaf import LeafError, decode_leaf
+from stages.index.leaf import Leaf, LeafError
 from stages.index.tree import fold, perfect_parts, perfect_root, range_root
 from stages.index.verifier import EMPTY_ROOT, HASH_BYTES, leaf_hash
 
@@ -69,10 +70,15 @@ def tile_path(level: int | None, number: int, width: int) -> str:
     return f"tile/{_ENTRIES if level is None else level}/{name}{suffix}"
 
 
-def grow(edge: Edge, records: Sequence[bytes]) -> tuple[Edge, list[Tile]]:
-    """The edge after these records, and every tile and bundle that is new or wider now."""
+def grow(
+    edge: Edge, records: Sequence[bytes], hashes: Sequence[bytes] | None = None
+) -> tuple[Edge, list[Tile]]:
+    """The edge after these records, and every tile and bundle that is new or wider now.
+
+    ``hashes`` are the records' leaf hashes where they are at hand.
+    """
     bundles, bundle = _grow_entries(edge, records)
-    grown, tiles = grow_tree(edge, [leaf_hash(record) for record in records])
+    grown, tiles = grow_tree(edge, hashes or [leaf_hash(record) for record in records])
     return replace(grown, bundle=bundle), bundles + tiles
 
 
@@ -142,11 +148,16 @@ def bundle_bytes(records: Iterable[bytes]) -> int:
     return sum(_LENGTH_BYTES + len(record) for record in records)
 
 
-def _key(record: bytes) -> bytes:
+def _entry(record: bytes) -> Leaf | Erasure:
     try:
-        return decode_leaf(record).key
+        return decode_entry(record)
     except LeafError as error:
         raise DamagedError(f"tile/{_ENTRIES}", f"is damaged: {error}") from error
+
+
+def _key(record: bytes) -> bytes | None:
+    entry = _entry(record)
+    return entry.key if isinstance(entry, Leaf) else None
 
 
 class Tiles:
@@ -188,14 +199,25 @@ class Tiles:
         """A leaf record, as it is stored."""
         return self._records(index // WIDTH)[index % WIDTH]
 
-    def key(self, index: int) -> bytes:
-        """A record's key."""
+    def key(self, index: int) -> bytes | None:
+        """A record's key; None where the entry is no record."""
         return _key(self.record(index))
 
-    def keys(self, first: int = 0) -> Iterator[bytes]:
-        """The keys of all records from number ``first`` on, bundle by bundle."""
+    def keys(self, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Number and key of all records from number ``first`` on, bundle by bundle."""
         for number in range(first // WIDTH, -(-self.size // WIDTH)):
-            yield from map(_key, self._read_records(number)[max(0, first - number * WIDTH) :])
+            for index, record in enumerate(self._read_records(number), number * WIDTH):
+                key = _key(record)
+                if key is not None and index >= first:
+                    yield index, key
+
+    def erasures(self, first: int = 0) -> Iterator[tuple[int, Erasure]]:
+        """Number and content of all erasures from entry ``first`` on."""
+        for number in range(first // WIDTH, -(-self.size // WIDTH)):
+            for index, record in enumerate(self._read_records(number), number * WIDTH):
+                entry = _entry(record)
+                if isinstance(entry, Erasure) and index >= first:
+                    yield index, entry
 
     def edge(self) -> Edge:
         """The right edge, to append to."""

@@ -218,7 +218,7 @@ class Checkpoint:
     origin: str
     size: int
     root: bytes
-    keys: KeyRoot | None = None  # format 1 has none
+    keys: KeyRoot | None = None  # None where the note has no such line
 
     @property
     def text(self) -> str:

@@ -1,21 +1,21 @@
 """The one writer: appends blocks, each durable before its entries are returned.
 
-Order of a commit: the block, its manifest row, tiles and the next checkpoint are written (tiles and
-checkpoint under temporary names) and synced; then the tiles are renamed into place and their directories
-synced; then the checkpoint is, which makes the block part of the log. A crash at any point leaves the
-log at the old checkpoint or the new one; what lies beyond it is cut off or overwritten by the next
-writer. A key that is in the log is never appended again, so a retried batch changes nothing.
+A commit is two syncs at once: the block's bytes at the end of the segment, and its row at the end of the
+manifest. Then the block is part of the log, whatever happens, and is acknowledged; tiles and checkpoint
+follow (``publish``). A crash in between leaves a row without its block, or half a row, which the next
+writer cuts off (``recovery``). A key that is in the log is never appended again, so a retried batch
+changes nothing; nor is one that was erased. ADR 0007 says why so.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -23,39 +23,16 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from stages.batches import Entries, Sealed
-from stages.index.durable import (
-    SYNCS,
-    locked,
-    make_directory,
-    opened,
-    publish,
-    staged,
-    sync_directories,
-    sync_files,
-    write_at,
-)
-from stages.index.errors import IndexStoreError, UnwritableError
-from stages.index.identity import (
-    CHECKPOINT,
-    LOCK,
-    STAGING,
-    create,
-    is_index,
-    read_checkpoint,
-    read_identity,
-    read_signing_keys,
-    refuse_foreign,
-)
-from stages.index.keyfile import sign_keys
-from stages.index.lookup import Lookup, open_lookup
-from stages.index.manifest import MANIFEST, ROW_BYTES, Extent
-from stages.index.note import Signer
-from stages.index.partials import drop_filled, drop_unfinished
-from stages.index.recovery import Head, recover
-from stages.index.segments import Block, block_of, encode_block
-from stages.index.tiles import Tile, Tiles, grow
-
-LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
+from stages.index.blocks import Block, Statements, block_of, encode_block
+from stages.index.durable import Fence
+from stages.index.errors import IndexStoreError
+from stages.index.lookup import Lookup
+from stages.index.manifest import Extent, Kind
+from stages.index.publish import Place, Publisher
+from stages.index.recovery import Head
+from stages.index.tail import Tail
+from stages.index.tiles import Tiles
+from stages.index.verifier import leaf_hash
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
@@ -66,6 +43,18 @@ class IndexOptions:
     """A segment that has reached this size gets no further block."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A block on its way to the disk."""
+
+    block: Block | Statements
+    segment: int
+    offset: int
+    length: int
+    stored: Future[None]
+    digest: Future[bytes]
+
+
 class Writer:
     """Appends to one index; made by ``open_writer``. After an exception the index must be opened again."""
 
@@ -74,102 +63,157 @@ class Writer:
         directory: Path,
         options: IndexOptions,
         pool: Executor,
-        signer: Signer,
+        fence: Fence,
         head: Head,
+        tail: Tail,
         lookup: Lookup,
+        publisher: Publisher,
     ) -> None:
-        self._directory = directory
-        self._options = options
-        self._pool = pool
-        self._signer = signer
+        self.directory = directory
+        self.options = options
+        self.pool = pool
+        self.fence = fence
         self._head = head
+        self._tail = tail
         self._lookup = lookup
+        self._publisher = publisher
         self._broken = False
 
+    @property
+    def broken(self) -> bool:
+        """Whether something failed, so that nothing more is taken."""
+        return self._broken
+
+    @property
+    def size(self) -> int:
+        """Entries in the log."""
+        return self._head.size
+
     def append(self, batch: Sealed) -> Entries:
-        """Make the block's new records part of the log; where they stand, once that is durable."""
+        """Make the block's new records part of the log; where they stand, once that is durable.
+
+        Records whose key was erased stay erased: they are left out of the answer.
+        """
+        self._ready()
+        return self._append(batch)
+
+    def state(self, entries: Sequence[bytes]) -> range:
+        """Make entries that are no records part of the log; their indices, once that is durable."""
+        self._ready()
+        first = self._head.size
+        self._commit(self._draft(Statements(first, tuple(entries))), ())
+        return range(first, self._head.size)
+
+    def publish(self) -> None:
+        """Let readers see everything that was appended; return when that is durable."""
+        self._ready()
+        self._broken = True
+        self._publisher.publish()
+        self._broken = False
+
+    def next_segment(self) -> int:
+        """A number that no segment has."""
+        return self._tail.next_segment()
+
+    def moved(self, last: Extent) -> None:
+        """The manifest was replaced by one that leads to the same entries elsewhere; its last row."""
+        self._tail.reopen()
+        self._head = replace(self._head, last=last)
+
+    def _ready(self) -> None:
         if self._broken:
-            raise IndexStoreError(f"an append to {self._directory} failed: open the index again")
-        numbers = self._lookup.find(batch.rows.keys)
-        rows: list[int] = []
-        for row, key in enumerate(batch.rows.keys):
-            if key not in numbers:
-                numbers[key] = self._head.size + len(rows)
-                rows.append(row)
-        if rows:
-            block = block_of(batch, rows, self._head.size)
-            self._broken = True
-            self._commit(block)
-            self._broken = False
-        index_N = np.array([numbers[key] for key in batch.rows.keys], np.int64)
-        fresh_N = np.zeros(len(batch), np.bool_)
-        fresh_N[rows] = True
-        tiles = Tiles(self._directory, self._head.size)
-        return Entries(batch.rows.keys, index_N, tuple(tiles.node(0, i) for i in index_N.tolist()), fresh_N)
+            raise IndexStoreError(f"an append to {self.directory} failed: open the index again")
+        self._publisher.check()
 
-    def close(self) -> None:
-        """Sign the keys: what ``open_writer`` does last, unless something failed."""
-        if not self._broken:
-            sign_keys(self._directory, self._pool, self._signer, Tiles(self._directory, self._head.size))
+    def _append(self, batch: Sealed) -> Entries:
+        keys = batch.rows.keys
+        places = {key: place for key in keys if (place := self._publisher.place(key))}
+        rows = _first_of_each(keys, places)
+        known = self._lookup.find([keys[row] for row in rows[:1]])  # a retried batch is known as a whole
+        draft = self._draft(block_of(batch, rows, self._head.size)) if rows and not known else None
+        known = self._lookup.find([keys[row] for row in rows])
+        if known:
+            if draft is not None:
+                draft.stored.result()  # what replaces it goes to the same place
+                self._broken = False
+            rows = [row for row in rows if keys[row] not in known]
+            draft = self._draft(block_of(batch, rows, self._head.size)) if rows else None
+        if draft is not None:
+            first = self._head.size
+            hashes = self._commit(draft, [keys[row] for row in rows])
+            places |= {keys[row]: Place(first + i, hashes[i]) for i, row in enumerate(rows)}
+        if known:
+            tiles = Tiles(self.directory, self._publisher.published)
+            there = {key: one.number for key, one in known.items() if not one.erased}
+            places |= {key: Place(number, tiles.node(0, number)) for key, number in there.items()}
+        return _entries(keys, places, set(rows))
 
-    def _commit(self, block: Block) -> None:
-        edge, tiles = grow(self._head.edge, [leaf.encode() for leaf in block.leaves()])
+    def _draft(self, block: Block | Statements) -> _Draft:
+        """Begin to write a block where the log ends; it is not part of the log yet."""
         segment, offset = self._end()
+        self._broken = True  # until it is committed
         data = encode_block(block, opens_segment=not offset)
-        extent = Extent(block.first_index, len(block), segment, offset, len(data), sha256(data).digest())
-        self._write(extent, data, tiles, self._signer.checkpoint(edge.size, edge.root))
-        self._head = Head(edge, self._head.blocks + 1, extent)
-        numbered = zip(block.keys, range(block.first_index, edge.size), strict=True)
-        self._lookup.add(numbered, edge.size, edge.root)
-        drop_filled(self._directory, block.first_index, edge.size)
+        stored = self._tail.store(segment, offset, data)
+        return _Draft(block, segment, offset, len(data), stored, self.pool.submit(_sha256, data))
+
+    def _commit(self, draft: _Draft, keys: Sequence[bytes]) -> list[bytes]:
+        """Make a block part of the log, durably; the leaf hashes of its entries.
+
+        The block's bytes, its row and the hashes of its records are seen to at the same time.
+        """
+        block, head = draft.block, self._head
+        entered = self.pool.submit(self._enter, draft)
+        entries = [entry for entry in block.entries() if entry is not None]
+        hashes = [leaf_hash(entry) for entry in entries]
+        extent = entered.result()
+        draft.stored.result()
+        self.fence.check()  # nothing is acknowledged that another writer may have written over
+        self._head = Head(extent.stop, head.blocks + 1, extent)
+        self._publisher.add(entries, hashes, keys)
+        self._broken = False
+        return hashes
+
+    def _enter(self, draft: _Draft) -> Extent:
+        """Write the block's row, durably."""
+        block = draft.block
+        kind = Kind.STATEMENTS if isinstance(block, Statements) else Kind.WHOLE
+        now_ms = time.time_ns() // 1_000_000
+        where = (draft.segment, draft.offset, draft.length)
+        extent = Extent(block.first_index, len(block), *where, now_ms, kind, draft.digest.result())
+        self.fence.check()
+        self._tail.enter(extent, self._head.blocks)
+        return extent
 
     def _end(self) -> tuple[int, int]:
         """Where the next block goes: segment and offset."""
         last = self._head.last
-        if last is None:
-            return 0, 0
-        if last.end >= self._options.segment_bytes:
-            return last.segment + 1, 0
+        if last is None or last.end >= self.options.segment_bytes:
+            return self._tail.next_segment(), 0
         return last.segment, last.end
 
-    def _write(self, extent: Extent, data: bytes, tiles: list[Tile], note: bytes) -> None:
-        home = self._directory
-        files = [(home / tile.path, tile.data) for tile in tiles]
-        drop_unfinished(home, extent.first, tiles)
-        segments = (home / extent.file).parent
-        changed = make_directory(segments) | ({segments} if not extent.offset else set())
-        with (
-            opened(home / extent.file) as segment,
-            opened(home / MANIFEST) as manifest,
-            staged(home / STAGING, [*files, (home / CHECKPOINT, note)]) as written,
-        ):
-            write_at(segment, data, extent.offset)
-            write_at(manifest, extent.encode(), self._head.blocks * ROW_BYTES)
-            sync_files(self._pool, [segment, manifest, *(file.fd for file in written)])
-            publish(self._pool, written[:-1], *changed)
-            publish(self._pool, written[-1:])
+
+def _first_of_each(keys: Sequence[bytes], places: Mapping[bytes, Place]) -> list[int]:
+    """The rows of keys that have no place yet, one row a key."""
+    seen = set(places)
+    rows = []
+    for row, key in enumerate(keys):
+        if key not in seen:
+            seen.add(key)
+            rows.append(row)
+    return rows
 
 
-@contextmanager
-def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
-    """The index's writer, after whatever an interrupted one left behind is cut off. Makes the index."""
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
-        try:
-            refuse_foreign(directory)
-            if not directory.is_dir():
-                directory.mkdir(parents=True)
-                sync_directories(pool, [directory.parent])
-            stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
-            if not is_index(directory):
-                create(directory, pool)
-            identity, public = read_identity(directory)
-            checkpoint, _ = read_checkpoint(directory, public)
-            signer = Signer(identity.origin, read_signing_keys(directory, public), checkpoint.keys)
-            head = recover(directory, checkpoint)
-            lookup = stack.enter_context(closing(open_lookup(directory, Tiles(directory, head.size))))
-        except (OSError, sqlite3.Error) as error:
-            raise UnwritableError(f"{directory} cannot be written: {error}") from error
-        writer = Writer(directory, options, pool, signer, head, lookup)
-        yield writer
-        writer.close()
+def _entries(keys: Sequence[bytes], places: Mapping[bytes, Place], fresh: set[int]) -> Entries:
+    """The answer to a batch, without the rows that have no place."""
+    rows = [row for row, key in enumerate(keys) if key in places]
+    found = [places[keys[row]] for row in rows]
+    return Entries(
+        tuple(keys[row] for row in rows),
+        np.array([place.index for place in found], np.int64),
+        tuple(place.leaf_hash for place in found),
+        np.array([row in fresh for row in rows], np.bool_),
+    )
+
+
+def _sha256(data: Any) -> bytes:
+    return sha256(data).digest()

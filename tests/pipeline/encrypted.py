@@ -11,7 +11,8 @@ from stages.batches import Rows, Sealed
 from stages.encrypt.keys import load_public
 from stages.encrypt.quantise import quantise_rows, scale_for
 from stages.encrypt.scheme import Encryptor
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.session import open_writer
+from stages.index.writer import IndexOptions
 
 D = 24  # features
 

@@ -21,7 +21,8 @@ from stages.encrypt.scheme import Encryptor
 from stages.index.errors import DamagedError
 from stages.index.manifest import Manifest
 from stages.index.reader import Reader, open_reader
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.session import open_writer
+from stages.index.writer import IndexOptions
 from tests.pipeline.encrypted import D, append, record_key, sealed_block, unit_rows
 
 SCALE = scale_for(LWE32, D)

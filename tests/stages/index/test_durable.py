@@ -52,13 +52,13 @@ def test_a_second_writer_is_told_who_holds_the_lock(tmp_path: Path) -> None:
     process.start()
     assert here.recv() == "held"
     with (
-        pytest.raises(BusyError, match=f"another writer holds .*: pid {process.pid} on "),
+        pytest.raises(BusyError, match=f"another writer holds .*: epoch 1, pid {process.pid} on "),
         locked(tmp_path / "lock", 0),
     ):
         pass
     process.kill()
     with locked(tmp_path / "lock", 5):  # the successor waits for the process to be gone
-        assert f"pid {os.getpid()}" in (tmp_path / "lock").read_text()
+        assert (tmp_path / "lock").read_text().startswith(f"epoch 2, pid {os.getpid()} on ")
     process.join()
 
 
@@ -68,3 +68,23 @@ def test_the_lock_is_released_in_the_end(tmp_path: Path) -> None:
         raise RuntimeError
     with locked(tmp_path / "lock", 0):
         pass
+
+
+def test_a_lock_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
+    """The file was removed, made again, or carries another epoch."""
+    lock = tmp_path / "lock"
+    with locked(lock, 0) as fence:
+        fence.check()
+        text = lock.read_bytes()
+        lock.write_bytes(text.replace(b"epoch 1", b"epoch 2"))
+        with pytest.raises(BusyError, match="was taken from this writer"):
+            fence.check()
+        lock.write_bytes(text)
+        fence.check()
+        lock.unlink()
+        with pytest.raises(BusyError, match="was taken from this writer"):
+            fence.check()
+        with locked(lock, 0) as later:
+            later.check()
+            with pytest.raises(BusyError, match="was taken from this writer"):
+                fence.check()

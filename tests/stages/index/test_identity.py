@@ -1,4 +1,4 @@
-"""What makes an index one: two signing keys since format 2, one in format 1, which still works."""
+"""What makes an index one: its name and its two signing keys."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from stages.batches import Sealed
 from stages.index.errors import DamagedError, NotAnIndexError
 from stages.index.identity import read_identity
 from stages.index.reader import open_reader
-from stages.index.verifier import ED25519, ML_DSA_44, NoteError, open_checkpoint, verify_proof
-from stages.index.verify import verify
+from stages.index.verifier import ED25519, ML_DSA_44, NoteError, open_checkpoint
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeIndex = Callable[..., list[Sealed]]
@@ -45,22 +44,10 @@ def test_a_public_key_taken_away_is_noticed(tmp_path: Path, make_index: MakeInde
         open_reader(tmp_path)
 
 
-def test_an_index_of_format_1_is_read_and_appended_to(format_1: Path, make_index: MakeIndex) -> None:
-    """It stays what it is: one signature, three lines, and whole."""
-    before = open_reader(format_1)
-    make_index(format_1, [7], seed=50)
-    after = open_reader(format_1)
-    assert (before.size, after.size) == (5, 12)
-    assert verify_proof(after.prove_growth(before.checkpoint).encode(), before.log).claim == "growth"
-    assert verify_proof(after.prove(11).encode(), before.log).index == 11
-    assert len(after.checkpoint.decode().splitlines()) == 5
-    assert verify(format_1).ok
-
-
 def test_a_format_from_the_future_is_said_to_be_one(tmp_path: Path, make_index: MakeIndex) -> None:
     """Not taken for damage."""
     make_index(tmp_path, [1])
     fields = json.loads((tmp_path / "index.json").read_text())
     (tmp_path / "index.json").write_text(json.dumps({**fields, "format": 3}))
-    with pytest.raises(NotAnIndexError, match="has index format 3; this program reads formats 1 and 2"):
+    with pytest.raises(NotAnIndexError, match="has index format 3; this program reads format 2"):
         open_reader(tmp_path)

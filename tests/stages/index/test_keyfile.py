@@ -9,16 +9,16 @@ import pytest
 
 from stages.batches import Sealed
 from stages.index import keyfile
-from stages.index.errors import DamagedError, IndexStoreError
+from stages.index.errors import DamagedError
 from stages.index.identity import CHECKPOINT, read_identity, read_signing_keys
 from stages.index.keyfile import KEY_TREE, rebuilt, stored
-from stages.index.keytree import KeyTree
 from stages.index.note import Signer
 from stages.index.reader import open_reader
+from stages.index.session import open_writer
 from stages.index.tiles import Tiles
 from stages.index.verifier import KeyRoot, verify_proof
 from stages.index.verify import verify
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]
@@ -53,6 +53,7 @@ def test_a_writer_restates_the_old_tree_while_it_appends(tmp_path: Path, make_bl
         writer.append(make_block(1, 40))
     with open_writer(tmp_path, IndexOptions()) as writer:
         writer.append(make_block(2, 5))
+        writer.publish()
         assert (open_reader(tmp_path).size, open_reader(tmp_path).keys_size) == (45, 40)
         key = make_block(2, 5).rows.keys[0]
         assert claim(tmp_path, key) == ("absence", None, 40)
@@ -145,12 +146,3 @@ def test_a_signed_tree_of_other_keys_is_found(tmp_path: Path, make_index: MakeIn
     assert "not that of its first 20 records" in finding.reason
     with pytest.raises(DamagedError, match="not that of its records"):
         open_reader(tmp_path).prove_key(ABSENT)
-
-
-def test_an_index_of_format_1_says_that_it_cannot(format_1: Path) -> None:
-    """It has no key tree; nobody is left to think that it proved something."""
-    with pytest.raises(IndexStoreError, match="format 1"):
-        open_reader(format_1).prove_key(ABSENT)
-    assert open_reader(format_1).keys_size is None
-    assert not (format_1 / KEY_TREE).exists()
-    assert isinstance(rebuilt(Tiles(format_1, 5)), KeyTree)

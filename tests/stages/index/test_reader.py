@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from stages.batches import Sealed
+from stages.index import publish
 from stages.index.errors import DamagedError, NotAnIndexError
 from stages.index.reader import open_reader
+from stages.index.session import open_writer
 from stages.index.verifier import parse_keys, verify_proof
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]
@@ -81,6 +84,19 @@ def test_a_reader_stays_at_its_checkpoint(tmp_path: Path, make_index: MakeIndex)
     assert (proven.claim, proven.old and proven.old.size, proven.checkpoint.size) == ("growth", 250, 857)
 
 
+def test_what_is_appended_becomes_visible_by_itself(
+    tmp_path: Path, make_block: MakeBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to append more, or to close."""
+    monkeypatch.setattr(publish, "PUBLISH_S", 0.01)
+    with open_writer(tmp_path, IndexOptions()) as writer:
+        writer.append(make_block(1, 9))
+        deadline = time.monotonic() + 30
+        while open_reader(tmp_path).size < 9 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert open_reader(tmp_path).size == 9
+
+
 def test_readers_read_while_a_writer_writes(tmp_path: Path, make_block: MakeBlock) -> None:
     """Every checkpoint that a reader meets is whole, and each grew from the one before."""
     blocks = [make_block(seed, 1 + seed * 5 % 70) for seed in range(60)]
@@ -91,6 +107,7 @@ def test_readers_read_while_a_writer_writes(tmp_path: Path, make_block: MakeBloc
             with open_writer(tmp_path, IndexOptions(segment_bytes=1 << 14)) as writer:
                 for block in blocks:
                     writer.append(block)
+                    writer.publish()
         finally:
             done.set()
 
@@ -145,7 +162,7 @@ def test_a_damaged_tree_proves_nothing(tmp_path: Path, make_index: MakeIndex) ->
     path = tmp_path / "tile/0/000"
     data = path.read_bytes()
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
-    with pytest.raises(DamagedError, match="on the way from record 1 "):
+    with pytest.raises(DamagedError, match="on the way from records 0 and following"):
         open_reader(tmp_path).prove(1)
 
 

@@ -34,7 +34,7 @@ def signed(block: Sealed, keys: Path) -> Sealed:
 
 
 def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
-    """All kept, none rejected, in the log when the function returns."""
+    """All kept, none rejected; in the log when the stage is closed, or a moment after."""
     recipe = Append(IndexOptions(), tmp_path / "index", keys / "public")
     stage: Stage[Sealed, Entries] = pickle.loads(pickle.dumps(recipe))  # noqa: S301 - our own
     assert stage.name == "append"
@@ -42,7 +42,7 @@ def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock, keys: Path
         split = append(signed(make_block(1, 9), keys))
         assert split.rejected == ()
         assert len(split.kept) == 9
-        assert open_reader(tmp_path / "index").size == 9
+    assert open_reader(tmp_path / "index").size == 9
 
 
 def test_the_stage_can_be_opened_again(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:

@@ -18,8 +18,9 @@ from stages.index import audit
 from stages.index.errors import NotAnIndexError
 from stages.index.manifest import Manifest
 from stages.index.reader import open_reader
+from stages.index.session import open_writer
 from stages.index.verify import verify
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.writer import IndexOptions
 
 MakeIndex = Callable[..., list[Sealed]]
 ROWS = [200, 300, 40, 7]  # two full tiles, a third with an earlier state, three segments
@@ -180,6 +181,7 @@ def test_a_block_replaced_in_every_file_but_the_tree_is_found(
     with open_writer(tmp_path / "evil", IndexOptions(segment_bytes=1 << 14)) as writer:
         for block in blocks:
             writer.append(block)
+            writer.publish()
     for name in committed(path):
         if name.startswith(("segments/", "tile/0/", "tile/entries/")):
             shutil.copy(tmp_path / "evil" / name, path / name)

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from stages.batches import Sealed
 from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError, UnwritableError
 from stages.index.reader import open_reader
+from stages.index.session import open_writer
 from stages.index.verifier import leaf_hash
 from stages.index.verify import verify
-from stages.index.writer import IndexOptions, open_writer
+from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]
@@ -92,7 +93,7 @@ def test_segments_are_rotated_by_size(tmp_path: Path, make_block: MakeBlock) -> 
 
 def test_a_second_writer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the first is open, and not after."""
-    monkeypatch.setattr("stages.index.writer.LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr("stages.index.session.LOCK_WAIT_S", 0.0)
     with (
         open_writer(tmp_path, OPTIONS),
         pytest.raises(BusyError, match=f"another writer holds .*pid {os.getpid()}"),

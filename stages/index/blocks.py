@@ -1,0 +1,248 @@
+"""A block in memory and as bytes: one Arrow record batch of one row.
+
+A block holds the records of one LWE block, or, without a header, entries of the log that are no records.
+A record that was erased keeps its key and position here and has neither column nor metadata.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stages.batches import Sealed
+from stages.index.errors import DamagedError
+from stages.index.leaf import KEY_BYTES, Leaf, encode_leaf
+from stages.index.manifest import Extent, Kind
+
+_WORDS: Final = pa.list_(pa.field("word", pa.uint32(), nullable=False))
+_KEYS: Final = pa.list_(pa.field("key", pa.binary(KEY_BYTES), nullable=False))
+_BLOBS: Final = pa.list_(pa.field("blob", pa.binary(), nullable=False))
+_PLACES: Final = pa.list_(pa.field("place", pa.uint64(), nullable=False))
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("header", pa.binary(), nullable=False),  # empty where the block holds statements
+        pa.field("head", _WORDS, nullable=False),  # D x n
+        pa.field("keys", _KEYS, nullable=False),
+        pa.field("positions", _WORDS, nullable=False),
+        pa.field("columns", _WORDS, nullable=False),  # N x D, record by record; none for the erased
+        pa.field("sealed", _BLOBS, nullable=False),  # or the statements; empty for the erased
+        pa.field("erased", _PLACES, nullable=False),  # row, log index of its erasure; and so on
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The committed records of one LWE block. Arrays are read-only and may be views of the file.
+
+    A row is not always its position: rows whose key was already in the log were never stored.
+    """
+
+    first_index: int
+    keys: tuple[bytes, ...]
+    positions_N: NDArray[np.uint32]  # the row's place in the block as encrypted; LWE slot - header's slot
+    header: bytes
+    head_Dn: NDArray[np.uint32]  # empty where every record is erased
+    columns_ND: NDArray[np.uint32]  # of the records that are not erased
+    sealed: Sequence[bytes] = field(repr=False)
+    erased: tuple[tuple[int, int], ...] = ()  # row, and log index of the entry that says so; rows rise
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def eraser(self, row: int) -> int | None:
+        """The log index of the row's erasure entry; None where the record is there."""
+        place = bisect_left(self.erased, (row, 0))
+        found = self.erased[place : place + 1]
+        return found[0][1] if found and found[0][0] == row else None
+
+    def column(self, row: int) -> NDArray[np.uint32]:
+        """The ciphertext column of a record that is there, [D]."""
+        column_D: NDArray[np.uint32] = self.columns_ND[row - bisect_left(self.erased, (row, 0))]
+        return column_D
+
+    def entries(self) -> list[bytes | None]:
+        """The leaf record of every row, from its bytes; None for the erased."""
+        gone = {row for row, _ in self.erased}
+        kept = [row for row in range(len(self)) if row not in gone]
+        if not kept:
+            return [None] * len(self)
+        words = np.ascontiguousarray(self.columns_ND).data.cast("B")
+        width = len(words) // len(kept)
+        columns = [sha256(words[i : i + width]).digest() for i in range(0, len(words), width)]
+        head, header = self._digests()
+        positions = self.positions_N.tolist()
+        found: list[bytes | None] = [None] * len(self)
+        for row, column in zip(kept, columns, strict=True):
+            sealed = sha256(self.sealed[row]).digest()
+            found[row] = encode_leaf(self.keys[row], positions[row], column, head, header, sealed)
+        return found
+
+    def leaf(self, row: int) -> Leaf:
+        """The leaf record of a record that is there, from its bytes."""
+        column, sealed = sha256(self.column(row).data).digest(), sha256(self.sealed[row]).digest()
+        return Leaf(self.keys[row], int(self.positions_N[row]), column, *self._digests(), sealed)
+
+    def parts(self) -> Iterator[Block]:
+        """The runs of records that are there, each as a block of its own; views."""
+        if not self.erased:
+            yield self
+            return
+        start = 0
+        for number, (row, _) in enumerate([*self.erased, (len(self), 0)]):
+            if row > start:
+                yield Block(
+                    self.first_index + start,
+                    self.keys[start:row],
+                    self.positions_N[start:row],
+                    self.header,
+                    self.head_Dn,
+                    self.columns_ND[start - number : row - number],
+                    self.sealed[start:row],
+                )
+            start = row + 1
+
+    def without(self, erased: dict[int, int]) -> Block:
+        """The block after more rows were erased; row to log index of its erasure entry."""
+        everything = dict(self.erased) | erased
+        kept = [row for row in range(len(self)) if row not in everything]
+        columns_ND = np.array([self.column(row) for row in kept], np.uint32)
+        return replace(
+            self,
+            head_Dn=self.head_Dn if kept else self.head_Dn[:0],
+            columns_ND=columns_ND.reshape(len(kept), self.columns_ND.shape[1] if kept else 0),
+            sealed=tuple(b"" if row in everything else one for row, one in enumerate(self.sealed)),
+            erased=tuple(sorted(everything.items())),
+        )
+
+    def _digests(self) -> tuple[bytes, bytes]:
+        return sha256(self.head_Dn.data).digest(), sha256(self.header).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """Entries of the log that are no records, as their leaf records."""
+
+    first_index: int
+    records: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def entries(self) -> list[bytes | None]:
+        """The leaf records."""
+        return list(self.records)
+
+
+def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
+    """The given rows of an encrypted block, as they will be stored."""
+    head_Dn, columns_ND = sealed.head_Dn, sealed.columns_ND
+    if head_Dn.ndim != 2 or not head_Dn.size or columns_ND.shape != (len(sealed), len(head_Dn)):  # noqa: PLR2004 - D, n
+        raise ValueError(f"head {head_Dn.shape} and columns {columns_ND.shape} are no block of {len(sealed)}")
+    if head_Dn.dtype != np.uint32 or columns_ND.dtype != np.uint32:
+        raise ValueError(f"a block is uint32, not {head_Dn.dtype} and {columns_ND.dtype}")
+    if not sealed.header:
+        raise ValueError("a block of records has a wire header")
+    kept = sealed.rows
+    if len(rows) < len(sealed):
+        kept, columns_ND = kept.take(rows), columns_ND[list(rows)]
+    return Block(
+        first_index,
+        kept.keys,
+        np.asarray(rows, np.uint32),
+        sealed.header,
+        np.ascontiguousarray(head_Dn, "<u4"),
+        np.ascontiguousarray(columns_ND, "<u4"),
+        kept.sealed,
+    )
+
+
+def encode_block(block: Block | Statements, *, opens_segment: bool) -> Any:
+    """The block's bytes in a segment: an Arrow message, after the schema's where the segment is new."""
+    if isinstance(block, Statements):
+        none_N = np.empty(0, np.uint32)
+        block = Block(block.first_index, (), none_N, b"", none_N, none_N, block.records)
+    keys = pa.Array.from_buffers(pa.binary(KEY_BYTES), len(block), [None, pa.py_buffer(b"".join(block.keys))])
+    row = [
+        pa.array([block.header], pa.binary()),
+        _one_list(_words(block.head_Dn), _WORDS),
+        _one_list(keys, _KEYS),
+        _one_list(_words(block.positions_N), _WORDS),
+        _one_list(_words(block.columns_ND), _WORDS),
+        _one_list(pa.array(block.sealed, pa.binary()), _BLOBS),
+        _one_list(pa.array([one for pair in block.erased for one in pair], pa.uint64()), _PLACES),
+    ]
+    message = pa.RecordBatch.from_arrays(row, schema=SCHEMA).serialize()
+    return b"".join((SCHEMA.serialize(), message)) if opens_segment else memoryview(message)
+
+
+def decode_block(data: Any, extent: Extent) -> Block | Statements:
+    """The block in these bytes (a buffer, not copied), whatever they are: damage is a ``DamagedError``."""
+    try:
+        messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(data))
+        message = messages.read_next_message()
+        if message.type == "schema":
+            message = messages.read_next_message()
+        batch = pa.ipc.read_record_batch(message, SCHEMA)
+        batch.validate(full=True)
+        return _block(batch, extent)
+    except (pa.ArrowException, ValueError, OSError, EOFError, StopIteration) as error:
+        raise DamagedError(extent.file, f"does not hold {extent} as readable Arrow data") from error
+
+
+def _block(batch: Any, extent: Extent) -> Block | Statements:
+    if batch.num_rows != 1:
+        raise ValueError("a block is one row")
+    header, *lists = batch.columns
+    parts = [column.flatten() for column in lists]
+    if any(column.null_count for column in (*batch.columns, *parts)):
+        raise ValueError("a block has no nulls")
+    head, keys, positions, columns, sealed, places = parts
+    if (len(header[0].as_py()) == 0) != (extent.kind == Kind.STATEMENTS):
+        raise ValueError("records have a header, statements have none")
+    if extent.kind == Kind.STATEMENTS:
+        if len(sealed) != extent.records or any(map(len, (head, keys, positions, columns, places))):
+            raise ValueError("the block's parts do not fit each other")
+        return Statements(extent.first, tuple(sealed.to_pylist()))
+    erased = _erased(places.to_pylist(), extent)
+    if not len(keys) == len(positions) == len(sealed) == extent.records:
+        raise ValueError("the block's parts do not fit each other")
+    kept = extent.records - len(erased)
+    words = len(columns) // kept if kept else 0
+    return Block(
+        extent.first,
+        tuple(keys.to_pylist()),
+        positions.to_numpy(),
+        header[0].as_py(),
+        head.to_numpy().reshape(words, -1 if words else 0),
+        columns.to_numpy().reshape(kept, words),
+        tuple(sealed.to_pylist()),
+        erased,
+    )
+
+
+def _erased(places: list[int], extent: Extent) -> tuple[tuple[int, int], ...]:
+    """Row and log index of each erasure, as they are stored."""
+    pairs = tuple(zip(places[::2], places[1::2], strict=True))
+    rows = [row for row, _ in pairs]
+    if bool(pairs) != (extent.kind == Kind.ERASED) or rows != sorted(set(rows) & set(range(extent.records))):
+        raise ValueError("the erased rows are not those of the block")
+    return pairs
+
+
+def _words(values: NDArray[np.uint32]) -> Any:
+    """The words of an array, not copied."""
+    flat_N = np.ascontiguousarray(values, "<u4").reshape(-1)
+    return pa.Array.from_buffers(pa.uint32(), len(flat_N), [None, pa.py_buffer(flat_N)])
+
+
+def _one_list(values: Any, kind: Any) -> Any:
+    """A column of one row, which is the list of these values."""
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values, type=kind)

@@ -1,0 +1,61 @@
+"""The entry of the log that says a record was erased: leaf kind 2, 54 bytes; docs/index.md has the table.
+
+The record's own leaf stays, since the tree is over digests. Its bytes may be missing from the index only
+where such an entry, later in the log, names it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from stages.index.leaf import Leaf, LeafError, decode_leaf
+
+_VERSION: Final = 1
+_KIND: Final = 2
+_LAYOUT: Final = struct.Struct("<BB32sQQI")
+ERASURE_BYTES: Final = _LAYOUT.size
+_HEAD: Final = bytes((_VERSION, _KIND))
+
+
+class Cause(IntEnum):
+    """Why a record was erased."""
+
+    REQUEST = 1  # somebody asked for it
+    RETENTION = 2  # it was kept as long as the rule allows
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """One record that was erased."""
+
+    key: bytes
+    index: int  # the record's place in the log
+    time_ms: int  # when, by the writer's clock, since 1970 UTC
+    cause: Cause
+
+    def encode(self) -> bytes:
+        """The entry's bytes, which the leaf hash is over."""
+        return _LAYOUT.pack(_VERSION, _KIND, self.key, self.index, self.time_ms, self.cause)
+
+
+def is_erasure(data: bytes) -> bool:
+    """Whether the entry of the log says that a record was erased."""
+    return data[:2] == _HEAD
+
+
+def decode_erasure(data: bytes) -> Erasure:
+    """The erasure that these bytes are."""
+    if len(data) != ERASURE_BYTES or data[:2] != _HEAD:
+        raise LeafError("these bytes are no erasure entry")
+    _, _, key, index, time_ms, cause = _LAYOUT.unpack(data)
+    if cause not in set(Cause):
+        raise LeafError(f"this program knows no cause {cause} of an erasure")
+    return Erasure(key, index, time_ms, Cause(cause))
+
+
+def decode_entry(data: bytes) -> Leaf | Erasure:
+    """The entry of the log that these bytes are."""
+    return decode_erasure(data) if is_erasure(data) else decode_leaf(data)

@@ -1,0 +1,222 @@
+"""A check of everything in an index's directory, and the repair of what can be made again.
+
+Beyond ``verify``: the cache of keys, the journal after the checkpoint, what an interrupted writer left
+behind, an unfinished erasure, the mode of the signing key. What is *derived* can be repaired from segments
+that are sound: tiles, bundles, cache, leftovers. Segments, manifest, keys and checkpoint are the truth and
+are never written here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.index.compare import Finding
+from stages.index.durable import SYNCS, locked, publish, staged, sync_files
+from stages.index.erase import decode_intent
+from stages.index.errors import DamagedError
+from stages.index.identity import INTENT, LOCK, SIGNING_KEY, STAGING, read_checkpoint, read_identity
+from stages.index.keyfile import KEY_TREE, is_sound
+from stages.index.lookup import LOOKUP
+from stages.index.manifest import MANIFEST, ROW_BYTES, Manifest, rows_from
+from stages.index.segments import Segments
+from stages.index.session import LOCK_WAIT_S, open_writer
+from stages.index.tiles import Edge, Tile, Tiles, grow
+from stages.index.verifier import Checkpoint
+from stages.index.verify import verify
+from stages.index.writer import IndexOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found; ``repairable`` are those of the findings that ``repair`` mends."""
+
+    size: int
+    root: bytes
+    findings: tuple[Finding, ...]
+    repairable: tuple[Finding, ...]
+
+
+def fsck(path: Path) -> Check:
+    """Check every file, without writing. What a writer is at looks unfinished: ask when there is none."""
+    report = verify(path)
+    findings = [*report.errors, *_key_mode(path)]
+    with suppress(DamagedError):  # a finding of the verification
+        _, verifier = read_identity(path)
+        checkpoint, _ = read_checkpoint(path, verifier)
+        findings += [*_lookup(path, checkpoint), *_key_tree(path, checkpoint)]
+        findings += [*_tail(path, checkpoint), *_leftovers(path, checkpoint)]
+    sound = not any(
+        finding.file.startswith(("segments/", "checkpoint", "index.json")) for finding in report.errors
+    )
+    mended = tuple(finding for finding in findings if _is_derived(finding, sound=sound))
+    return Check(report.size, report.root, tuple(findings), mended)
+
+
+def repair(path: Path, options: IndexOptions) -> Check:
+    """Make again what is derived, take in what was committed, finish what was begun; then check again."""
+    with suppress(DamagedError), ThreadPoolExecutor(SYNCS) as pool, locked(path / LOCK, LOCK_WAIT_S) as fence:
+        _, verifier = read_identity(path)
+        checkpoint, _ = read_checkpoint(path, verifier)
+        tiles = _wrong_tiles(path, checkpoint)
+        for stray in _stray_tiles(path, checkpoint):
+            stray.unlink()
+        (path / STAGING).mkdir(exist_ok=True)
+        with staged(path / STAGING, [(path / tile.path, tile.data) for tile in tiles]) as written:
+            sync_files(pool, [file.fd for file in written])
+            fence.check()
+            publish(pool, written)
+        if any(_lookup(path, checkpoint)):
+            for suffix in ("", "-wal", "-shm"):
+                (path / (LOOKUP + suffix)).unlink(missing_ok=True)
+        if any(_key_tree(path, checkpoint)):
+            (path / KEY_TREE).unlink()  # made again from the log when it is needed
+        for file in (path / STAGING).iterdir():
+            file.unlink()
+    with suppress(DamagedError), open_writer(path, options):
+        pass  # replays the journal, cuts off its end, finishes an erasure, makes the cache
+    return fsck(path)
+
+
+def _is_derived(finding: Finding, *, sound: bool) -> bool:
+    if finding.file.startswith("tile"):
+        return sound
+    return finding.file in (LOOKUP, KEY_TREE, STAGING, INTENT) or finding.reason.startswith(
+        ("holds", "is led to")
+    )
+
+
+def _key_mode(path: Path) -> Iterator[Finding]:
+    key = path / SIGNING_KEY
+    if key.exists() and stat.S_IMODE(key.stat().st_mode) & 0o077:
+        mode = stat.S_IMODE(key.stat().st_mode)
+        yield Finding(None, None, SIGNING_KEY, f"can be read by others: its mode is {mode:04o}, not 0600")
+
+
+def _lookup(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Whether the cache, where there is one, says what the log says."""
+    if not (path / LOOKUP).exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{(path / LOOKUP).resolve().as_uri()}?mode=ro", uri=True)) as db:
+            whole = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            size, root = db.execute("SELECT size, root FROM known").fetchone() or (0, None)
+            rows = db.execute("SELECT number, key, erased FROM entries").fetchall()
+    except (sqlite3.DatabaseError, TypeError):
+        yield Finding(None, None, LOOKUP, "is damaged: it cannot be read")
+        return
+    if not whole or size > checkpoint.size:
+        yield Finding(None, None, LOOKUP, "is damaged, or of another log")
+        return
+    tiles = Tiles(path, size)
+    try:
+        right = root is None or bytes(root) == tiles.root()
+        erased = {entry.index for _, entry in tiles.erasures()}
+        logged = {(number, key, int(number in erased)) for number, key in tiles.keys(0)}
+    except DamagedError:
+        return  # a finding of the verification
+    if not right or set(rows) != logged:
+        yield Finding(None, None, LOOKUP, "does not say what the log says")
+
+
+def _key_tree(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Whether the key tree's file, where there is one, is of the tree that is signed."""
+    if checkpoint.keys is not None and not is_sound(path, checkpoint.keys):
+        yield Finding(None, None, KEY_TREE, "is damaged, or of another tree than the signed one")
+
+
+def _tail(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """What lies after the published log, and an erasure that was not finished."""
+    try:
+        rows = list(Manifest(path, checkpoint.size))
+    except DamagedError:
+        return  # a finding of the verification
+    after = list(rows_from(path, len(rows)))
+    while after and after[-1] is None and not _is_torn(path, len(rows) + len(after) - 1):
+        after.pop()  # zeros that a writer laid ahead
+    if after:
+        reason = (
+            f"holds {len(after)} rows after the checkpoint: the next writer takes in those that are whole"
+        )
+        yield Finding(None, None, MANIFEST, reason)
+    known = [*rows, *(row for row in after if row)]
+    ends: dict[str, int] = {}
+    for row in known:
+        ends[row.file] = max(ends.get(row.file, 0), row.end)
+    for file in sorted((path / MANIFEST).parent.glob("*.arrows")):
+        name = f"segments/{file.name}"
+        if name not in ends:
+            yield Finding(None, None, name, "is led to by no row: the next writer removes it")
+        elif not after and file.stat().st_size > ends[name] and known[-1].file == name:
+            yield Finding(None, None, name, "holds bytes after its last block: the next writer cuts them off")
+    if (path / INTENT).exists():
+        reason = "says that an erasure was interrupted: the next writer finishes it"
+        try:
+            decode_intent((path / INTENT).read_bytes())
+        except DamagedError as error:
+            reason = error.reason
+        yield Finding(None, None, INTENT, reason)
+
+
+def _is_torn(path: Path, number: int) -> bool:
+    with (path / MANIFEST).open("rb") as file:
+        file.seek(number * ROW_BYTES)
+        return any(file.read(ROW_BYTES))
+
+
+def _leftovers(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
+    staging = path / STAGING
+    if staging.is_dir() and any(staging.iterdir()):
+        yield Finding(None, None, STAGING, "holds files of an interrupted writer")
+    for file in _stray_tiles(path, checkpoint):
+        yield Finding(None, None, str(file.relative_to(path)), "is of no tree up to the checkpoint")
+
+
+def _stray_tiles(path: Path, checkpoint: Checkpoint) -> Sequence[Path]:
+    """Tiles and bundles beyond the published tree."""
+    tiles = Tiles(path, checkpoint.size)
+    stray = []
+    for file in sorted((path / "tile").rglob("*")):
+        if not file.is_file():
+            continue
+        level, *digits = file.relative_to(path / "tile").parts
+        width = 256
+        if digits[-1].isdecimal() and len(digits) > 1 and digits[-2].endswith(".p"):
+            width = int(digits.pop())
+        number = int("".join(part.removeprefix("x").removesuffix(".p") for part in digits))
+        if width > tiles.width(None if level == "entries" else int(level), number):
+            stray.append(file)
+    return stray
+
+
+def _wrong_tiles(path: Path, checkpoint: Checkpoint) -> list[Tile]:
+    """The tiles and bundles of this tree that are not there as they should be, from the segments.
+
+    None where these do not lead to the signed root: then it is not known what the tiles should be.
+    """
+    segments = Segments(path, checkpoint.size)
+    stored = Tiles(path, checkpoint.size)
+    edge, wrong = Edge(), {}
+    for number in range(len(segments.manifest)):
+        block = segments.block(number)
+        entries = [
+            stored.record(index) if entry is None else entry
+            for index, entry in enumerate(block.entries(), block.first_index)
+        ]
+        edge, grown = grow(edge, entries)
+        for tile in grown:
+            if tile.width == stored.width(tile.level, tile.number) and not _is_there(path, tile):
+                wrong[tile.path] = tile
+    return list(wrong.values()) if edge.root == checkpoint.root else []
+
+
+def _is_there(path: Path, tile: Tile) -> bool:
+    try:
+        return (path / tile.path).read_bytes() == tile.data
+    except FileNotFoundError:
+        return False

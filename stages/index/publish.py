@@ -1,0 +1,142 @@
+"""Makes committed blocks visible: tiles, then the signed checkpoint, then the cache of keys.
+
+A block is committed, and acknowledged, when its bytes and its row of the manifest are durable. Everything
+else can be made again from these, so it follows in the background: about once a second, sooner where much
+has come together, and in the end. Tiles are durable in their places before the checkpoint that needs them
+is. A crash leaves the checkpoint at the old size or the new one; recovery publishes the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stages.index.durable import Fence, publish, staged, sync_files
+from stages.index.erasure import decode_erasure, is_erasure
+from stages.index.identity import CHECKPOINT, STAGING
+from stages.index.lookup import Lookup
+from stages.index.note import Signer
+from stages.index.partials import drop_filled, drop_unfinished
+from stages.index.tiles import Edge, grow
+
+PUBLISH_S: Final = 1.0  # how long an acknowledged block may stay invisible to readers
+_MANY: Final = 1 << 15  # entries that are published without waiting for that
+_MOST: Final = 1 << 17  # entries an append waits for: it bounds the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry stands that the cache does not know yet."""
+
+    index: int
+    leaf_hash: bytes
+
+
+class Publisher:
+    """Publishes from a thread of its own; every method may be called from any thread."""
+
+    def __init__(
+        self, directory: Path, pool: Executor, signer: Signer, lookup: Lookup, edge: Edge, fence: Fence
+    ) -> None:
+        self._directory = directory
+        self._pool = pool
+        self._signer = signer
+        self._lookup = lookup
+        self._edge = edge  # of the published tree
+        self._fence = fence
+        self._records: list[bytes] = []  # committed and not yet published
+        self._hashes: list[bytes] = []
+        self._keys: dict[bytes, Place] = {}  # of the records among them, and of those not yet in the cache
+        self._size = edge.size  # committed
+        self._changed = threading.Condition()
+        self._publishing = threading.Lock()
+        self._failure: BaseException | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish by itself."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish by itself no more; what is not published yet stays so."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    @property
+    def published(self) -> int:
+        """The size of the published log."""
+        return self._edge.size
+
+    def place(self, key: bytes) -> Place | None:
+        """Where a record stands that was committed lately."""
+        return self._keys.get(key)
+
+    def check(self) -> None:
+        """Raise what went wrong in the background; wait where too much is not published."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure or len(self._records) < _MOST)
+            if self._failure is not None:
+                raise self._failure
+
+    def add(self, records: Sequence[bytes], hashes: Sequence[bytes], keys: Sequence[bytes]) -> None:
+        """Take in a committed block: its entries, their leaf hashes, and their keys if they are records."""
+        with self._changed:
+            places = zip(keys, range(self._size, self._size + len(keys)), hashes, strict=False)
+            self._keys.update((key, Place(index, one)) for key, index, one in places)
+            self._records += records
+            self._hashes += hashes
+            self._size += len(records)
+            self._changed.notify_all()
+
+    def publish(self) -> None:
+        """Publish everything that is committed; return when that is durable."""
+        with self._publishing:
+            with self._changed:
+                records, hashes = self._records[:], self._hashes[:]
+            if records:
+                self._publish(records, hashes)
+
+    def _publish(self, records: list[bytes], hashes: list[bytes]) -> None:
+        home, old = self._directory, self._edge
+        edge, tiles = grow(old, records, hashes)
+        drop_unfinished(home, old.size, tiles)
+        files = [(home / tile.path, tile.data) for tile in tiles]
+        note = (home / CHECKPOINT, self._signer.checkpoint(edge.size, edge.root))
+        with staged(home / STAGING, [*files, note]) as written:
+            sync_files(self._pool, [file.fd for file in written])
+            self._fence.check()
+            publish(self._pool, written[:-1])
+            publish(self._pool, written[-1:])
+        self._edge = edge
+        with self._changed:
+            del self._records[: len(records)], self._hashes[: len(records)]
+            known = [(key, place.index) for key, place in self._keys.items() if place.index < edge.size]
+            self._changed.notify_all()
+        drop_filled(home, old.size, edge.size)
+        erased = [decode_erasure(one).key for one in records if is_erasure(one)]
+        self._lookup.add(known, edge.size, edge.root, erased)
+        with self._changed:
+            for key, _ in known:
+                del self._keys[key]
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._records)
+                self._changed.wait_for(lambda: self._stopped or len(self._records) >= _MANY, PUBLISH_S)
+                if self._stopped:
+                    return
+            try:
+                self.publish()
+            except BaseException as error:  # noqa: BLE001 - raised by the next append
+                with self._changed:
+                    self._failure = error
+                    self._changed.notify_all()
+                return

@@ -1,0 +1,85 @@
+"""Opens the one writer of an index: lock, recovery, publishing, in this order, and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from stages.index.blocks import Block, Statements
+from stages.index.durable import SYNCS, locked, sync_directories
+from stages.index.erase import finish
+from stages.index.errors import UnwritableError
+from stages.index.identity import (
+    LOCK,
+    create,
+    is_index,
+    read_checkpoint,
+    read_identity,
+    read_signing_keys,
+    refuse_foreign,
+)
+from stages.index.keyfile import sign_keys
+from stages.index.lookup import open_lookup
+from stages.index.note import Signer
+from stages.index.publish import Publisher
+from stages.index.recovery import recover
+from stages.index.tail import Tail
+from stages.index.tiles import Tiles
+from stages.index.verifier import leaf_hash
+from stages.index.writer import IndexOptions, Writer
+
+LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
+
+
+@contextmanager
+def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
+    """The index's writer, after whatever an interrupted one left behind is taken in or cut off.
+
+    Makes the index. In the end everything is published, unless something failed.
+    """
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
+        try:
+            refuse_foreign(directory)
+            if not directory.is_dir():
+                directory.mkdir(parents=True)
+                sync_directories(pool, [directory.parent])
+            fence = stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
+            if not is_index(directory):
+                create(directory, pool)
+            identity, public = read_identity(directory)
+            checkpoint, _ = read_checkpoint(directory, public)
+            signer = Signer(identity.origin, read_signing_keys(directory, public), checkpoint.keys)
+            recovered = recover(directory, checkpoint)
+            tail = stack.enter_context(closing(Tail(directory, pool)))
+            lookup = stack.enter_context(
+                closing(open_lookup(directory, Tiles(directory, recovered.edge.size)))
+            )
+            publisher = Publisher(directory, pool, signer, lookup, recovered.edge, fence)
+            _take_in(publisher, recovered.tail)
+        except (OSError, sqlite3.Error) as error:
+            raise UnwritableError(f"{directory} cannot be written: {error}") from error
+        writer = Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher)
+        publisher.start()
+        try:
+            finish(writer)
+            yield writer
+        finally:
+            publisher.stop()
+        if not writer.broken:
+            writer.publish()
+            fence.check()
+            sign_keys(directory, pool, signer, Tiles(directory, writer.size))
+
+
+def _take_in(publisher: Publisher, tail: Iterable[Block | Statements]) -> None:
+    """Publish what was committed after the checkpoint."""
+    for block in tail:
+        entries = [entry for entry in block.entries() if entry is not None]
+        hashes = [leaf_hash(entry) for entry in entries]
+        publisher.add(entries, hashes, block.keys if isinstance(block, Block) else ())
+    publisher.publish()

@@ -1,0 +1,80 @@
+"""The end of the log on disk: the segment and the manifest that a commit goes to, held open."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from stages.index.durable import make_directory, sync_directories, sync_directory, write_at
+from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, segment_path
+
+_AHEAD: Final = 1 << 16  # zeros after the last row: a row that does not change the file's size syncs faster
+
+
+class Tail:
+    """Writes blocks and rows durably; no two threads at once."""
+
+    def __init__(self, directory: Path, pool: Executor) -> None:
+        self._directory = directory
+        self._pool = pool
+        self._segment: tuple[int, int] | None = None  # number and descriptor
+        changed = make_directory((directory / MANIFEST).parent)
+        self._manifest = self._open(MANIFEST)
+        self._allocated = os.fstat(self._manifest).st_size
+        self._end = 0  # of the last row that was written here
+        sync_directories(pool, changed | {(directory / MANIFEST).parent})
+
+    def store(self, segment: int, offset: int, data: Any) -> Future[None]:
+        """Write a block's bytes; the future is done when they are durable."""
+        fresh = not offset
+        if self._segment is None or self._segment[0] != segment:
+            self._close_segment()
+            self._segment = (segment, self._open(segment_path(segment)))
+        return self._pool.submit(self._store, self._segment[1], offset, data, fresh)
+
+    def enter(self, extent: Extent, number: int) -> None:
+        """Write a block's row; return when it is durable."""
+        row, self._end = extent.encode(), (number + 1) * ROW_BYTES
+        if self._end > self._allocated:
+            write_at(self._manifest, bytes(_AHEAD), self._end - ROW_BYTES)
+            self._allocated = self._end - ROW_BYTES + _AHEAD
+        write_at(self._manifest, row, self._end - ROW_BYTES)
+        os.fdatasync(self._manifest)
+
+    def reopen(self) -> None:
+        """The manifest has been replaced."""
+        old, self._manifest = self._manifest, self._open(MANIFEST)
+        os.close(old)
+        self._allocated, self._end = os.fstat(self._manifest).st_size, 0
+
+    def next_segment(self) -> int:
+        """A number that no segment has."""
+        names = (path.stem for path in (self._directory / MANIFEST).parent.glob("*.arrows"))
+        return max((int(name) for name in names if name.isdecimal()), default=-1) + 1
+
+    def close(self) -> None:
+        """Release the files."""
+        self._close_segment()
+        try:
+            if self._end:
+                os.ftruncate(self._manifest, self._end)
+        finally:
+            os.close(self._manifest)
+
+    def _store(self, fd: int, offset: int, data: Any, fresh: bool) -> None:
+        write_at(fd, data, offset)
+        os.fdatasync(fd)
+        if fresh:
+            sync_directory((self._directory / MANIFEST).parent)
+
+    def _open(self, name: str) -> int:
+        return os.open(self._directory / name, os.O_WRONLY | os.O_CREAT, 0o644)
+
+    def _close_segment(self) -> None:
+        if self._segment is not None:
+            with suppress(OSError):  # everything that matters was synced
+                os.close(self._segment[1])
+            self._segment = None
