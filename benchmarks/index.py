@@ -41,9 +41,9 @@ SMALL_D, SMALL_n = 4, 8  # for a million records
 BATCHES = (8, 64, 256, 1024)
 ROUNDS, PER_ROUND = 3, 8  # the stores take turns, so that a slow moment hits all
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-PYMERKLE_SIZE = 100_000  # it takes a minute to build ten times that
-ASKED = 200
-COLD = 3  # fresh processes per size and way
+PYMERKLE_SIZE = 100_000  # it takes long to build ten times that
+ASKED = 100
+COLD = 2  # fresh processes per size and way
 Store = Callable[[Sealed], object]
 
 

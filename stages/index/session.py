@@ -73,7 +73,7 @@ def _recovered(
     lookup = stack.enter_context(closing(open_lookup(directory, Tiles(directory, recovered.edge.size))))
     publisher = Publisher(directory, pool, signer, lookup, recovered.edge, fence)
     for block in recovered.tail:
-        entries = [entry for entry in block.entries() if entry is not None]
+        entries = block.entries()
         hashes = [leaf_hash(entry) for entry in entries]
         publisher.add(entries, hashes, block.keys if isinstance(block, Block) else ())
     publisher.publish()
