@@ -72,6 +72,9 @@ class Erasures:
 
     def of(self, found: Found) -> Iterator[Finding]:
         """What is missing and was not erased, and what was erased and is not missing."""
+        if found.unreadable or found.damaged:  # findings of their own
+            self._gone.update(range(found.first, found.first + len(found.entries)))
+            return
         for row, eraser in found.erased:
             index = found.first + row
             self._gone.add(index)

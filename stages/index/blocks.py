@@ -1,7 +1,8 @@
 """A block in memory and as bytes: one Arrow record batch of one row.
 
 A block holds the records of one LWE block, or, without a header, entries of the log that are no records.
-A record that was erased keeps its key and position here and has neither column nor metadata.
+A record that was erased keeps key and position here, and its leaf record, which holds digests only, in
+place of its metadata.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SCHEMA: Final = pa.schema(
         pa.field("keys", _KEYS, nullable=False),
         pa.field("positions", _WORDS, nullable=False),
         pa.field("columns", _WORDS, nullable=False),  # N x D, record by record; none for the erased
-        pa.field("sealed", _BLOBS, nullable=False),  # or the statements; empty for the erased
+        pa.field("sealed", _BLOBS, nullable=False),  # or the leaf record, of what is erased or is no record
         pa.field("erased", _PLACES, nullable=False),  # row, log index of its erasure; and so on
     ]
 )
@@ -68,18 +69,18 @@ class Block:
         column_D: NDArray[np.uint32] = self.columns_ND[row - bisect_left(self.erased, (row, 0))]
         return column_D
 
-    def entries(self) -> list[bytes | None]:
-        """The leaf record of every row, from its bytes; None for the erased."""
+    def entries(self) -> list[bytes]:
+        """The leaf record of every row, from its bytes; that of an erased one as it was kept."""
         gone = {row for row, _ in self.erased}
         kept = [row for row in range(len(self)) if row not in gone]
         if not kept:
-            return [None] * len(self)
+            return list(self.sealed)
         words = np.ascontiguousarray(self.columns_ND).data.cast("B")
         width = len(words) // len(kept)
         columns = [sha256(words[i : i + width]).digest() for i in range(0, len(words), width)]
         head, header = self._digests()
         positions = self.positions_N.tolist()
-        found: list[bytes | None] = [None] * len(self)
+        found = list(self.sealed)
         for row, column in zip(kept, columns, strict=True):
             sealed = sha256(self.sealed[row]).digest()
             found[row] = encode_leaf(self.keys[row], positions[row], column, head, header, sealed)
@@ -110,7 +111,7 @@ class Block:
             start = row + 1
 
     def without(self, erased: dict[int, int]) -> Block:
-        """The block after more rows were erased; row to log index of its erasure entry."""
+        """The block after more rows, which are there, were erased; row to log index of its erasure entry."""
         everything = dict(self.erased) | erased
         kept = [row for row in range(len(self)) if row not in everything]
         columns_ND = np.array([self.column(row) for row in kept], np.uint32)
@@ -118,7 +119,9 @@ class Block:
             self,
             head_Dn=self.head_Dn if kept else self.head_Dn[:0],
             columns_ND=columns_ND.reshape(len(kept), self.columns_ND.shape[1] if kept else 0),
-            sealed=tuple(b"" if row in everything else one for row, one in enumerate(self.sealed)),
+            sealed=tuple(
+                self.leaf(row).encode() if row in erased else one for row, one in enumerate(self.sealed)
+            ),
             erased=tuple(sorted(everything.items())),
         )
 
@@ -136,7 +139,7 @@ class Statements:
     def __len__(self) -> int:
         return len(self.records)
 
-    def entries(self) -> list[bytes | None]:
+    def entries(self) -> list[bytes]:
         """The leaf records."""
         return list(self.records)
 

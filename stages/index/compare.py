@@ -31,10 +31,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a segment holds of consecutive entries: their leaf records.
-
-    None for what was erased, and for everything where ``unreadable`` says why.
-    """
+    """What a segment holds of consecutive entries: their leaf records, None where ``unreadable`` says why."""
 
     first: int
     entries: Sequence[bytes | None]
@@ -92,7 +89,7 @@ class Comparison:
         agreed = _entry(entry) if votes[0] == right else _entry(record) if votes[1] == right else None
         wrong = [(part.file, part.trouble) for part in (self._bundle, self._tile) if part.good == place]
         if entry is None:
-            wrong.append((found.file, found.unreadable))  # nothing where it was erased
+            wrong.append((found.file, found.unreadable))
         elif votes[0] != right:
             wrong.append((found.file, _difference(_entry(entry), agreed)))
         if votes[1] not in (None, right):

@@ -23,7 +23,7 @@ from stages.index.durable import opened, publish, staged, sync_directory, sync_f
 from stages.index.erasure import Cause, Erasure
 from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.identity import INTENT, STAGING
-from stages.index.manifest import Manifest
+from stages.index.manifest import MANIFEST, Manifest
 from stages.index.rewrite import Rewriter
 from stages.index.segments import Segments
 from stages.index.tiles import Tiles
@@ -146,9 +146,8 @@ def _move(writer: Writer, erasers: Mapping[int, int]) -> None:
 
 
 def _destroy(home: Path, size: int, dead: Sequence[Dead]) -> None:
-    """Overwrite the bytes, unless something leads there after all."""
-    rows = Manifest(home, size)
-    alive = {(row.file, row.offset) for row in rows}
+    """Overwrite the bytes, unless something leads there after all; drop segments that are empty now."""
+    alive = {(row.file, row.offset) for row in Manifest(home, size)}
     for one in dead:
         if (one.file, one.offset) in alive or not (home / one.file).exists():
             continue
@@ -156,3 +155,6 @@ def _destroy(home: Path, size: int, dead: Sequence[Dead]) -> None:
             for start in range(0, one.length, len(_ZEROS)):
                 write_at(fd, _ZEROS[: one.length - start], one.offset + start)
             os.fdatasync(fd)
+    for file in {one.file for one in dead} - {file for file, _ in alive}:
+        (home / file).unlink(missing_ok=True)
+    sync_directory((home / MANIFEST).parent)

@@ -49,8 +49,9 @@ def fsck(path: Path) -> Check:
     with suppress(DamagedError):  # a finding of the verification
         _, verifier = read_identity(path)
         checkpoint, _ = read_checkpoint(path, verifier)
-        findings += [*_lookup(path, checkpoint), *_key_tree(path, checkpoint)]
         findings += [*_tail(path, checkpoint), *_leftovers(path, checkpoint)]
+        if report.ok:  # else nobody says what the cache should say
+            findings += [*_lookup(path, checkpoint), *_key_tree(path, checkpoint)]
     sound = not any(
         finding.file.startswith(("segments/", "checkpoint", "index.json")) for finding in report.errors
     )
@@ -204,11 +205,7 @@ def _wrong_tiles(path: Path, checkpoint: Checkpoint) -> list[Tile]:
     edge, wrong = Edge(), {}
     for number in range(len(segments.manifest)):
         block = segments.block(number)
-        entries = [
-            stored.record(index) if entry is None else entry
-            for index, entry in enumerate(block.entries(), block.first_index)
-        ]
-        edge, grown = grow(edge, entries)
+        edge, grown = grow(edge, block.entries())
         for tile in grown:
             if tile.width == stored.width(tile.level, tile.number) and not _is_there(path, tile):
                 wrong[tile.path] = tile

@@ -79,7 +79,7 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
 def _take_in(publisher: Publisher, tail: Iterable[Block | Statements]) -> None:
     """Publish what was committed after the checkpoint."""
     for block in tail:
-        entries = [entry for entry in block.entries() if entry is not None]
+        entries = block.entries()
         hashes = [leaf_hash(entry) for entry in entries]
         publisher.add(entries, hashes, block.keys if isinstance(block, Block) else ())
     publisher.publish()

@@ -163,7 +163,7 @@ class Writer:
         """
         block, head = draft.block, self._head
         entered = self.pool.submit(self._enter, draft)
-        entries = [entry for entry in block.entries() if entry is not None]
+        entries = block.entries()
         hashes = [leaf_hash(entry) for entry in entries]
         extent = entered.result()
         draft.stored.result()
