@@ -3,7 +3,8 @@
 A segment is an Arrow stream without an end mark: a schema, then one record batch of one row per block.
 Arrow IPC has no checksum and reads a torn tail as a clean end, so nothing here trusts it: a block is
 found through the manifest and used once the SHA-256 of its bytes is right. Blocks are mapped, not read:
-the arrays of a ``Block`` are views of the file.
+the arrays of a ``Block`` are views of the file. 64-bit words lie as two 32-bit ones, the lower first: the
+same bytes, and one schema for every parameter set. The block's header says which they are.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages.batches import Sealed
+from stages.encrypt.errors import HeaderError
+from stages.encrypt.wire import Words, decode_header
 from stages.index.errors import DamagedError
 from stages.index.leaf import KEY_BYTES, Leaf
 from stages.index.manifest import Extent
 
+_HALF: Final = np.dtype("<u4")
 _WORDS: Final = pa.list_(pa.field("word", pa.uint32(), nullable=False))
 _KEYS: Final = pa.list_(pa.field("key", pa.binary(KEY_BYTES), nullable=False))
 _BLOBS: Final = pa.list_(pa.field("blob", pa.binary(), nullable=False))
@@ -52,8 +56,8 @@ class Block:
     keys: tuple[bytes, ...]
     positions_N: NDArray[np.uint32]  # the row's place in the block as encrypted; LWE slot - header's slot
     header: bytes
-    head_Dn: NDArray[np.uint32]
-    columns_ND: NDArray[np.uint32]
+    head_Dn: Words
+    columns_ND: Words
     sealed: Sequence[bytes] = field(repr=False)
 
     def __len__(self) -> int:
@@ -82,8 +86,9 @@ def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
     head_Dn, columns_ND = sealed.head_Dn, sealed.columns_ND
     if head_Dn.ndim != 2 or not head_Dn.size or columns_ND.shape != (len(sealed), len(head_Dn)):  # noqa: PLR2004 - D, n
         raise ValueError(f"head {head_Dn.shape} and columns {columns_ND.shape} are no block of {len(sealed)}")
-    if head_Dn.dtype != np.uint32 or columns_ND.dtype != np.uint32:
-        raise ValueError(f"a block is uint32, not {head_Dn.dtype} and {columns_ND.dtype}")
+    word = _word(sealed.header)
+    if head_Dn.dtype != word or columns_ND.dtype != word:
+        raise ValueError(f"the block is {word}, not {head_Dn.dtype} and {columns_ND.dtype}")
     kept = sealed.rows
     if len(rows) < len(sealed):
         kept, columns_ND = kept.take(rows), columns_ND[list(rows)]
@@ -92,8 +97,8 @@ def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
         kept.keys,
         np.asarray(rows, np.uint32),
         sealed.header,
-        np.ascontiguousarray(head_Dn, "<u4"),
-        np.ascontiguousarray(columns_ND, "<u4"),
+        np.ascontiguousarray(head_Dn, word),
+        np.ascontiguousarray(columns_ND, word),
         kept.sealed,
     )
 
@@ -103,10 +108,10 @@ def encode_block(block: Block, *, opens_segment: bool) -> bytes:
     keys = pa.Array.from_buffers(pa.binary(KEY_BYTES), len(block), [None, pa.py_buffer(b"".join(block.keys))])
     row = [
         pa.array([block.header], pa.binary()),
-        _one_list(pa.array(block.head_Dn.reshape(-1)), _WORDS),
+        _one_list(pa.array(block.head_Dn.reshape(-1).view(_HALF)), _WORDS),
         _one_list(keys, _KEYS),
         _one_list(pa.array(block.positions_N), _WORDS),
-        _one_list(pa.array(block.columns_ND.reshape(-1)), _WORDS),
+        _one_list(pa.array(block.columns_ND.reshape(-1).view(_HALF)), _WORDS),
         _one_list(pa.array(block.sealed, pa.binary()), _BLOBS),
     ]
     message = pa.RecordBatch.from_arrays(row, schema=SCHEMA).serialize()
@@ -138,16 +143,26 @@ def _block(batch: Any, extent: Extent) -> Block:
     head, keys, positions, columns, sealed = parts
     if not len(keys) == len(positions) == len(sealed) == extent.records:
         raise ValueError("the block's parts do not fit each other")
-    words = len(columns) // extent.records
+    wire_header = header[0].as_py()
+    word = _word(wire_header)
+    columns_ND = columns.to_numpy().view(word).reshape(extent.records, -1)
     return Block(
         extent.first,
         tuple(keys.to_pylist()),
         positions.to_numpy(),
-        header[0].as_py(),
-        head.to_numpy().reshape(words, -1),
-        columns.to_numpy().reshape(extent.records, words),
+        wire_header,
+        head.to_numpy().view(word).reshape(columns_ND.shape[1], -1),
+        columns_ND,
         tuple(sealed.to_pylist()),
     )
+
+
+def _word(header: bytes) -> np.dtype[np.unsignedinteger]:
+    """The type of the words of a block with this header; 32 bits where it is not one that can be read."""
+    try:
+        return decode_header(header).parameters.word
+    except HeaderError:
+        return _HALF
 
 
 def _one_list(values: Any, kind: Any) -> Any:
