@@ -251,8 +251,8 @@ class Sealed:
 
     rows: Rows
     header: bytes  # the block's wire header: version, parameter set, key id, scale, D, slot
-    head_Dn: NDArray[np.unsignedinteger]  # words mod q: of 32 or 64 bits, as the header says
-    columns_ND: NDArray[np.unsignedinteger]  # row i is record i's ciphertext column, D words
+    head_Dn: NDArray[np.uint32]
+    columns_ND: NDArray[np.uint32]  # row i is record i's ciphertext column, D words
 
     def __len__(self) -> int:
         return len(self.rows)
