@@ -12,8 +12,8 @@ import os
 from threading import Lock
 from typing import Never
 
-from stages.encrypt.errors import ShapeError, SpentBlankError
-from stages.encrypt.wire import Words
+from stages.encrypt.errors import ForeignKeyError, ShapeError, SpentBlankError
+from stages.encrypt.wire import Header, Words
 
 
 class Blank:
@@ -29,11 +29,13 @@ class Blank:
         self._process = os.getpid()
         self._lock = Lock()
 
-    def take(self) -> tuple[Words, Words]:
-        """(C1, R B + E2), once."""
+    def take(self, header: Header) -> tuple[Words, Words]:
+        """(C1, R B + E2) of the block with this header, once; a block that it does not fit spends nothing."""
         with self._lock:
-            parts, self._parts = self._unspent(), None
-        return parts
+            head_Dn, mask_ND = self._unspent()
+            self._require_fit(header)
+            self._parts = None
+        return head_Dn, mask_ND[: header.count]
 
     def part(self, count: int) -> Blank:
         """A blank of the next ``count`` slots, which this one then no longer has, under the same head.
@@ -56,6 +58,15 @@ class Blank:
         if self._parts is None:
             raise SpentBlankError("this blank has been used: every block needs a fresh one")
         return self._parts
+
+    def _require_fit(self, header: Header) -> None:
+        if self.key_id != header.key_id:
+            raise ForeignKeyError("the blank was made under another key than this encryptor's")
+        if (self.dimensions, self.slot) != (header.dimensions, header.slot) or self.count < header.count:
+            raise ShapeError(
+                f"the blank is for {self.count} records of {self.dimensions} features from slot {self.slot}, "
+                f"not for {header.count} of {header.dimensions} from slot {header.slot}"
+            )
 
     def _refuse(self, *_: object) -> Never:
         raise TypeError("a blank is used once, so it is neither copied nor pickled")

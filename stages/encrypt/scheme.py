@@ -71,11 +71,8 @@ class Encryptor:
         _check_range(header, plain_ND)
         if blank is None:
             blank = self.blank(D, N, slot)
-        _require_fit(header, blank)
-        head_Dn, mask_ND = blank.take()
-        return Block(
-            header, head_Dn, mask_ND[:N] + (plain_ND.astype(parameters.word) << parameters.delta_bits)
-        )
+        head_Dn, mask_ND = blank.take(header)
+        return Block(header, head_Dn, mask_ND + (plain_ND.astype(parameters.word) << parameters.delta_bits))
 
     def blank(self, dimensions: int, count: int = 1, slot: int = 0) -> Blank:
         """All of a block's encryption but its message, for one block of at most ``count`` records."""
@@ -121,13 +118,3 @@ def _check_range(header: Header, plain_ND: NDArray[np.integer]) -> None:
     longest = header.scale + rounding_slack(header.dimensions)
     if (np.einsum("nd,nd->n", wide_ND, wide_ND) > longest**2).any():
         raise PlaintextOverflowError(f"a record is longer than its scale of {header.scale} allows")
-
-
-def _require_fit(header: Header, blank: Blank) -> None:
-    if blank.key_id != header.key_id:
-        raise ForeignKeyError("the blank was made under another key than this encryptor's")
-    if (blank.dimensions, blank.slot) != (header.dimensions, header.slot) or blank.count < header.count:
-        raise ShapeError(
-            f"the blank is for {blank.count} records of {blank.dimensions} features from slot {blank.slot}, "
-            f"not for {header.count} of {header.dimensions} from slot {header.slot}"
-        )

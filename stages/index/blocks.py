@@ -18,10 +18,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages.batches import Sealed
+from stages.encrypt.errors import HeaderError
+from stages.encrypt.wire import Words, decode_header
 from stages.index.errors import DamagedError
 from stages.index.leaf import KEY_BYTES, Leaf, encode_leaf
 from stages.index.manifest import Extent, Kind
 
+_HALF: Final = np.dtype("<u4")
 _WORDS: Final = pa.list_(pa.field("word", pa.uint32(), nullable=False))
 _KEYS: Final = pa.list_(pa.field("key", pa.binary(KEY_BYTES), nullable=False))
 _BLOBS: Final = pa.list_(pa.field("blob", pa.binary(), nullable=False))
@@ -50,8 +53,8 @@ class Block:
     keys: tuple[bytes, ...]
     positions_N: NDArray[np.uint32]  # the row's place in the block as encrypted; LWE slot - header's slot
     header: bytes
-    head_Dn: NDArray[np.uint32]  # empty where every record is erased
-    columns_ND: NDArray[np.uint32]  # of the records that are not erased
+    head_Dn: Words  # empty where every record is erased
+    columns_ND: Words  # of the records that are not erased
     sealed: Sequence[bytes] = field(repr=False)
     erased: tuple[tuple[int, int], ...] = ()  # row, and log index of the entry that says so; rows rise
 
@@ -64,9 +67,9 @@ class Block:
         found = self.erased[place : place + 1]
         return found[0][1] if found and found[0][0] == row else None
 
-    def column(self, row: int) -> NDArray[np.uint32]:
+    def column(self, row: int) -> Words:
         """The ciphertext column of a record that is there, [D]."""
-        column_D: NDArray[np.uint32] = self.columns_ND[row - bisect_left(self.erased, (row, 0))]
+        column_D: Words = self.columns_ND[row - bisect_left(self.erased, (row, 0))]
         return column_D
 
     def entries(self) -> list[bytes]:
@@ -114,7 +117,7 @@ class Block:
         """The block after more rows, which are there, were erased; row to log index of its erasure entry."""
         everything = dict(self.erased) | erased
         kept = [row for row in range(len(self)) if row not in everything]
-        columns_ND = np.array([self.column(row) for row in kept], np.uint32)
+        columns_ND = np.array([self.column(row) for row in kept], self.columns_ND.dtype)
         return replace(
             self,
             head_Dn=self.head_Dn if kept else self.head_Dn[:0],
@@ -149,8 +152,9 @@ def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
     head_Dn, columns_ND = sealed.head_Dn, sealed.columns_ND
     if head_Dn.ndim != 2 or not head_Dn.size or columns_ND.shape != (len(sealed), len(head_Dn)):  # noqa: PLR2004 - D, n
         raise ValueError(f"head {head_Dn.shape} and columns {columns_ND.shape} are no block of {len(sealed)}")
-    if head_Dn.dtype != np.uint32 or columns_ND.dtype != np.uint32:
-        raise ValueError(f"a block is uint32, not {head_Dn.dtype} and {columns_ND.dtype}")
+    word = _word(sealed.header)
+    if head_Dn.dtype != word or columns_ND.dtype != word:
+        raise ValueError(f"the block is {word}, not {head_Dn.dtype} and {columns_ND.dtype}")
     if not sealed.header:
         raise ValueError("a block of records has a wire header")
     kept = sealed.rows
@@ -161,8 +165,8 @@ def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
         kept.keys,
         np.asarray(rows, np.uint32),
         sealed.header,
-        np.ascontiguousarray(head_Dn, "<u4"),
-        np.ascontiguousarray(columns_ND, "<u4"),
+        np.ascontiguousarray(head_Dn, word),
+        np.ascontiguousarray(columns_ND, word),
         kept.sealed,
     )
 
@@ -218,14 +222,16 @@ def _block(batch: Any, extent: Extent) -> Block | Statements:
     if not len(keys) == len(positions) == len(sealed) == extent.records:
         raise ValueError("the block's parts do not fit each other")
     kept = extent.records - len(erased)
-    words = len(columns) // kept if kept else 0
+    word = _word(header[0].as_py())
+    columns_W = columns.to_numpy().view(word)
+    words = len(columns_W) // kept if kept else 0
     return Block(
         extent.first,
         tuple(keys.to_pylist()),
         positions.to_numpy(),
         header[0].as_py(),
-        head.to_numpy().reshape(words, -1 if words else 0),
-        columns.to_numpy().reshape(kept, words),
+        head.to_numpy().view(word).reshape(words, -1 if words else 0),
+        columns_W.reshape(kept, words),
         tuple(sealed.to_pylist()),
         erased,
     )
@@ -240,9 +246,17 @@ def _erased(places: list[int], extent: Extent) -> tuple[tuple[int, int], ...]:
     return pairs
 
 
-def _words(values: NDArray[np.uint32]) -> Any:
-    """The words of an array, not copied."""
-    flat_N = np.ascontiguousarray(values, "<u4").reshape(-1)
+def _word(header: bytes) -> np.dtype[np.unsignedinteger]:
+    """The type of the words of a block with this header; 32 bits where it is not one that can be read."""
+    try:
+        return decode_header(header).parameters.word
+    except HeaderError:
+        return _HALF
+
+
+def _words(values: Words) -> Any:
+    """The words of an array, not copied; 64-bit ones as two, the lower first: the same bytes."""
+    flat_N = np.ascontiguousarray(values).reshape(-1).view(_HALF)
     return pa.Array.from_buffers(pa.uint32(), len(flat_N), [None, pa.py_buffer(flat_N)])
 
 

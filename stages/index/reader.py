@@ -13,9 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
+from stages.encrypt.wire import Words
 from stages.index.blocks import Block, Statements
 from stages.index.erasure import Erasure, decode_entry
 from stages.index.errors import DamagedError, ErasedError, ForkedError, IndexStoreError
@@ -40,8 +38,8 @@ class Record:
     key: bytes
     position: int  # its row in the block as encrypted: LWE slot = header's slot + position
     header: bytes
-    head_Dn: NDArray[np.uint32]
-    column_D: NDArray[np.uint32]
+    head_Dn: Words
+    column_D: Words
     sealed: bytes
     leaf: Leaf
 

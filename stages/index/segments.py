@@ -3,7 +3,8 @@
 A segment is an Arrow stream without an end mark: a schema, then one record batch of one row per block.
 Arrow IPC has no checksum and reads a torn tail as a clean end, so nothing here trusts it: a block is
 found through the manifest and used once the SHA-256 of its bytes is right. Blocks are mapped, not read:
-the arrays of a ``Block`` are views of the file.
+the arrays of a ``Block`` are views of the file. 64-bit words lie as two 32-bit ones, the lower first: the
+same bytes, and one schema for every parameter set. The block's header says which they are.
 """
 
 from __future__ import annotations

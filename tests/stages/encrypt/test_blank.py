@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import multiprocessing
 import pickle
@@ -22,10 +23,12 @@ from stages.encrypt.errors import (
     SpentBlankError,
 )
 from stages.encrypt.keys import OwnerKeys
-from stages.encrypt.parameters import Parameters
+from stages.encrypt.parameters import LWE32, Parameters
 from stages.encrypt.scheme import Encryptor
+from stages.encrypt.wire import Header
 
 PLAIN = np.array([[3, -1, 4]])
+ONE = Header(LWE32, bytes(32), dimensions=3, scale=10, slot=0, count=1)
 
 
 @pytest.mark.parametrize("toy", ["toy", "toy64"], indirect=True)
@@ -84,7 +87,7 @@ def test_a_blank_has_no_second(encryptor: Encryptor, duplicate: Callable[[Blank]
 
 def _take(blank: Blank, answer: multiprocessing.SimpleQueue[str]) -> None:
     try:
-        blank.take()
+        blank.take(ONE)
     except SpentBlankError as error:
         answer.put(str(error))
     else:
@@ -101,7 +104,7 @@ def test_a_forked_process_has_no_second_either() -> None:
     child.start()
     assert "process that made it" in answer.get()
     child.join()
-    blank.take()
+    blank.take(ONE)
 
 
 def test_a_refused_plaintext_spends_nothing(encryptor: Encryptor) -> None:
@@ -119,6 +122,27 @@ def test_a_blank_that_does_not_fit_is_refused(
     """Dimensions and slot must be the block's, and there must be a mask for every record."""
     with pytest.raises(ShapeError, match="the blank is for"):
         encryptor.encrypt(PLAIN, slot=0, scale=10, blank=encryptor.blank(dimensions, count, slot))
+
+
+def test_racing_parts_never_give_a_block_at_the_wrong_slot(encryptor: Encryptor, owner: OwnerKeys) -> None:
+    """While parts are taken, a block gets the masks of the slots it names, or is refused."""
+    blanks = [encryptor.blank(3, 9) for _ in range(8)]
+
+    def use(blank: Blank) -> None:
+        with contextlib.suppress(ShapeError, SpentBlankError):
+            block = encryptor.encrypt(PLAIN, slot=blank.slot, scale=10, blank=blank)
+            plain_ND = owner_side.decrypt(owner.lwe, block.header, block.head_Dn, block.columns_ND)
+            assert (plain_ND == PLAIN).all()
+
+    def split(blank: Blank) -> None:
+        with contextlib.suppress(ShapeError, SpentBlankError):
+            while True:
+                blank.part(1)
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(job, blank) for blank in blanks for job in (use, split, use)]
+    for job in jobs:
+        job.result()
 
 
 def test_a_blank_of_another_key_is_refused(encryptor: Encryptor, toy: Parameters) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.batches import Sealed
+from stages.batches import Rows, Sealed
+from stages.encrypt.parameters import LWE64
+from stages.encrypt.wire import Header
 from stages.index.blocks import SCHEMA, Block, Statements, block_of, decode_block, encode_block
 from stages.index.errors import DamagedError
 from stages.index.leaf import decode_leaf
@@ -149,6 +152,27 @@ def test_a_cut_or_missing_segment_is_refused(tmp_path: Path, make_block: MakeBlo
     for read in (lambda: Segments(tmp_path, 5).block(0), lambda: read_extent(tmp_path, extent)):
         with pytest.raises(DamagedError, match="is missing"):
             read()
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [1, 4]])
+def test_blocks_of_64_bit_words_come_back_as_they_were(tmp_path: Path, rows: list[int]) -> None:
+    """The header says how wide words are; their bytes, and so their digests, are those of the words."""
+    header = Header(LWE64, bytes(32), dimensions=3, scale=8000, slot=0, count=5).encode()
+    random, keys = np.random.default_rng(0), tuple(bytes([row]) * 32 for row in range(5))
+    words = [random.integers(0, 2**64, shape, np.uint64) for shape in ((3, LWE64.n), (5, 3))]
+    sealed = Sealed(Rows(keys, keys, keys, keys), header, *words)
+    (extent,) = store(tmp_path, [block_of(sealed, rows, 0)])
+    assert extent.stop == len(rows)
+    block = Segments(tmp_path, len(rows)).block(0)
+    assert same(block, sealed, rows)
+    assert isinstance(block, Block)
+    assert block.head_Dn.dtype == block.columns_ND.dtype == np.uint64
+    assert words[0].tobytes() in read_extent(tmp_path, extent)
+    assert [block.leaf(row).column for row in range(len(rows))] == [
+        sha256(words[1][row].tobytes()).digest() for row in rows
+    ]
+    with pytest.raises(ValueError, match="uint64"):
+        block_of(replace(sealed, head_Dn=words[0].view(np.uint32)), rows, 0)
 
 
 def test_arrays_that_are_no_block_are_a_bug(make_block: MakeBlock) -> None:
