@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.answers import AnswersError, load
-from pipeline.proven import check_prefix, prove_rows
+from pipeline.proven import ProvenTree, check_prefix, prove_rows
 from stages.encrypt.errors import LweError
 from stages.encrypt.shares import score_words
 from stages.encrypt.wire import decode_header
@@ -64,11 +64,12 @@ def audit(directory: Path, reader: Reader, file: Path, count: int) -> Audit:
         raise AnswersError(f"{file} is not about the log in {directory}: {error}") from error
     check_prefix(directory, reader, pinned, str(file))
     chosen = secrets.SystemRandom().sample(sorted(answers.places), min(count, len(answers.places)))
+    tree = ProvenTree(directory, reader)
     left = {first: answers.records[first] for first in chosen}
     wrong: dict[tuple[int, str], Wrong] = {}
     for block in reader.blocks():
         for first in _overlapping(block, answers, chosen):
-            prove_rows(reader, block, range(len(block)))
+            prove_rows(tree, block, range(len(block)))
             left[first] -= len(block)
             for asked, scored in answers.of(first):
                 reason = _difference(block, asked, scored)

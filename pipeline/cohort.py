@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.proven import prove_rows
+from pipeline.proven import ProvenTree, prove_rows
 from stages.base import OperatorError
 from stages.encrypt.cohort import Collector, sum_block
 from stages.encrypt.opening import open_sum
@@ -23,6 +23,7 @@ from stages.encrypt.wire import decode_header
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from stages.encrypt.cohort import Partial
     from stages.encrypt.keys import OwnerKeys
@@ -54,7 +55,9 @@ class CohortSum:
         return mean_D
 
 
-def cohort_sum(reader: Reader, owners: Mapping[bytes, OwnerKeys], keys: Collection[bytes]) -> CohortSum:
+def cohort_sum(
+    directory: Path, reader: Reader, owners: Mapping[bytes, OwnerKeys], keys: Collection[bytes]
+) -> CohortSum:
     """The sum over the records with these keys, each once. Raises CohortError where one is not there."""
     wanted = set(keys)
     if not wanted:
@@ -63,7 +66,7 @@ def cohort_sum(reader: Reader, owners: Mapping[bytes, OwnerKeys], keys: Collecti
     total_D: NDArray[np.float64] | None = None
     opened, variance, records = 0, 0.0, 0
     used: dict[str, None] = {}
-    for partial in _partials(reader, owners, wanted):
+    for partial in _partials(ProvenTree(directory, reader), reader, owners, wanted):
         header = partial.header
         sum_D = open_sum(owners[header.key_id].lwe, partial) / header.scale
         if total_D is not None and len(total_D) != len(sum_D):
@@ -83,7 +86,7 @@ def cohort_sum(reader: Reader, owners: Mapping[bytes, OwnerKeys], keys: Collecti
 
 
 def _partials(
-    reader: Reader, owners: Mapping[bytes, OwnerKeys], wanted: Collection[bytes]
+    tree: ProvenTree, reader: Reader, owners: Mapping[bytes, OwnerKeys], wanted: Collection[bytes]
 ) -> Iterator[Partial]:
     """The partial sums over the wanted records, block by block; those under other keys are an error."""
     collector = Collector()
@@ -97,7 +100,7 @@ def _partials(
             closed[header.key_id.hex()[:16]] += len(rows)
         if closed:
             continue
-        prove_rows(reader, block, rows)
+        prove_rows(tree, block, rows)
         columns_ND, positions_N = block.columns_ND[rows], block.positions_N[rows]
         for partial in sum_block(header, block.head_Dn, columns_ND, positions_N):
             yield from collector.add(partial)

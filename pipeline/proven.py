@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stages.base import OperatorError
 from stages.index.errors import DamagedError
 from stages.index.leaf import Leaf
-from stages.index.tiles import Tiles
+from stages.index.tiles import WIDTH, Tiles, tile_path
+from stages.index.tree import leaf_hash, perfect_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,19 +19,52 @@ if TYPE_CHECKING:
     from stages.index.reader import Reader
     from stages.index.segments import Block
 
+_HEIGHT: Final = 8  # log2 of a tile's width
+
 
 class OtherLogError(OperatorError):
     """Two logs, or two states of one, that do not fit together: names both."""
 
 
-def prove_rows(reader: Reader, block: Block, rows: Iterable[int]) -> None:
-    """Check these rows of a block, head and header included, up to the reader's signed root."""
+class ProvenTree:
+    """The leaf hashes of a log at a reader's checkpoint, each tile checked up to the signed root once.
+
+    The root is folded from the hashes of the tiles that are not full, one at each level; so those are right
+    if the root is. A full tile is right if its own root is the hash that a right tile one level up has of it.
+    """
+
+    def __init__(self, directory: Path, reader: Reader) -> None:
+        self._tiles = Tiles(directory, reader.size)
+        self._right: set[tuple[int, int]] = set()
+        if self._tiles.root() != reader.root:
+            raise DamagedError("tile", "is damaged: its hashes do not lead to the signed root")
+
+    def leaf_hash(self, index: int) -> bytes:
+        """The hash of a record's leaf."""
+        self._check(0, index // WIDTH)
+        return self._tiles.node(0, index)
+
+    def _check(self, level: int, number: int) -> None:
+        if (level, number) in self._right:
+            return
+        if self._tiles.width(level, number) == WIDTH:
+            hashes = [self._tiles.node(level * _HEIGHT, number * WIDTH + place) for place in range(WIDTH)]
+            if perfect_root(hashes) != self._tiles.node((level + 1) * _HEIGHT, number):
+                raise DamagedError(
+                    tile_path(level, number, WIDTH), "is damaged: it does not lead to the signed root"
+                )
+            self._check(level + 1, number // WIDTH)
+        self._right.add((level, number))
+
+
+def prove_rows(tree: ProvenTree, block: Block, rows: Iterable[int]) -> None:
+    """Check these rows of a block, head and header included, up to the signed root."""
     head, header = sha256(block.head_Dn.data).digest(), sha256(block.header).digest()
     for row in rows:
         index, key = block.first_index + row, block.keys[row]
         column, sealed = sha256(block.columns_ND[row].data).digest(), sha256(block.sealed[row]).digest()
         leaf = Leaf(key, int(block.positions_N[row]), column, head, header, sealed)
-        if leaf.encode() != reader.prove(index).record:
+        if leaf_hash(leaf.encode()) != tree.leaf_hash(index):
             raise DamagedError("segments", f"do not hold record {index} ({key.hex()}) as committed")
 
 
@@ -52,7 +86,7 @@ def check_prefix(directory: Path, reader: Reader, pinned: Checkpoint, whose: str
 
 
 def root_at(directory: Path, reader: Reader, size: int) -> bytes:
-    """The root the log had with so many records; empty where that was never a checkpoint."""
+    """The root the log had with so many records; empty where its tiles are not there."""
     if size == reader.size:
         return reader.root
     try:

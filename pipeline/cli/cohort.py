@@ -27,7 +27,7 @@ def total(
 
     Example: medsecure index sum index/ --secret keys/ --keys cohort.txt
     """
-    found = cohort_sum(open_reader(directory), open_owners(secret), _wanted(keys, key))
+    found = cohort_sum(directory, open_reader(directory), open_owners(secret), _wanted(keys, key))
     _tell("sum", found, found.sum_D, found.noise_sd, as_json)
 
 
@@ -38,7 +38,7 @@ def mean(
 
     Example: medsecure index mean index/ --secret keys/ --keys cohort.txt
     """
-    found = cohort_sum(open_reader(directory), open_owners(secret), _wanted(keys, key))
+    found = cohort_sum(directory, open_reader(directory), open_owners(secret), _wanted(keys, key))
     _tell("mean", found, found.mean, found.noise_sd / found.records, as_json)
 
 

@@ -57,7 +57,7 @@ def test_a_cohorts_sum_is_that_of_its_plaintexts(vault: Vault, data: st.DataObje
     """For any cohort: exact where it says so, else within seven of the standard deviations it states."""
     names = sorted(vault.plain)
     cohort = [names[i] for i in data.draw(st.sets(st.integers(0, len(names) - 1), min_size=1))]
-    found = cohort_sum(vault.reader, vault.owners, cohort)
+    found = cohort_sum(vault.index, vault.reader, vault.owners, cohort)
     expected_D = np.sum([vault.plain[key] for key in cohort], axis=0) / SCALE
     assert found.records == len(cohort)
     rounding = 1.5 * len(cohort) / SCALE * any(key[:16] == record_key(77, 0)[:16] for key in cohort)
@@ -69,22 +69,22 @@ def test_a_cohorts_sum_is_that_of_its_plaintexts(vault: Vault, data: st.DataObje
 
 def test_blocks_with_one_record_each_become_one_answer(vault: Vault) -> None:
     """The same slot of three blocks, exactly."""
-    found = cohort_sum(vault.reader, vault.owners, [record_key(seed, 0) for seed in (1, 2, 3)])
+    found = cohort_sum(vault.index, vault.reader, vault.owners, [record_key(seed, 0) for seed in (1, 2, 3)])
     assert (found.records, found.answers, found.exact) == (3, 1, True)
 
 
 def test_a_cohort_under_two_keys_is_split_by_key(vault: Vault) -> None:
     """One partial sum for each, added up in the owner's process."""
-    found = cohort_sum(vault.reader, vault.owners, [record_key(0, 0), record_key(200, 0)])
+    found = cohort_sum(vault.index, vault.reader, vault.owners, [record_key(0, 0), record_key(200, 0)])
     assert (found.answers, len(found.key_ids), found.exact) == (2, 2, True)
     one = {vault.first.key_id: vault.first}
     with pytest.raises(CohortError, match=r"\(1 under [0-9a-f]{16}\)"):
-        cohort_sum(vault.reader, one, [record_key(0, 0), record_key(200, 0)])
+        cohort_sum(vault.index, vault.reader, one, [record_key(0, 0), record_key(200, 0)])
 
 
 def test_a_key_given_twice_counts_once(vault: Vault) -> None:
     """A cohort is a set."""
-    twice = cohort_sum(vault.reader, vault.owners, [record_key(0, 0)] * 2)
+    twice = cohort_sum(vault.index, vault.reader, vault.owners, [record_key(0, 0)] * 2)
     assert twice.records == 1
 
 
@@ -92,11 +92,11 @@ def test_unknown_keys_are_named(vault: Vault) -> None:
     """The first few of them, and how many."""
     unknown = [record_key(999, row) for row in range(5)]
     with pytest.raises(CohortError, match="no records for 5 of 6 keys") as caught:
-        cohort_sum(vault.reader, vault.owners, [record_key(0, 0), *unknown])
+        cohort_sum(vault.index, vault.reader, vault.owners, [record_key(0, 0), *unknown])
     assert unknown[0].hex() in str(caught.value)
     assert "and 2 more" in str(caught.value)
     with pytest.raises(CohortError, match="empty"):
-        cohort_sum(vault.reader, vault.owners, [])
+        cohort_sum(vault.index, vault.reader, vault.owners, [])
 
 
 def test_a_record_that_the_log_does_not_commit_to_is_not_added(vault: Vault, tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_a_record_that_the_log_does_not_commit_to_is_not_added(vault: Vault, tmp
     reseal(copy, data)
     reader = open_reader(copy)
     with pytest.raises(DamagedError, match="do not hold record 3"):
-        cohort_sum(reader, vault.owners, [record_key(0, 3)])
-    assert cohort_sum(reader, vault.owners, [record_key(0, 2)]).records == 1
+        cohort_sum(copy, reader, vault.owners, [record_key(0, 3)])
+    assert cohort_sum(copy, reader, vault.owners, [record_key(0, 2)]).records == 1
 
 
 def reseal(index: Path, segment: bytes) -> None:
