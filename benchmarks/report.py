@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,34 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def emit(name: str, results: Any, goals: list[Goal], packages: tuple[str, ...], *, as_json: bool) -> None:
-    """Print the one JSON document, or its figures as lines."""
+def seconds(work: Callable[[], object], *, least: float = 0.5, repeats: int = 5) -> float:
+    """Median wall time of a call, after one to warm up: at least ``repeats`` calls and ``least`` seconds."""
+    work()
+    took: list[float] = []
+    while len(took) < repeats or sum(took) < least:
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return median(took)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of the same names as a Markdown table; figures to four digits."""
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[f"{one:.4g}" if isinstance(one, float) else str(one) for one in row.values()] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def emit(
+    name: str,
+    results: Any,
+    goals: list[Goal],
+    packages: tuple[str, ...],
+    *,
+    as_json: bool,
+    text: str | None = None,
+) -> None:
+    """Print the one JSON document, or its figures as lines: ``text`` where it is given."""
     document = {
         "benchmark": name,
         "hardware": hardware(),
@@ -62,7 +93,7 @@ def emit(name: str, results: Any, goals: list[Goal], packages: tuple[str, ...], 
         json.dump(document, sys.stdout, indent=2)
         print()
         return
-    print(json.dumps(results, indent=2))
+    print(json.dumps(results, indent=2) if text is None else text)
     for goal in goals:
         verdict = "met" if goal.ok else "NOT MET"
         print(f"{goal.name}: {goal.value:.4g} {goal.unit} (goal {goal.goal:g}, {verdict})")

@@ -18,7 +18,7 @@ from pipeline.proven import ProvenTree, check_prefix, prove_rows
 from stages.encrypt.errors import LweError
 from stages.encrypt.shares import score_words
 from stages.encrypt.wire import decode_header
-from stages.index.note import NoteError, open_checkpoint, parse_vkey
+from stages.index.verifier import NoteError, open_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -59,7 +59,7 @@ def audit(directory: Path, reader: Reader, file: Path, count: int) -> Audit:
     """
     answers = load(file)
     try:
-        pinned = open_checkpoint(answers.checkpoint, parse_vkey(reader.vkey))
+        pinned = open_checkpoint(answers.checkpoint, reader.log)
     except NoteError as error:
         raise AnswersError(f"{file} is not about the log in {directory}: {error}") from error
     check_prefix(directory, reader, pinned, str(file))

@@ -23,7 +23,7 @@ from stages.base import OperatorError
 from stages.encrypt.errors import LweError
 from stages.encrypt.exchange import Question, Scored, decode_answers
 from stages.encrypt.shares import join, split_weights
-from stages.index.note import Checkpoint, NoteError, open_checkpoint, parse_vkey
+from stages.index.verifier import Checkpoint, NoteError, open_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,7 +153,7 @@ class Replicas:
             response = self._client.get(f"{url}/checkpoint")
             _require(url, response)
         try:
-            return open_checkpoint(response.content, parse_vkey(self._reader.vkey))
+            return open_checkpoint(response.content, self._reader.log)
         except NoteError as error:
             raise ReplicaError(f"{url} is no replica of the log here: {error}") from error
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from stages.index.note import Checkpoint
     from stages.index.reader import Reader
     from stages.index.segments import Block
+    from stages.index.verifier import Checkpoint
 
 _HEIGHT: Final = 8  # log2 of a tile's width
 
