@@ -42,9 +42,9 @@ def open_sum(key: SecretKey, partial: Partial) -> NDArray[np.int64]:
 def _mask(key: SecretKey, partial: Partial) -> Words:
     """C1 times the sum of the S_j, mod q; the S_j are added in groups that the exact product allows."""
     words = word_type(key.parameters)
-    columns = torch.from_numpy(partial.positions_N.astype(np.int64) + partial.header.slot)
-    S_nN = torch.nn.functional.pad(key.S_nl[:, columns], (0, -len(columns) % gemm.SMALL))
-    S_nG = S_nN.reshape(len(S_nN), -1, gemm.SMALL).sum(2, dtype=torch.int8)
+    slots_N = partial.positions_N.astype(np.int64) + partial.header.slot
+    groups = (slots_N[lo : lo + gemm.SMALL] for lo in range(0, len(slots_N), gemm.SMALL))
+    S_nG = torch.stack([key.S_nl[:, torch.from_numpy(some)].sum(1, dtype=torch.int8) for some in groups], 1)
     head = torch.from_numpy(np.array(partial.head_Dn, words).view(f"i{words.itemsize}"))
     masks_DG = gemm.product(gemm.prepare(head, gemm.Method.FLOAT64), S_nG)
     mask_D: Words = masks_DG.numpy().view(words).sum(axis=1, dtype=words)
