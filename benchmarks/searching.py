@@ -69,7 +69,9 @@ def measure(
         records = sum(len(block) for block in _some(reader, count))
         fresh = open_reader(folder)
         row: dict[str, Any] = {"records": records}
-        row["1 query, first, us/record"] = 1e6 * _wall(lambda r=fresh, c=count: _serve(r, c, weights_QD[:1], 1))
+        row["1 query, first, us/record"] = 1e6 * _wall(
+            lambda r=fresh, c=count: _serve(r, c, weights_QD[:1], 1)
+        )
         for Q in QUERIES:
             for threads in (1, 2):
                 took = _median(lambda q=Q, t=threads, r=fresh, c=count: _serve(r, c, weights_QD[:q], t))

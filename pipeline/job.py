@@ -21,10 +21,11 @@ from pipeline.local import LocalCrew
 from pipeline.stream import stream
 from stages.base import OperatorError
 from stages.encrypt.keys import KeyFileError, load_public, load_site_secret
-from stages.encrypt.wire import decode_header
+from stages.encrypt.signing import load_signer
 from stages.index.durable import check_free
 from stages.index.errors import IndexStoreError
-from stages.index.reader import Reader, open_reader
+from stages.index.reader import open_reader
+from stages.index.stats import stats
 from stages.segment.checkpoint import WeightsError, describe
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.config import Settings
     from pipeline.graph import Hops
     from pipeline.summary import Summary
+    from stages.encrypt.keys import PublicKeys
 
 
 class JobError(OperatorError):
@@ -75,10 +77,11 @@ def check(job: Job) -> None:
     try:
         public = load_public(job.keys)
         load_site_secret(job.keys)
+        load_signer(job.keys)
         weights = describe(job.settings.segment.weights)
         if any(job.index.glob("*")):
             check_free(job.index)
-            _check_owner(open_reader(job.index), public.key_id)
+            _check_owner(job.index, public)
             check_model(job.index, weights.digest)
     except (KeyFileError, WeightsError, IndexStoreError, OtherModelError) as error:
         raise JobError(str(error)) from error
@@ -113,16 +116,18 @@ def _check_folders(job: Job) -> None:
             raise JobError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _check_owner(reader: Reader, key_id: bytes) -> None:
-    """Other keys would index every image again, under pseudonyms and for an owner of their own."""
-    for block in reader.blocks():
-        theirs = decode_header(block.header).key_id
-        if theirs != key_id:
-            raise JobError(
-                f"the index holds records of key {theirs.hex()[:16]}, these keys are {key_id.hex()[:16]}: "
-                "give the keys it was made with, or another --index"
-            )
-        return
+def _check_owner(index: Path, public: PublicKeys) -> None:
+    """Other keys would index every image again, under pseudonyms and for an owner of their own.
+
+    Earlier generations of the same owner are no other keys.
+    """
+    own = {key_id.hex() for key_id in (public.key_id, *public.earlier)}
+    theirs = [key_id for key_id in stats(index).key_ids if key_id not in own]
+    if theirs:
+        raise JobError(
+            f"the index holds records of key {theirs[0][:16]}, these keys are {public.key_id.hex()[:16]}: "
+            "give the keys it was made with, or another --index"
+        )
 
 
 def index_size(index: Path) -> int:

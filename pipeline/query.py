@@ -1,44 +1,50 @@
-"""Search of an encrypted index by an image or a vector (S1).
+"""Search of an encrypted index (S1, and S1' with two replicas).
 
-The querier computes the feature, quantises it to weights and opens the answers with the secret key. The
-server side sees the weights and ciphertexts, never a score. Each hit is then proven to be in the log by
-an inclusion proof against the signed checkpoint.
+The querier quantises a feature vector to weights, lets a source score every block, and opens the answers
+with the secret key. Who scores sees ciphertexts and weights (or one share of them), never a score. Each
+hit is then proven to be in the log by an inclusion proof against the signed checkpoint.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import json
-import secrets
+from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from stages.base import OperatorError
-from stages.batches import Frame, Frames, Kind, Located, Refused, Rows, Segmented
+from pipeline.answers import note_of
+from pipeline.question import QueryError
+from stages.encrypt.exchange import Scored
 from stages.encrypt.owner import open_scores
-from stages.encrypt.search import quantise_query, score_block
+from stages.encrypt.search import Answer, quantise_query, score_block
+from stages.encrypt.shares import weight_words
 from stages.encrypt.wire import decode_header
+from stages.index.leaf import decode_leaf
 from stages.index.proof import ProofError, verify_proof
-from stages.ingest.decode import read_frames
-from stages.ingest.scan import scan
-from stages.ingest.site import Site
-from stages.preprocess.stage import Preprocess
-from stages.segment.stage import Segment
 
 if TYPE_CHECKING:
-    from pipeline.config import Settings
+    from collections.abc import Collection, Iterator, Mapping
+
+    from pipeline.answers import Recorder
     from stages.encrypt.keys import OwnerKeys
+    from stages.encrypt.parameters import Parameters
     from stages.index.reader import Reader
 
 
-class QueryError(OperatorError):
-    """The query cannot be asked; one sentence says why."""
+class Source(Protocol):
+    """Whoever holds the ciphertexts."""
+
+    def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
+        """The answer for every block of the log at the querier's checkpoint, in order."""
+
+    def confirm(self, index: int) -> None:
+        """Check what the source holds of a record where that can be done. Raises DamagedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,106 +62,113 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """Blocks that the given keys cannot open."""
+
+    key_id: str  # hex, of the key that could
+    blocks: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """The hits, and how many records another key would be needed for."""
+    """The hits, and what would need other keys."""
 
     hits: tuple[Hit, ...]
-    unreadable: int
+    closed: tuple[Closed, ...]
 
 
-def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArray[np.float32]:
-    """The feature vector of one frame of a file, [D], by the stages of the stream.
+@dataclass(frozen=True, slots=True, order=True)
+class _Candidate:
+    """One scored record; compares by score, then the earlier record first."""
 
-    ``frame`` None takes the middle one. A DICOM slice is seen with its neighbours where the rest of its
-    series lies in the same folder. Raises QueryError where there is no such frame.
+    score: float
+    minus_index: int
+    position: int
+    header: bytes
+
+
+class Direct:
+    """The index's folder itself, scored in this process; blocks under other keys are passed over."""
+
+    def __init__(self, reader: Reader, key_ids: Collection[bytes], recorder: Recorder | None = None) -> None:
+        self._reader = reader
+        self._key_ids = key_ids
+        self._recorder = recorder
+
+    def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
+        """See ``Source``."""
+        note = note_of(self._recorder, "direct", parameters, weight_words(weights_D, parameters))
+        for block in self._reader.blocks():
+            header = decode_header(block.header)
+            answer: Answer | None = None
+            asked = header.parameters == parameters and header.dimensions == len(weights_D)
+            if asked and header.key_id in self._key_ids:
+                answer = score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
+            scored = Scored(block.first_index, len(block), block.header, answer)
+            note(scored)
+            yield scored
+
+    def confirm(self, index: int) -> None:
+        """Hash the record's bytes up to the signed root."""
+        self._reader.record(index)
+
+
+def search(
+    reader: Reader,
+    owners: Mapping[bytes, OwnerKeys],
+    feature_D: NDArray[np.float32],
+    top: int,
+    source: Source | None = None,
+) -> Result:
+    """The ``top`` records most similar to a feature vector, streaming over the blocks.
+
+    ``owners`` are the owner's generations by key id; ``source`` None scores the reader's own blocks.
+    Raises QueryError where no block can be opened or the vector does not fit.
     """
-    piece = _piece(image, frame, settings)
-    wanted = [piece.places[0], *(place for place in (piece.before, piece.after) if place)]
-    found = dict(zip(wanted, read_frames(wanted, settings.ingest), strict=True))
-    centre = found[piece.places[0]]
-    if not isinstance(centre, Frame):
-        raise QueryError(f"{image}: {centre.detail}")
-    neighbours = [found.get(place) if place else None for place in (piece.before, piece.after)]
-    before, after = (one if isinstance(one, Frame) else None for one in neighbours)
-    frames = Frames(Rows(piece.keys, piece.series, (b"",), (b"",)), (centre,), before, after)
-    device = "cuda" if settings.run.device != "cpu" and torch.cuda.is_available() else "cpu"
-    with (
-        Preprocess(settings.preprocess).open() as prepare,
-        Segment(settings.segment, device).open() as segment,
-    ):
-        prepared = prepare(frames)
-        segmented = segment(prepared.kept) if len(prepared.kept) else prepared
-    if segmented.rejected or not isinstance(segmented.kept, Segmented):
-        raise QueryError(f"{image}: {segmented.rejected[0].detail}")
-    feature_D: NDArray[np.float32] = segmented.kept.feature_ND[0]
-    return feature_D
-
-
-def read_vector(file: Path) -> NDArray[np.float32]:
-    """A feature vector from a JSON list or a .npy file, [D]. Raises QueryError."""
-    try:
-        raw = np.load(file, allow_pickle=False) if file.suffix == ".npy" else json.loads(file.read_text())
-        vector_D = np.asarray(raw, np.float32)
-    except (OSError, ValueError) as error:
-        raise QueryError(f"{file} is no vector: give a JSON list of numbers, or a .npy file") from error
-    if vector_D.ndim != 1 or not np.isfinite(vector_D).all() or not vector_D.any():
-        raise QueryError(f"{file} is no vector: it must be one row of finite numbers, not all zero")
-    return vector_D
-
-
-def search(reader: Reader, owner: OwnerKeys, feature_D: NDArray[np.float32], top: int) -> Result:
-    """The ``top`` records most similar to a feature vector, streaming over the blocks."""
-    best: list[tuple[float, int]] = []
-    unreadable = 0
-    for block in reader.blocks():
-        header = decode_header(block.header)
-        if header.key_id != owner.key_id:
-            unreadable += len(block.keys)
-            continue
-        if header.dimensions != len(feature_D):
-            raise QueryError(
-                f"the vector has {len(feature_D)} features, the index's records have {header.dimensions}"
-            )
-        weights_D = quantise_query(feature_D, header.parameters)
-        answer = score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
-        score_N = open_scores(owner.lwe, header, answer, weights_D)
-        rows = ((score, -block.first_index - row) for row, score in enumerate(score_N.tolist()))
-        best = heapq.nlargest(top, itertools.chain(best, rows))
-    if unreadable and not best:
+    source = source or Direct(reader, owners)
+    best: list[_Candidate] = []
+    closed: dict[bytes, Counter[str]] = {}
+    sets = dict.fromkeys(keys.lwe.parameters for keys in owners.values())
+    for number, parameters in enumerate(sets):
+        weights_D = quantise_query(feature_D, parameters)
+        for block in source.ask(parameters, weights_D):
+            header = decode_header(block.header)
+            keys = owners.get(header.key_id)
+            if keys is None:
+                if not number:  # the same blocks come again for the next parameter set
+                    closed.setdefault(header.key_id, Counter()).update(blocks=1, records=block.records)
+                continue
+            if header.parameters != parameters:
+                continue
+            if block.answer is None:
+                raise QueryError(
+                    f"the vector has {len(feature_D)} features, the index's records have {header.dimensions}"
+                )
+            score_N = open_scores(keys.lwe, header, block.answer, weights_D)
+            best = heapq.nlargest(top, itertools.chain(best, _candidates(block, block.answer, score_N)))
+    answer = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
+    if closed and not best:
         raise QueryError(
-            f"this key opens none of the {unreadable} records: they were encrypted under another"
+            f"this key opens none of the {sum(one.records for one in answer)} records: they were encrypted "
+            f"under another ({', '.join(one.key_id[:16] for one in answer)})"
         )
-    return Result(tuple(_proven(reader, score, -minus) for score, minus in best), unreadable)
+    return Result(tuple(_proven(reader, source, one) for one in best), answer)
 
 
-def _proven(reader: Reader, score: float, index: int) -> Hit:
-    """A hit with its inclusion proof checked as a stranger would."""
-    key = reader.record(index).key
-    try:
-        leaf = verify_proof(reader.prove(index).encode(), reader.vkey).leaf
-    except ProofError:
-        return Hit(key.hex(), index, score, proof_ok=False)
-    return Hit(key.hex(), index, score, proof_ok=leaf.key == key)
+def _candidates(block: Scored, answer: Answer, score_N: NDArray[np.float64]) -> Iterator[_Candidate]:
+    rows = enumerate(zip(score_N.tolist(), answer.positions_N.tolist(), strict=True), block.first_index)
+    return (_Candidate(score, -index, position, block.header) for index, (score, position) in rows)
 
 
-def _piece(image: Path, frame: int | None, settings: Settings) -> Located:
-    """One row with the places of its neighbours."""
-    site = Site(secrets.token_bytes(32))
-    rows = [item for item in scan([image], site, settings.ingest) if not isinstance(item, Refused)]
-    if not rows:
-        refused = next(scan([image], site, settings.ingest))
-        raise QueryError(
-            f"{image}: {refused.detail}" if isinstance(refused, Refused) else f"{image} is empty"
-        )
-    count = sum(len(item) for item in rows)
-    wanted = count // 2 if frame is None else frame
-    if wanted >= count:
-        raise QueryError(f"{image} has {count} frames, numbered from 0: there is no frame {wanted}")
-    if count == 1 and rows[0].places[0].kind is Kind.DICOM:
-        beside = [file for file in sorted(image.parent.iterdir()) if file.is_file()]
-        rows = [item for item in scan(beside, site, settings.ingest) if not isinstance(item, Refused)]
-    for piece in rows:
-        for row, place in enumerate(piece.places):
-            if Path(place.path).resolve() == image.resolve() and place.frame == wanted:
-                return piece.cut(row, row + 1)
-    raise QueryError(f"{image} has no frame {wanted}")
+def _proven(reader: Reader, source: Source, found: _Candidate) -> Hit:
+    """A hit with its inclusion proof checked as a stranger would, and that it is the record scored."""
+    index = -found.minus_index
+    source.confirm(index)
+    proof = reader.prove(index)
+    leaf = decode_leaf(proof.record)
+    same = (leaf.position, leaf.header) == (found.position, sha256(found.header).digest())
+    with suppress(ProofError):
+        proven = verify_proof(proof.encode(), reader.vkey).leaf
+        return Hit(leaf.key.hex(), index, found.score, proof_ok=same and proven == leaf)
+    return Hit(leaf.key.hex(), index, found.score, proof_ok=False)

@@ -32,7 +32,7 @@ def stream(
         .beside(Deliver(settings.deliver, results, keys, model, settings.ingest), join=Segmented.join)
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, device))
-        .then(Append(settings.index, index))
+        .then(Append(settings.index, index, keys))
     )
 
 

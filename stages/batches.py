@@ -253,6 +253,7 @@ class Sealed:
     header: bytes  # the block's wire header: version, parameter set, key id, scale, D, slot
     head_Dn: NDArray[np.uint32]
     columns_ND: NDArray[np.uint32]  # row i is record i's ciphertext column, D words
+    signature: bytes = b""  # a worker's, over all of this; the append stage refuses a block without
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -30,7 +30,7 @@ class Root(LazyGroup):
     table: ClassVar[Mapping[str, tuple[str, str]]] = {
         "demo": ("pipeline.cli.run:demo", "Stream a synthetic study, verify the index and search it."),
         "run": ("pipeline.cli.run:run", "Stream images into segmentations and an encrypted index."),
-        "keys": ("pipeline.cli.keys:app", "Make and show the owner's keys."),
+        "keys": ("pipeline.cli.keys:app", "Make, show, rotate and protect the owner's keys."),
         "index": ("pipeline.cli.app:index", "Inspect, verify, search and prove the index."),
         "verify-proof": (
             "pipeline.cli.inspect:verify_proof",
@@ -47,7 +47,7 @@ class Index(LazyGroup):
     """``medsecure index``."""
 
     path = "medsecure index"
-    about = "The encrypted, verifiable index. All but get and search work without any secret."
+    about = "The encrypted, verifiable index. All but get, search, sum and mean work without any secret."
     table: ClassVar[Mapping[str, tuple[str, str]]] = {
         "stats": ("pipeline.cli.inspect:stats", "Size, root, segments and bytes."),
         "verify": (
@@ -58,6 +58,10 @@ class Index(LazyGroup):
         "prove": ("pipeline.cli.inspect:prove", "Write a proof that a record is in the log."),
         "get": ("pipeline.cli.search:get", "Open one record with the owner's key."),
         "search": ("pipeline.cli.search:search", "Find the records most similar to an image."),
+        "sum": ("pipeline.cli.cohort:total", "Add up the feature vectors of a cohort."),
+        "mean": ("pipeline.cli.cohort:mean", "The mean feature vector of a cohort."),
+        "serve": ("api.serve:serve", "Serve as one of two replicas for private search."),
+        "audit": ("pipeline.cli.audit:audit", "Recompute answers of a search; exit code 1 if one is wrong."),
     }
 
 

@@ -66,13 +66,22 @@ def _cell(value: object) -> str:
 
 def passphrase(*, confirm: bool = False) -> str:
     """From MEDSECURE_PASSPHRASE, or asked for."""
-    given = os.environ.get("MEDSECURE_PASSPHRASE")
+    return _secret("MEDSECURE_PASSPHRASE", "Passphrase", confirm=confirm)
+
+
+def new_passphrase() -> str:
+    """From MEDSECURE_NEW_PASSPHRASE, or asked for twice."""
+    return _secret("MEDSECURE_NEW_PASSPHRASE", "New passphrase", confirm=True)
+
+
+def _secret(variable: str, prompt: str, *, confirm: bool) -> str:
+    given = os.environ.get(variable)
     if given is not None:
         return given
     try:
-        return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+        return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
     except typer.Abort as error:
-        raise OperatorError("no passphrase was given: set MEDSECURE_PASSPHRASE") from error
+        raise OperatorError(f"no passphrase was given: set {variable}") from error
 
 
 def find(reader: Reader, key: str) -> int:

@@ -13,7 +13,8 @@ from pipeline.cli.console import emit, show_summary
 from pipeline.cli.search import show_hits
 from pipeline.desk import Job
 from pipeline.job import JobError
-from pipeline.query import describe_image, search
+from pipeline.query import search
+from pipeline.question import describe_image
 from pipeline.synthetic import Phantom, write_series
 from stages.encrypt.keys import load_owner, new_keys
 from stages.encrypt.sealing import open_sealed
@@ -51,7 +52,7 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_j
     say(f"[bold]4.[/] Which records look like {asked}? Scored on ciphertexts, opened with the owner's key")
     owner = load_owner(out / "keys", None)
     reader = open_reader(job.index)
-    hits = search(reader, owner, describe_image(asked, None, settings), top=5).hits
+    hits = search(reader, {owner.key_id: owner}, describe_image(asked, None, settings), top=5).hits
     if not as_json:
         show_hits(hits)
     first = json.loads(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from pipeline.cli.console import Json, emit, passphrase, show
-from stages.encrypt.keys import PublicKeys, load_public, new_keys
+from pipeline.cli.console import Json, emit, new_passphrase, passphrase, show
+from stages.encrypt.keys import PassphraseNeededError, PublicKeys, known_parameters, load_public, new_keys
+from stages.encrypt.parameters import LWE32
+from stages.encrypt.rotation import add_worker, change_passphrase, export_public, rotate
 
 app = typer.Typer(help="The owner's keys.", no_args_is_help=True)
+T = TypeVar("T")
+
+Folder = Annotated[Path, typer.Argument(help="A key folder.")]
 
 
 @app.command()
@@ -19,13 +25,18 @@ def new(
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Store the secret key in the clear.")
     ] = False,
+    parameters: Annotated[
+        str, typer.Option("--parameters", help=f"LWE parameter set: {', '.join(known_parameters())}.")
+    ] = LWE32.name,
     as_json: Json = False,
 ) -> None:
-    """Make keys: owner.key (secret), site.key (for ingest) and public/ (for every worker).
+    """Make keys: owner.key (secret), site.key and worker.key (for the site), public/ (for everybody).
 
     Example: MEDSECURE_PASSPHRASE=… medsecure keys new keys/
     """
-    made = new_keys(directory, None if no_passphrase else passphrase(confirm=True))
+    if parameters not in known_parameters():
+        raise typer.BadParameter(f"{parameters!r} is none of {', '.join(known_parameters())}")
+    made = new_keys(directory, None if no_passphrase else passphrase(confirm=True), parameters)
     _tell(made, directory, as_json)
 
 
@@ -33,11 +44,76 @@ def new(
 def show_keys(
     directory: Annotated[Path, typer.Argument(help="A key folder, or its public/.")], as_json: Json = False
 ) -> None:
-    """Print the id and parameters of a public key.
+    """Print the ids of the public keys and the parameters.
 
     Example: medsecure keys show keys/
     """
     _tell(load_public(directory), directory, as_json)
+
+
+@app.command("export-public")
+def export(
+    directory: Folder,
+    out: Annotated[Path, typer.Argument(help="A folder to be made.")],
+    as_json: Json = False,
+) -> None:
+    """Copy the public bundle, and nothing else, for a worker or an index server.
+
+    Example: medsecure keys export-public keys/ for-the-server/
+    """
+    _tell(export_public(directory, out), out, as_json)
+
+
+@app.command("change-passphrase")
+def change(
+    directory: Folder,
+    no_passphrase: Annotated[
+        bool, typer.Option("--no-passphrase", help="Store the secret keys in the clear.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Protect owner.key and the retired keys with another passphrase, or with none.
+
+    Example: MEDSECURE_PASSPHRASE=… MEDSECURE_NEW_PASSPHRASE=… medsecure keys change-passphrase keys/
+    """
+    new = None if no_passphrase else new_passphrase()
+    changed = _opened(lambda old: change_passphrase(directory, old, new))
+    facts = {"directory": str(directory), "files": changed, "protected": new is not None}
+    if as_json:
+        emit(facts)
+    else:
+        how = "under the new passphrase" if new is not None else "in the clear: keep them safe"
+        typer.echo(f"{directory}: {changed} key files are now {how}")
+
+
+@app.command("rotate")
+def rotate_keys(directory: Folder, as_json: Json = False) -> None:
+    """Make a new owner key; the old one is kept in retired/ and opens what it encrypted.
+
+    Example: medsecure keys rotate keys/
+    """
+    _tell(_opened(lambda old: rotate(directory, old)), directory, as_json)
+
+
+@app.command("add-worker")
+def add(directory: Folder, as_json: Json = False) -> None:
+    """Make worker.key in a key folder without one, and name it in public/.
+
+    Example: medsecure keys add-worker keys/
+    """
+    name = add_worker(directory)
+    if as_json:
+        emit({"directory": str(directory), "worker_id": name})
+    else:
+        typer.echo(f"{directory}: worker key {name} is in worker.key and named in public/")
+
+
+def _opened(act: Callable[[str | None], T]) -> T:
+    """The passphrase is asked for only where there is one."""
+    try:
+        return act(None)
+    except PassphraseNeededError:
+        return act(passphrase())
 
 
 def _tell(keys: PublicKeys, directory: Path, as_json: bool) -> None:
@@ -48,8 +124,12 @@ def _tell(keys: PublicKeys, directory: Path, as_json: bool) -> None:
         "parameters": parameters.name,
         "n": parameters.n,
         "slots": parameters.slots,
+        "hpke_id": keys.hpke_id,
+        "worker_ids": list(keys.workers),
+        "earlier_key_ids": [key_id.hex() for key_id in keys.earlier],
     }
     if as_json:
         emit(facts)
     else:
-        show("Public key", ("", ""), [(name, str(value)) for name, value in facts.items()])
+        rows = [(name, ", ".join(one) if isinstance(one, list) else str(one)) for name, one in facts.items()]
+        show("Public keys", ("", ""), rows)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from pipeline import query
-from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show, stderr
+from pipeline import private, query, question
+from pipeline.answers import recording
+from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show
 from pipeline.cli.options import Config, settings
 from pipeline.lineage import check_model
-from stages.encrypt.keys import OwnerKeys, PassphraseNeededError, load_owner
+from stages.base import OperatorError
+from stages.encrypt.keys import OwnerKeys, PassphraseNeededError, load_owners
 from stages.encrypt.owner import decrypt
 from stages.encrypt.sealing import open_sealed
 from stages.encrypt.wire import decode_header
-from stages.index.reader import open_reader
+from stages.index.reader import Reader, open_reader
 from stages.segment.checkpoint import describe
 
-Secret = Annotated[Path, typer.Option("--secret", help="owner.key, or the key folder.")]
+Secret = Annotated[Path, typer.Option("--secret", help="owner.key, or the key folder: all its generations.")]
 
 
 def get(
@@ -36,8 +41,13 @@ def get(
     """
     reader = open_reader(directory)
     record = reader.record(find(reader, key))
-    owner = open_owner(secret)
     header = decode_header(record.header)
+    owner = open_owners(secret).get(header.key_id)
+    if owner is None:
+        raise OperatorError(
+            f"record {key} is under key {header.key_id.hex()[:16]}, which {secret} does not hold: "
+            "give the folder with its retired keys"
+        )
     position = np.array([record.position], np.uint32)
     numbers_1D = decrypt(owner.lwe, header, record.head_Dn, record.column_D[None, :], position)
     document = {
@@ -61,30 +71,73 @@ def search(
         int | None, typer.Option("--frame", help="Frame of the image, from 0.  [default: the middle]", min=0)
     ] = None,
     top: Annotated[int, typer.Option("--top", help="How many.", min=1)] = 10,
+    replicas: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--private", help="Two replicas' URLs: neither learns the query."),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="Who signs the replicas' certificates, PEM.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option("--answers", help="Keep the answers, for an audit.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Find the records most similar to an image; scores are computed on ciphertexts.
 
+    With --private the folder is your own copy of the log, of which no segments are needed; replicas are
+    shown MEDSECURE_TOKEN if it is set.
+
     Example: medsecure index search index/ --secret keys/owner.key --image study/0012.dcm
     """
     if (image is None) == (vector is None):
-        raise query.QueryError("give either --image or --vector")
+        raise question.QueryError("give either --image or --vector")
     reader = open_reader(directory)
-    owner = open_owner(secret)
+    owners = open_owners(secret)
     if image is not None:
         chosen = settings(config)
         check_model(directory, describe(chosen.segment.weights).digest)
-        feature_D = query.describe_image(image, frame, chosen)
+        feature_D = question.describe_image(image, frame, chosen)
     else:
-        feature_D = query.read_vector(vector or Path())
-    result = query.search(reader, owner, feature_D, top)
+        feature_D = question.read_vector(vector or Path())
+    with _source(directory, reader, owners, replicas, ca, answers) as source:
+        result = query.search(reader, owners, feature_D, top, source)
     if as_json:
         emit([hit.as_json() for hit in result.hits])
+    else:
+        show_hits(result.hits)
+    tell_closed(result.closed, as_json)
+
+
+@contextmanager
+def _source(
+    directory: Path,
+    reader: Reader,
+    owners: dict[bytes, OwnerKeys],
+    urls: tuple[str, str] | None,
+    ca: Path | None,
+    answers: Path | None,
+) -> Iterator[query.Source]:
+    """Who scores, and whether the answers are kept."""
+    access = private.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
+    with ExitStack() as stack:
+        recorder = None if answers is None else stack.enter_context(recording(answers, reader.checkpoint))
+        if urls is None:
+            yield query.Direct(reader, owners, recorder)
+        else:
+            yield stack.enter_context(private.replicas(urls, directory, reader, access, recorder))
+
+
+def tell_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
+    """What needs another key, on stderr: one JSON line, or a sentence for each key."""
+    if as_json and closed:
+        typer.echo(json.dumps({"unreadable": [asdict(one) for one in closed]}), err=True)
         return
-    show_hits(result.hits)
-    if result.unreadable:
-        stderr().print(f"{result.unreadable:,} records are under another key and were not searched")
+    for one in closed:
+        typer.echo(
+            f"{one.records:,} records in {one.blocks:,} blocks were not searched: they are under key "
+            f"{one.key_id[:16]}, which --secret does not hold",
+            err=True,
+        )
 
 
 def show_hits(hits: Sequence[query.Hit]) -> None:
@@ -93,9 +146,9 @@ def show_hits(hits: Sequence[query.Hit]) -> None:
     show("Most similar", ("", "cosine", "record", "key", "proven"), rows)
 
 
-def open_owner(secret: Path) -> OwnerKeys:
-    """The owner's keys; the passphrase is asked for only where there is one."""
+def open_owners(secret: Path) -> dict[bytes, OwnerKeys]:
+    """The owner's keys by id; the passphrase is asked for only where there is one."""
     try:
-        return load_owner(secret, None)
+        return load_owners(secret, None)
     except PassphraseNeededError:
-        return load_owner(secret, passphrase())
+        return load_owners(secret, passphrase())

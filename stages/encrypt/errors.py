@@ -31,3 +31,11 @@ class PublicKeyError(LweError):
 
 class QueryError(LweError):
     """A query that has no direction."""
+
+
+class SpentBlankError(LweError):
+    """A blank that was used before, or in another process than the one that made it."""
+
+
+class InexactError(LweError):
+    """A score asked for as an exact number that its noise does not allow."""

@@ -1,33 +1,43 @@
-"""Exact integer products mod 2**32 on tensors: a large matrix of words times a small one.
+"""Exact integer products mod 2**32 or 2**64 on tensors: a large matrix of words times a small one.
 
-``product(prepare(K), s)`` is K s mod 2**32 for K of 32-bit words and s of small integers. Words are
-two's complement int32 throughout: torch has no uint32 arithmetic, and int32 wraps.
+``product(prepare(K), s)`` is K s mod q for K of words and s of small integers. Words are two's
+complement int32 or int64 throughout: torch has no unsigned arithmetic, and signed words wrap.
 
-INT8: K is split once into four balanced 8-bit limbs, K = sum of K_l 2**(8 l) mod 2**32 with
+INT8: K is split once into balanced 8-bit limbs, four or eight, K = sum of K_l 2**(8 l) mod q with
 -128 <= K_l <= 127, and multiplied by ``torch._int_mm``. On CPUs without VNNI the kernel underneath
 adds pairs of products in saturating 16-bit arithmetic, (limb + 128) first, so it is exact only
 while the *second* operand is small: 2 * 255 * SMALL < 2**15. That order is fixed here; so are the
-paddings that CUDA asks for. ``choose`` proves the kernel on extreme operands before it is used.
+paddings that CUDA asks for. ``choose`` proves the kernel on extreme operands before it is used, and
+measures it: where torch has no vector kernel (AVX2 CPUs), it is right and forty times slower.
 
-FLOAT64: every partial sum is an integer below n SMALL 2**31 < 2**53, hence exact in any order.
+FLOAT64: K is split into balanced 32-bit limbs, one or two. Every partial sum is an integer of at
+most n SMALL 2**31 < 2**53 (MOST_N), hence exact in any order.
+
+Whatever the shapes, the products between limbs and result stay below _CHUNK_WORDS x _CHUNK_COLUMNS.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import cycle, islice
+from time import perf_counter
 from typing import Final
 
 import torch
 
 SMALL: Final = 64  # largest magnitude of an entry of the small operand
-_LIMBS: Final = 4
+MOST_N: Final = 1 << 16  # inner dimension: n SMALL 2**31 <= 2**53, and int8 sums stay in int32
+_BYTE: Final = 8
+_HALF: Final = 32  # bits of a FLOAT64 limb
 _STEP: Final = 8  # CUDA: inner dimension and columns in multiples of 8
 _LEAST_ROWS: Final = 32  # CUDA: more than 16 rows
-_CHUNK_ROWS: Final = {"cpu": 256, "cuda": 8192}  # rows of K at a time: bounds the int32 products
+_CHUNK_WORDS: Final = {"cpu": 1024, "cuda": 32768}  # rows of limbs at a time
+_CHUNK_COLUMNS: Final = 1024
 _TESTED_D: Final = (1, 24, 256)
-# Words whose limbs are all 127, all -128, the two alternating, either first; then plainer ones.
-_EXTREME: Final = (0x7F7F7F7F, 0x7F7F7F80, 0x7E807E80, -0x7F817F81, -1, 0, 0x12345678, -(2**31))
+# Limbs, repeated from the lowest up, that saturate: all 127, all -128, the two alternating, either first.
+_EXTREME: Final = ((127,), (-128,), (-128, 127), (127, -128))
+_PLAIN: Final = (-1, 0, 0x12345678, -(2**31))
 
 
 class Method(StrEnum):
@@ -39,63 +49,98 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """K [k, n], split for one method: int8 limbs [k, 4, n padded] or float64 [k, n]."""
+    """K [k, n], split for one method: int8 limbs [k, 4 or 8, n padded] or float64 ones [k, 1 or 2, n]."""
 
     method: Method
     n: int
+    word: torch.dtype  # int32 or int64
     parts: torch.Tensor
 
     def rows(self, lo: int, hi: int) -> Operand:
         """Rows lo..hi-1, without a copy."""
-        return Operand(self.method, self.n, self.parts[lo:hi])
+        return Operand(self.method, self.n, self.word, self.parts[lo:hi])
 
 
 def prepare(K_kn: torch.Tensor, method: Method) -> Operand:
-    """Split the large matrix (int32) once, where it lies."""
-    if method is Method.FLOAT64:
-        return Operand(method, K_kn.shape[1], K_kn.to(torch.float64))
+    """Split the large matrix (int32 or int64) once, where it lies."""
     k, n = K_kn.shape
-    # With every byte b_l of K + 0x80808080, K = sum of (b_l - 128) 2**(8 l) mod 2**32.
-    shifted_kn = K_kn + torch.tensor(0x80808080 - 2**32, dtype=torch.int32, device=K_kn.device)
-    limbs_kn4 = (shifted_kn.contiguous().view(torch.uint8) ^ 0x80).view(torch.int8).reshape(k, n, _LIMBS)
-    limbs_k4n = torch.zeros(k, _LIMBS, _up(n), dtype=torch.int8, device=K_kn.device)
-    limbs_k4n[:, :, :n] = limbs_kn4.transpose(1, 2)
-    return Operand(method, n, limbs_k4n)
+    if K_kn.dtype not in {torch.int32, torch.int64} or n > MOST_N:
+        raise ValueError(f"the large operand is {K_kn.dtype} [{k}, {n}], not words [k, n <= {MOST_N}]")
+    split = _int8_limbs if method is Method.INT8 else _float64_limbs
+    return Operand(method, n, K_kn.dtype, split(K_kn))
 
 
 def product(large: Operand, small_nd: torch.Tensor) -> torch.Tensor:
-    """K s mod 2**32 as int32 [k, d]; ``small_nd`` is int8 with entries of at most SMALL."""
+    """K s mod q as words [k, d]; ``small_nd`` is int8 with entries of at most SMALL."""
     if small_nd.dtype != torch.int8 or small_nd.shape[0] != large.n:
         raise ValueError(
             f"the small operand is {small_nd.dtype} {tuple(small_nd.shape)}, not int8 [{large.n}, d]"
         )
-    if large.method is Method.FLOAT64:
-        exact_kd = (large.parts @ small_nd.to(torch.float64)).to(torch.int64)
-        return exact_kd.to(torch.int32)  # keeps the low 32 bits
-    return _product_int8(large.parts, small_nd)
+    k, limbs, padded_n = large.parts.shape
+    d = small_nd.shape[1]
+    result_kd = torch.empty(k, d, dtype=large.word, device=small_nd.device)
+    rows = _CHUNK_WORDS[small_nd.device.type] // limbs
+    for left in range(0, d, _CHUNK_COLUMNS):
+        part_nc = small_nd[:, left : left + _CHUNK_COLUMNS]
+        if large.method is Method.INT8:
+            part_nc = _padded(part_nc, padded_n, _up(part_nc.shape[1]))
+        else:
+            part_nc = part_nc.to(torch.float64)
+        for top in range(0, k, rows):
+            out_rc = result_kd[top : top + rows, left : left + _CHUNK_COLUMNS]
+            _multiply(large.parts[top : top + rows], part_nc, out_rc)
+    return result_kd
 
 
-def choose(device: torch.device, n: int) -> Method:
-    """INT8 where it proves itself on extreme operands of this inner dimension, else FLOAT64."""
+def choose(device: torch.device, n: int, word: torch.dtype = torch.int32) -> Method:
+    """INT8 where it is exact on extreme words of this type, and no slower; else FLOAT64."""
     try:
-        return Method.INT8 if all(_int8_is_exact(device, n, d) for d in _TESTED_D) else Method.FLOAT64
+        for d in _TESTED_D:
+            words_kn, small_nd = _extreme_operands(device, n, d, word)
+            for rows_kn in (words_kn[:1], words_kn):
+                expected_kd, limit = _timed(rows_kn, small_nd, Method.FLOAT64)
+                found_kd, took = _timed(rows_kn, small_nd, Method.INT8)
+                if not torch.equal(found_kd, expected_kd):
+                    return Method.FLOAT64
     except RuntimeError:  # torch: no such kernel on this device
         return Method.FLOAT64
+    return Method.INT8 if took <= limit else Method.FLOAT64
 
 
-def _product_int8(limbs_k4n: torch.Tensor, small_nd: torch.Tensor) -> torch.Tensor:
-    k, _, padded_n = limbs_k4n.shape
-    d = small_nd.shape[1]
-    small_nd = _padded(small_nd, padded_n, _up(d))
-    result_kd = torch.empty(k, d, dtype=torch.int32, device=small_nd.device)
-    chunk = _CHUNK_ROWS[small_nd.device.type]
-    for lo in range(0, k, chunk):
-        rows_mn = limbs_k4n[lo : lo + chunk].reshape(-1, padded_n)
-        tall_mn = _padded(rows_mn, max(_LEAST_ROWS, rows_mn.shape[0]), padded_n)
-        limb_md = torch._int_mm(tall_mn, small_nd)  # noqa: SLF001 - torch's only int8 product
-        limb_k4d = limb_md[: rows_mn.shape[0], :d].reshape(-1, _LIMBS, d)
-        _recombine(limb_k4d, result_kd[lo : lo + chunk])
-    return result_kd
+def _int8_limbs(K_kn: torch.Tensor) -> torch.Tensor:
+    """With every byte b_l of K + 0x80..80, K = sum of (b_l - 128) 2**(8 l) mod q."""
+    k, n = K_kn.shape
+    limbs = K_kn.element_size()
+    shifted_kn = K_kn + torch.tensor(_word([-128] * limbs), dtype=K_kn.dtype, device=K_kn.device).neg()
+    octets_knl = (shifted_kn.contiguous().view(torch.uint8) ^ 0x80).view(torch.int8).reshape(k, n, limbs)
+    limbs_kln = torch.zeros(k, limbs, _up(n), dtype=torch.int8, device=K_kn.device)
+    limbs_kln[:, :, :n] = octets_knl.transpose(1, 2)
+    return limbs_kln
+
+
+def _float64_limbs(K_kn: torch.Tensor) -> torch.Tensor:
+    """K = low + high 2**32 mod q with both in [-2**31, 2**31)."""
+    low_kn = K_kn.to(torch.int32)  # keeps the low 32 bits
+    if K_kn.dtype == torch.int32:
+        return low_kn[:, None].to(torch.float64)
+    high_kn = (K_kn - low_kn) >> _HALF
+    return torch.stack([low_kn.to(torch.float64), high_kn.to(torch.float64)], 1)
+
+
+def _multiply(limbs_rln: torch.Tensor, small_nc: torch.Tensor, out_rc: torch.Tensor) -> None:
+    """One chunk: all limbs in one product, then Horner's rule, wrapping, which reduces mod q."""
+    rows, limbs, n = limbs_rln.shape
+    columns = out_rc.shape[1]
+    flat_mn = limbs_rln.reshape(-1, n)
+    if small_nc.dtype == torch.float64:
+        bits, product_md = _HALF, (flat_mn @ small_nc).to(torch.int64)
+    else:
+        tall_mn = _padded(flat_mn, max(_LEAST_ROWS, rows * limbs), n)
+        bits, product_md = _BYTE, torch._int_mm(tall_mn, small_nc)  # noqa: SLF001 - torch's only int8 product
+    product_rlc = product_md[: rows * limbs, :columns].reshape(rows, limbs, columns)
+    out_rc.copy_(product_rlc[:, -1])
+    for limb in reversed(range(limbs - 1)):
+        out_rc.bitwise_left_shift_(bits).add_(product_rlc[:, limb])
 
 
 def _padded(matrix: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
@@ -105,28 +150,34 @@ def _padded(matrix: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     return torch.nn.functional.pad(matrix, (0, columns - matrix.shape[1], 0, rows - matrix.shape[0]))
 
 
-def _recombine(limb_k4d: torch.Tensor, out_kd: torch.Tensor) -> None:
-    """Horner's rule in 2**8; int32 wraps, which is the reduction mod 2**32."""
-    torch.bitwise_left_shift(limb_k4d[:, 3], 8, out=out_kd)
-    for limb in (2, 1):
-        out_kd.add_(limb_k4d[:, limb]).bitwise_left_shift_(8)
-    out_kd.add_(limb_k4d[:, 0])
-
-
-def _int8_is_exact(device: torch.device, n: int, d: int) -> bool:
-    """Compare with FLOAT64 where saturation, signedness or padding would show: one row and many."""
-    ramp_n = torch.arange(n, dtype=torch.int32)
-    constant_kn = torch.tensor(_EXTREME, dtype=torch.int32)[:, None].expand(-1, n)
-    words_kn = torch.cat([constant_kn, constant_kn + ramp_n * 0x01010101]).repeat(4, 1).to(device)
+def _extreme_operands(
+    device: torch.device, n: int, d: int, word: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where saturation, signedness or padding would show: 256 rows of limbs, and a small operand."""
+    limbs = torch.iinfo(word).bits // _BYTE
+    extreme = [_word(list(islice(cycle(pattern), limbs))) for pattern in _EXTREME]
+    ramp_n = torch.arange(n, dtype=word)
+    constant_kn = torch.tensor([*extreme, *_PLAIN], dtype=word)[:, None].expand(-1, n)
+    words_kn = torch.cat([constant_kn, constant_kn + ramp_n * _word([1] * limbs)]).repeat(16 // limbs, 1)
     small_nd = ((ramp_n[:, None] + torch.arange(d)) % 3 - 1).to(torch.int8)
     small_nd[:, : d // 3] = 1
     small_nd[:, d // 3 : d // 2] = -1
-    small_nd = small_nd.to(device)
-    for rows_kn in (words_kn, words_kn[:1]):
-        fast_kd = product(prepare(rows_kn, Method.INT8), small_nd)
-        if not torch.equal(fast_kd, product(prepare(rows_kn, Method.FLOAT64), small_nd)):
-            return False
-    return True
+    return words_kn.to(device), small_nd.to(device)
+
+
+def _timed(K_kn: torch.Tensor, small_nd: torch.Tensor, method: Method) -> tuple[torch.Tensor, float]:
+    """The product, on the host, and the seconds it took."""
+    operand = prepare(K_kn, method)
+    start = perf_counter()
+    result_kd = product(operand, small_nd).cpu()
+    return result_kd, perf_counter() - start
+
+
+def _word(limbs: list[int]) -> int:
+    """The two's complement word with these limbs, the lowest first."""
+    bits = _BYTE * len(limbs)
+    word = sum(limb << _BYTE * place for place, limb in enumerate(limbs)) % (1 << bits)
+    return word - (1 << bits) if word >> bits - 1 else word
 
 
 def _up(size: int) -> int:

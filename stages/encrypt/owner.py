@@ -1,9 +1,10 @@
 """What only the key holder runs: key generation, decryption, opening of scores.
 
 Everything is rounded before it is returned: raw phases C2 - C1 S carry the noise, and whoever
-collects noise together with plaintexts solves for S (IND-CPA-D, Li and Micciancio 2021). Scores
-are approximate, so rounding hides their noise only mostly: they are for the key holder, and must
-not go back to whoever holds ciphertexts and chooses queries. The index server never imports this.
+collects noise together with plaintexts solves for S (IND-CPA-D, Li and Micciancio 2021). Records, sums
+and exact scores are free of noise. Approximate scores are rounded to a grid, which hides their noise
+only mostly: they are for the key holder, and must not go back to whoever holds ciphertexts and chooses
+queries. The index server never imports this.
 
 The float64 product is used throughout: it is exact on any machine without a self-test.
 """
@@ -18,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from stages.encrypt import gemm, sampling
-from stages.encrypt.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
+from stages.encrypt.errors import ForeignKeyError, InexactError, PlaintextOverflowError, ShapeError
 from stages.encrypt.parameters import Parameters, require_known
 from stages.encrypt.sampling import Stream
-from stages.encrypt.search import Answer, check_weights, score_bound
-from stages.encrypt.wire import Header, PublicKey, check_block, public_key
+from stages.encrypt.search import Answer, Weights, check_weights, score_bound, score_is_exact
+from stages.encrypt.wire import Header, PublicKey, Words, check_block, public_key
 
 COSINE_GRID: Final = 2.0**-12  # about four standard deviations of a score's noise at the default scales
 
@@ -49,18 +50,18 @@ def generate(parameters: Parameters, seed: bytes, seed_A: bytes) -> PublicKey:
     """
     require_known(parameters)
     n, slots = parameters.n, parameters.slots
-    A_nn = sampling.uniform(seed_A, Stream.MATRIX, (n, n))
+    A_nn = sampling.uniform(seed_A, Stream.MATRIX, (n, n), parameters.q_bits)
     S_nl = sampling.cbd(sampling.octets(seed, Stream.SECRET, (n, slots)))
-    E_nl = sampling.tu(sampling.octets(seed, Stream.KEY_NOISE, (n, slots)), parameters.noise_bits)
-    B_nl = gemm.product(gemm.prepare(A_nn, gemm.Method.FLOAT64), S_nl) + E_nl
-    return public_key(parameters, seed_A, B_nl.numpy().view(np.uint32))
+    E_nl = sampling.noise(seed, Stream.KEY_NOISE, (n, slots), parameters.noise_bits)
+    B_nl = gemm.product(gemm.prepare(A_nn, gemm.Method.FLOAT64), S_nl).add_(E_nl)
+    return public_key(parameters, seed_A, B_nl.numpy().view(parameters.word))
 
 
 def decrypt(
     key: SecretKey,
     header: Header,
-    head_Dn: NDArray[np.uint32],
-    columns_ND: NDArray[np.uint32],
+    head_Dn: Words,
+    columns_ND: Words,
     positions_N: NDArray[np.uint32] | None = None,
 ) -> NDArray[np.int64]:
     """Plaintexts [N, D] of a block's columns, all or those at these positions: round((C2 - C1 S) / Delta)."""
@@ -69,20 +70,32 @@ def decrypt(
     return _round(columns_ND - masks_DN.T, key.parameters)
 
 
-def open_scores(
-    key: SecretKey, header: Header, answer: Answer, weights_D: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """The cosine of the query with each of the block's N records, in [-1, 1], on COSINE_GRID."""
+def open_scores(key: SecretKey, header: Header, answer: Answer, weights_D: Weights) -> NDArray[np.float64]:
+    """The cosine of the query with each of the block's N records, in [-1, 1].
+
+    From exact scores where these weights allow it, else on COSINE_GRID.
+    """
     scores_N = _open_sums(key, header, answer, weights_D)
     norm = header.terms * header.scale * float(np.linalg.norm(weights_D))
-    cosine_N = np.round(scores_N / norm / COSINE_GRID) * COSINE_GRID
+    cosine_N = scores_N / norm
+    if not score_is_exact(header, weights_D):
+        cosine_N = np.round(cosine_N / COSINE_GRID) * COSINE_GRID
     return np.clip(cosine_N, -1.0, 1.0)
 
 
-def _open_sums(
-    key: SecretKey, header: Header, answer: Answer, weights_D: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """The linear scores w . x_j of the N records, off by several units of noise: not to be released."""
+def open_exact(key: SecretKey, header: Header, answer: Answer, weights_D: Weights) -> NDArray[np.int64]:
+    """The integers w . x_j of the block's N records; refused where the noise may reach half a unit."""
+    scores_N = _open_sums(key, header, answer, weights_D)
+    if not score_is_exact(header, weights_D):
+        raise InexactError(
+            f"scores with these weights are not exact under {header.parameters.name}: use shorter weights or "
+            "open them as cosines"
+        )
+    return scores_N
+
+
+def _open_sums(key: SecretKey, header: Header, answer: Answer, weights_D: Weights) -> NDArray[np.int64]:
+    """The linear scores w . x_j of the N records, maybe off by units of noise: not to be released as such."""
     _require_own(key, header)
     check_weights(header, weights_D)
     if score_bound(header, weights_D) >= key.parameters.plaintext_bound:
@@ -90,8 +103,11 @@ def _open_sums(
             "these weights may carry a score out of the plaintext range: scale them down"
         )
     N = len(answer.positions_N)
+    word = key.parameters.word
     if answer.head_n.shape != (key.parameters.n,) or answer.scores_N.shape != (N,):
         raise ShapeError(f"the answer has {answer.scores_N.shape} scores for {N} columns of its block")
+    if answer.head_n.dtype != word or answer.scores_N.dtype != word:
+        raise ShapeError(f"the answer is of {answer.scores_N.dtype} words, its block is of {word}")
     if (answer.positions_N >= header.count).any():
         raise ShapeError(f"the answer scores columns beyond the block's {header.count}")
     masks_1N = _masks(key, header, answer.head_n[None, :], answer.positions_N)
@@ -105,17 +121,18 @@ def _require_own(key: SecretKey, header: Header) -> None:
         )
 
 
-def _masks(
-    key: SecretKey, header: Header, rows_Rn: NDArray[np.uint32], positions_N: NDArray[np.uint32]
-) -> NDArray[np.uint32]:
+def _masks(key: SecretKey, header: Header, rows_Rn: Words, positions_N: NDArray[np.uint32]) -> Words:
     """Rows times the columns of S at these positions of the block, mod q."""
-    rows = torch.from_numpy(np.array(rows_Rn, np.uint32).view(np.int32))
+    word = key.parameters.word
+    rows = torch.from_numpy(np.array(rows_Rn, word).view(f"<i{word.itemsize}"))
     S_nN = key.S_nl[:, torch.from_numpy(positions_N.astype(np.int64) + header.slot)]
-    masks_RN = gemm.product(gemm.prepare(rows, gemm.Method.FLOAT64), S_nN)
-    return masks_RN.numpy().view(np.uint32)
+    masks_RN: Words = gemm.product(gemm.prepare(rows, gemm.Method.FLOAT64), S_nN).numpy().view(word)
+    return masks_RN
 
 
-def _round(phase: NDArray[np.uint32], parameters: Parameters) -> NDArray[np.int64]:
+def _round(phase: Words, parameters: Parameters) -> NDArray[np.int64]:
     """round(phase / Delta) as a signed plaintext; halves go up."""
-    half = np.uint32(1 << (parameters.delta_bits - 1))
-    return (phase + half).view(np.int32).astype(np.int64) >> parameters.delta_bits
+    half = parameters.word.type(1 << (parameters.delta_bits - 1))
+    signed = (phase + half).view(f"<i{parameters.word.itemsize}")
+    rounded: NDArray[np.int64] = signed.astype(np.int64) >> parameters.delta_bits
+    return rounded

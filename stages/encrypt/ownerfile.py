@@ -73,6 +73,10 @@ class OwnerFile(BaseModel):
     created: str
     protection: Annotated[Passphrase | Clear, Field(discriminator="kind")]
 
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return self.model_dump_json(indent=2).encode()
+
 
 def protect_seed(
     seed: bytes, passphrase: str | None, *, parameters: str, key_id: bytes, created: str, log2_n: int

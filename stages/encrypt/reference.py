@@ -21,28 +21,35 @@ A_LABEL, S_LABEL, E_LABEL, R_LABEL, E1_LABEL, E2_LABEL = 1, 2, 3, 4, 5, 6
 def stream(key: bytes, label: int, count: int) -> bytes:
     """AES-256 in counter mode over zeros: block i is AES(label as 8 bytes || i as 8 bytes), big-endian."""
     aes = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305 - the permutation, for CTR
-    blocks = (label.to_bytes(8, "big") + i.to_bytes(8, "big") for i in range(-(-count // 16)))
-    return aes.update(b"".join(blocks))[:count]
+    numbers = np.arange(-(-count // 16))
+    blocks = np.stack([np.full_like(numbers, label), numbers], axis=1).astype(">u8")
+    return aes.update(blocks.tobytes())[:count]
+
+
+def integers(key: bytes, label: int, rows: int, columns: int, width: int) -> Matrix:
+    """Little-endian integers of so many bytes, row by row."""
+    data = stream(key, label, width * rows * columns)
+    numbers: Matrix = np.frombuffer(data, f"<u{width}").astype(object).reshape(rows, columns)
+    return numbers
 
 
 def uniform(key: bytes, label: int, rows: int, columns: int, q: int) -> Matrix:
-    """Little-endian words of log2(q) bits, row by row."""
-    width = (q.bit_length() - 1) // 8
-    data = stream(key, label, width * rows * columns)
-    words = [int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)]
-    return np.array(words, object).reshape(rows, columns)
+    """Words of log2(q) bits."""
+    return integers(key, label, rows, columns, (q.bit_length() - 1) // 8)
 
 
 def cbd(key: bytes, label: int, rows: int, columns: int) -> Matrix:
     """CBD(1): of each byte, bit 0 less bit 1."""
-    samples = [(byte & 1) - (byte >> 1 & 1) for byte in stream(key, label, rows * columns)]
-    return np.array(samples, object).reshape(rows, columns)
+    byte = integers(key, label, rows, columns, 1)
+    samples: Matrix = (byte & 1) - (byte >> 1 & 1)
+    return samples
 
 
 def tu(key: bytes, label: int, rows: int, columns: int, b: int) -> Matrix:
-    """TU(b): of each byte the low b + 2 bits u give (u >> 1) + (u & 1) - 2^b."""
-    low = [byte % 2 ** (b + 2) for byte in stream(key, label, rows * columns)]
-    return np.array([(u >> 1) + (u & 1) - 2**b for u in low], object).reshape(rows, columns)
+    """TU(b): the low b + 2 bits u of a byte, or of 4 bytes where b > 6, give (u >> 1) + (u & 1) - 2^b."""
+    u = integers(key, label, rows, columns, 1 if b <= 6 else 4) % 2 ** (b + 2)  # noqa: PLR2004 - fits a byte
+    samples: Matrix = (u >> 1) + (u & 1) - 2**b
+    return samples
 
 
 def keygen(p: Parameters, seed: bytes, seed_A: bytes) -> tuple[Matrix, Matrix]:

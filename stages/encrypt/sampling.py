@@ -2,8 +2,9 @@
 
 A keystream is NIST SP 800-38A counter mode over zeros. Its initial counter block is the stream's
 label as 8 big-endian bytes followed by 8 zero bytes, so the streams of one key never overlap below
-2**64 blocks. Every sampler reads one byte a sample (four for a uniform word), in order, from the
-start of its stream, and uses shifts and masks only: no branch and no index depends on a secret.
+2**64 blocks. Samplers read in order from the start of their stream: a uniform word its 4 or 8 bytes,
+CBD(1) one byte, TU(b) one byte where b + 2 bits fit it, else 4 bytes. All are little-endian, use the low
+bits and nothing but shifts and masks: no branch and no index depends on a secret.
 
 Torch's generators are never used here: they are not cryptographic.
 """
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 KEY_BYTES: Final = 32
+_BYTE_BITS: Final = 6  # b of the widest TU(b) that reads one byte a sample
+_WIDE_BITS: Final = 28  # b of the widest there is: 2**b and b + 2 bits stay inside int32
 _CPU: Final = torch.device("cpu")
 
 
@@ -46,10 +49,11 @@ def counter_mode(key: bytes, counter: bytes, count: int) -> NDArray[np.uint8]:
     return stream
 
 
-def uniform(key: bytes, label: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Words uniform mod 2**32, little-endian, as two's complement int32, row-major."""
-    words = keystream(key, label, 4 * _size(shape)).view("<u4")
-    return torch.from_numpy(words.view(np.int32)).reshape(shape)
+def uniform(key: bytes, label: int, shape: tuple[int, ...], bits: int = 32) -> torch.Tensor:
+    """Words uniform mod 2**bits, little-endian, as two's complement int32 or int64, row-major."""
+    width = bits // 8
+    words = keystream(key, label, width * _size(shape)).view(f"<u{width}")
+    return torch.from_numpy(words.view(f"<i{width}")).reshape(shape)
 
 
 def cbd(octets: torch.Tensor) -> torch.Tensor:
@@ -57,12 +61,27 @@ def cbd(octets: torch.Tensor) -> torch.Tensor:
     return (octets & 1).to(torch.int8) - ((octets >> 1) & 1).to(torch.int8)
 
 
-def tu(octets: torch.Tensor, bits: int) -> torch.Tensor:
-    """TU(b), b <= 6: with u the low b + 2 bits of each byte, (u >> 1) + (u & 1) - 2**b."""
-    if not 0 < bits <= 6:  # noqa: PLR2004 - b + 2 bits must fit the byte
+def tu(raw: torch.Tensor, bits: int) -> torch.Tensor:
+    """TU(b): with u the low b + 2 bits of each entry, (u >> 1) + (u & 1) - 2**b.
+
+    From bytes (uint8) to int8 for b <= 6, from words (int32) to int32 for b <= 28.
+    """
+    if raw.dtype == torch.uint8 and not 0 < bits <= _BYTE_BITS:
         raise ValueError(f"TU({bits}) does not fit one byte a sample")
-    u = octets & ((1 << bits + 2) - 1)
-    return ((u >> 1) + (u & 1)).to(torch.int8) - (1 << bits)
+    if not 0 < bits <= _WIDE_BITS:
+        raise ValueError(f"TU({bits}) does not fit four bytes a sample")
+    u = raw & ((1 << bits + 2) - 1)
+    return ((u >> 1) + (u & 1)).to(torch.int8 if raw.dtype == torch.uint8 else torch.int32) - (1 << bits)
+
+
+def noise(
+    key: bytes, label: int, shape: tuple[int, ...], bits: int, device: torch.device = _CPU
+) -> torch.Tensor:
+    """TU(b) samples of the key's stream with this label, int8 or int32, on the device."""
+    if bits <= _BYTE_BITS:
+        return tu(octets(key, label, shape, device), bits)
+    wide = octets(key, label, (*shape[:-1], 4 * shape[-1]), device)
+    return tu(wide.view(torch.int32), bits)
 
 
 def octets(key: bytes, label: int, shape: tuple[int, ...], device: torch.device = _CPU) -> torch.Tensor:

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from stages.encrypt import gemm, sampling
+from stages.encrypt.blank import Blank
 from stages.encrypt.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
 from stages.encrypt.parameters import require_known
 from stages.encrypt.quantise import rounding_slack
 from stages.encrypt.sampling import KEY_BYTES, Stream
-from stages.encrypt.wire import Header, PublicKey, check_block
+from stages.encrypt.wire import Header, PublicKey, Words, check_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Block:
     """Ciphertext of N records with D features: a shared head and one column, stored as a row, each."""
 
     header: Header
-    head_Dn: NDArray[np.uint32] = field(repr=False)
-    columns_ND: NDArray[np.uint32] = field(repr=False)
+    head_Dn: Words = field(repr=False)
+    columns_ND: Words = field(repr=False)
 
 
 class Encryptor:
@@ -44,39 +45,53 @@ class Encryptor:
     ) -> None:
         parameters = public.parameters
         require_known(parameters)
+        n, word = parameters.n, parameters.word
         self.public = public
         self.device = torch.device(device)
-        self.method = method or gemm.choose(self.device, parameters.n)
+        A_nn = sampling.uniform(public.seed_A, Stream.MATRIX, (n, n), parameters.q_bits)
+        self.method = method or gemm.choose(self.device, n, A_nn.dtype)
         self._randomness = randomness
-        A_nn = sampling.uniform(public.seed_A, Stream.MATRIX, (parameters.n, parameters.n))
-        B_nl = torch.tensor(public.B_nl.view(np.int32))
+        B_nl = torch.tensor(public.B_nl.view(f"<i{word.itemsize}"))
         self._key = gemm.prepare(torch.cat([A_nn, B_nl], 1).T.to(self.device), self.method)  # [n + l, n]
 
-    def encrypt(self, plain_ND: NDArray[np.integer], *, slot: int, scale: int) -> Block:
+    def encrypt(
+        self, plain_ND: NDArray[np.integer], *, slot: int, scale: int, blank: Blank | None = None
+    ) -> Block:
         """A fresh block of these records in slots slot.. ; no column may be longer than its scale allows.
 
-        C1 = R A + E1, C2 = R B[:, slot:slot+N] + E2 + Delta X, with R, E1, E2 from a key used once.
+        C1 = R A + E1, C2 = R B[:, slot:slot+N] + E2 + Delta X, with R, E1, E2 from a key used once. A blank
+        made ahead for this slot and at least N records is used up, and leaves only Delta X to add.
         """
-        parameters, device = self.public.parameters, self.device
+        parameters = self.public.parameters
         if plain_ND.ndim != 2 or plain_ND.dtype.kind not in "iu":  # noqa: PLR2004 - a matrix
             raise ShapeError(f"plaintexts are integers [N, D], not {plain_ND.dtype} {plain_ND.shape}")
         N, D = plain_ND.shape
         header = Header(parameters, self.public.key_id, D, scale, slot, N)
         header.check()
         _check_range(header, plain_ND)
-        key = self._randomness(KEY_BYTES)
-        R_Dn = sampling.cbd(sampling.octets(key, Stream.MASK, (D, parameters.n), device))
-        E1_Dn = sampling.tu(
-            sampling.octets(key, Stream.HEAD_NOISE, (D, parameters.n), device), parameters.noise_bits
+        if blank is None:
+            blank = self.blank(D, N, slot)
+        _require_fit(header, blank)
+        head_Dn, mask_ND = blank.take()
+        return Block(
+            header, head_Dn, mask_ND[:N] + (plain_ND.astype(parameters.word) << parameters.delta_bits)
         )
-        E2_ND = sampling.tu(sampling.octets(key, Stream.COLUMN_NOISE, (N, D), device), parameters.noise_bits)
-        X_ND = torch.from_numpy(plain_ND.astype(np.int32)).to(device)
+
+    def blank(self, dimensions: int, count: int = 1, slot: int = 0) -> Blank:
+        """All of a block's encryption but its message, for one block of at most ``count`` records."""
+        parameters, device = self.public.parameters, self.device
+        Header(parameters, self.public.key_id, dimensions, 1, slot, count).check()
+        n, D, bits = parameters.n, dimensions, parameters.noise_bits
+        key = self._randomness(KEY_BYTES)
+        R_Dn = sampling.cbd(sampling.octets(key, Stream.MASK, (D, n), device))
+        E1_Dn = sampling.noise(key, Stream.HEAD_NOISE, (D, n), bits, device)
+        E2_ND = sampling.noise(key, Stream.COLUMN_NOISE, (count, D), bits, device)
         # Both products transposed, K^T R^T, so that the small operand comes second (see gemm).
-        C1_nD = gemm.product(self._key.rows(0, parameters.n), R_Dn.T)
-        C2_ND = gemm.product(self._key.rows(parameters.n + slot, parameters.n + slot + N), R_Dn.T)
+        C1_nD = gemm.product(self._key.rows(0, n), R_Dn.T)
+        mask_ND = gemm.product(self._key.rows(n + slot, n + slot + count), R_Dn.T).add_(E2_ND)
         C1_Dn = C1_nD.T.contiguous().add_(E1_Dn)
-        C2_ND.add_(E2_ND).add_(X_ND.bitwise_left_shift_(parameters.delta_bits))
-        return Block(header, _words(C1_Dn), _words(C2_ND))
+        head_Dn, columns_ND = (part.cpu().numpy().view(parameters.word) for part in (C1_Dn, mask_ND))
+        return Blank(self.public.key_id, slot, head_Dn, columns_ND)
 
 
 def add(a: Block, b: Block) -> Block:
@@ -108,5 +123,11 @@ def _check_range(header: Header, plain_ND: NDArray[np.integer]) -> None:
         raise PlaintextOverflowError(f"a record is longer than its scale of {header.scale} allows")
 
 
-def _words(tensor: torch.Tensor) -> NDArray[np.uint32]:
-    return tensor.cpu().numpy().view(np.uint32)
+def _require_fit(header: Header, blank: Blank) -> None:
+    if blank.key_id != header.key_id:
+        raise ForeignKeyError("the blank was made under another key than this encryptor's")
+    if (blank.dimensions, blank.slot) != (header.dimensions, header.slot) or blank.count < header.count:
+        raise ShapeError(
+            f"the blank is for {blank.count} records of {blank.dimensions} features from slot {blank.slot}, "
+            f"not for {header.count} of {header.dimensions} from slot {header.slot}"
+        )

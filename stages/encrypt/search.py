@@ -8,7 +8,6 @@ the answer from the same block. The key holder opens it with ``owner.open_scores
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any, Final
 
 import numpy as np
@@ -16,8 +15,10 @@ from numpy.typing import NDArray
 
 from stages.encrypt.errors import QueryError, ShapeError
 from stages.encrypt.parameters import LWE32, Parameters
-from stages.encrypt.quantise import NOISE_MARGIN, quantise_rows, scale_for
-from stages.encrypt.wire import Header, check_block
+from stages.encrypt.quantise import noise_in_score, quantise_rows, weight_scale_for
+from stages.encrypt.wire import Header, Words, check_block
+
+Weights = NDArray[np.int32] | NDArray[np.int64]
 
 _FEW: Final = 4  # queries that are cheaper one by one than through a copy of the words as float64 (measured)
 _CHUNK_WORDS: Final = 1 << 18  # words copied at a time: 2 MiB of float64
@@ -29,27 +30,27 @@ _EXACT: Final = 1 << 53  # integers up to here are float64 numbers
 class Answer:
     """The server's answer for one block: (w C1, w C2) mod q."""
 
-    head_n: NDArray[np.uint32]
-    scores_N: NDArray[np.uint32]
+    head_n: Words
+    scores_N: Words
     positions_N: NDArray[np.uint32]  # of the scored columns in their block
 
 
 def quantise_query(feature_D: NDArray[np.floating], parameters: Parameters = LWE32) -> NDArray[np.int32]:
-    """Score weights of a feature vector of any length but zero: its direction, at the records' scale."""
+    """Score weights of a feature vector of any length but zero: its direction, at the weights' scale."""
     feature = np.asarray(feature_D, np.float64)
     norm = np.linalg.norm(feature)
     if feature.ndim != 1 or not np.isfinite(norm) or norm == 0:
         raise QueryError("a query is one finite feature vector that is not zero")
-    weights_1D, _ = quantise_rows((feature / norm)[None, :], scale_for(parameters, feature.size))
+    weights_1D, _ = quantise_rows((feature / norm)[None, :], weight_scale_for(parameters, feature.size))
     weights_D: NDArray[np.int32] = weights_1D[0]
     return weights_D
 
 
 def score_block(
     header: Header,
-    head_Dn: NDArray[np.uint32],
-    columns_ND: NDArray[np.uint32],
-    weights_D: NDArray[np.int32],
+    head_Dn: Words,
+    columns_ND: Words,
+    weights_D: Weights,
     positions_N: NDArray[np.uint32] | None = None,
 ) -> Answer:
     """The encrypted scores of a block's columns: 2 D (n + N) wrapping operations, no copies.
@@ -58,7 +59,7 @@ def score_block(
     """
     positions_N = check_block(header, head_Dn, columns_ND, positions_N)
     check_weights(header, weights_D)
-    words_D = weights_D.view(np.uint32)
+    words_D = weights_D.astype(header.parameters.word)  # mod q: signs are extended
     # einsum, not @: NumPy's integer matmul is an unvectorised triple loop.
     head_n = np.einsum("d,dn->n", words_D, head_Dn)
     return Answer(head_n, np.einsum("nd,d->n", columns_ND, words_D), positions_N)
@@ -66,8 +67,8 @@ def score_block(
 
 def score_queries(
     header: Header,
-    head_Dn: NDArray[Any],
-    columns_ND: NDArray[Any],
+    head_Dn: Words,
+    columns_ND: Words,
     weights_QD: NDArray[Any],
     positions_N: NDArray[np.uint32] | None = None,
 ) -> tuple[Answer, ...]:
@@ -88,11 +89,11 @@ def score_queries(
     return tuple(Answer(head_n, scores_N, positions_N) for head_n, scores_N in parts)
 
 
-def _products(weights_QD: NDArray[Any], words_DM: NDArray[Any]) -> NDArray[Any]:
+def _products(weights_QD: NDArray[Any], words_DM: Words) -> Words:
     """W times words mod q, [Q, M], by float64 products of the words' 32-bit limbs."""
     D, M = words_DM.shape
     wide_QD = weights_QD.astype(np.float64)
-    products_QM = np.zeros((len(weights_QD), M), words_DM.dtype)
+    products_QM: Words = np.zeros((len(weights_QD), M), words_DM.dtype)
     step = max(1, _CHUNK_WORDS // D)
     for lo in range(0, M, step):
         words_DK, out_QK = words_DM[:, lo : lo + step], products_QM[:, lo : lo + step]
@@ -103,16 +104,22 @@ def _products(weights_QD: NDArray[Any], words_DM: NDArray[Any]) -> NDArray[Any]:
     return products_QM
 
 
-def check_weights(header: Header, weights_D: NDArray[np.int32]) -> None:
-    """Refuse weights that are not int32, one per feature."""
-    if weights_D.shape != (header.dimensions,) or weights_D.dtype != np.int32:
+def check_weights(header: Header, weights_D: Weights) -> None:
+    """Refuse weights that are not one int32 (or signed word mod q) per feature."""
+    kinds = (np.dtype(np.int32), np.dtype(f"i{header.parameters.word.itemsize}"))
+    if weights_D.shape != (header.dimensions,) or weights_D.dtype not in kinds:
         raise ShapeError(
             f"the weights are {weights_D.dtype} {weights_D.shape}, the block has {header.dimensions} features"
         )
 
 
-def score_bound(header: Header, weights_D: NDArray[np.int32]) -> float:
+def score_bound(header: Header, weights_D: Weights) -> float:
     """No score of this block leaves [-bound, bound], noise included: Cauchy-Schwarz and NOISE_MARGIN."""
-    parameters = header.parameters
-    noise = NOISE_MARGIN * parameters.sigma_fresh * sqrt(header.terms) / parameters.delta
-    return (header.norm_bound + noise) * float(np.linalg.norm(weights_D))
+    norm = float(np.linalg.norm(weights_D))
+    return header.norm_bound * norm + noise_in_score(header.parameters, header.terms, norm)
+
+
+def score_is_exact(header: Header, weights_D: Weights) -> bool:
+    """Whether rounding a score of this block removes its noise: NOISE_MARGIN deviations are half a unit."""
+    norm = float(np.linalg.norm(weights_D))
+    return noise_in_score(header.parameters, header.terms, norm) <= 0.5  # noqa: PLR2004 - what rounds away

@@ -1,14 +1,14 @@
 """The encryption stage: one batch of features becomes one LWE block under the owner's public key.
 
-The stage holds public keys only. Every block gets fresh randomness, so running it again gives other
-bytes of the same records; the index keeps whichever was made durable first.
+The stage holds public keys and the key it signs its blocks with. Every block gets fresh randomness, so
+running it again gives other bytes of the same records; the index keeps whichever was made durable first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -22,6 +22,7 @@ from stages.batches import Features, Sealed
 from stages.encrypt.keys import load_public
 from stages.encrypt.quantise import quantise_rows, scale_for
 from stages.encrypt.scheme import Encryptor
+from stages.encrypt.signing import Signer, load_signer
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -44,18 +45,18 @@ class Encrypt:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Features], Split[Sealed]]]:
-        """Load the public key and split it for the integer GEMM, once."""
+        """Load the worker's key, load the public key and split it for the integer GEMM, once."""
         threads = torch.get_num_threads()
         torch.set_num_threads(self.options.threads)
-        encryptor = Encryptor(load_public(self.keys).lwe, self.device)
+        encryptor, signer = Encryptor(load_public(self.keys).lwe, self.device), load_signer(self.keys)
         try:
-            yield lambda batch: encrypt_batch(encryptor, batch)
+            yield lambda batch: encrypt_batch(encryptor, signer, batch)
         finally:
             torch.set_num_threads(threads)
 
 
-def encrypt_batch(encryptor: Encryptor, batch: Features) -> Split[Sealed]:
-    """One block in the key's first slots; the engine promises no more rows than slots."""
+def encrypt_batch(encryptor: Encryptor, signer: Signer, batch: Features) -> Split[Sealed]:
+    """One signed block in the key's first slots; the engine promises no more rows than slots."""
     most = encryptor.public.parameters.slots
     if len(batch) > most:
         raise ValueError(f"{len(batch)} rows came for an LWE block of at most {most}: gather fewer")
@@ -65,7 +66,7 @@ def encrypt_batch(encryptor: Encryptor, batch: Features) -> Split[Sealed]:
     block = encryptor.encrypt(plain_ND[kept], slot=0, scale=scale)
     sealed = Sealed(batch.rows.take(kept), block.header.encode(), block.head_Dn, block.columns_ND)
     rejected = tuple(_overflow(batch.rows.keys[row]) for row, fits in enumerate(fits_N) if not fits)
-    return Split(sealed, rejected)
+    return Split(replace(sealed, signature=signer.sign(sealed)), rejected)
 
 
 def _overflow(key: bytes) -> Reject:

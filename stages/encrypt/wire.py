@@ -10,7 +10,7 @@ import hashlib
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ _HEADER_MAGIC: Final = b"MSLB"
 _KEY: Final = struct.Struct("<4sHH32s")  # B follows
 _KEY_MAGIC: Final = b"MSLK"
 _VERSION: Final = 1
+Words = NDArray[np.unsignedinteger[Any]]  # mod q, of the type that Parameters.word says
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,8 @@ def decode_header(data: bytes) -> Header:
 
 def check_block(
     header: Header,
-    head_Dn: NDArray[np.uint32],
-    columns_ND: NDArray[np.uint32],
+    head_Dn: Words,
+    columns_ND: Words,
     positions_N: NDArray[np.uint32] | None = None,
 ) -> NDArray[np.uint32]:
     """Refuse arrays that are not of the block this header describes; the columns' positions in it.
@@ -116,9 +117,10 @@ def check_block(
         raise ShapeError(f"the positions are not a row of numbers below {header.count}, the block's columns")
     D, n, N = header.dimensions, header.parameters.n, len(positions_N)
     for name, array, shape in (("head", head_Dn, (D, n)), ("columns", columns_ND, (N, D))):
-        if array.shape != shape or array.dtype != np.uint32:
+        if array.shape != shape or array.dtype != header.parameters.word:
             raise ShapeError(
-                f"the block's {name} is {array.dtype} {array.shape}, its header says uint32 {shape}"
+                f"the block's {name} is {array.dtype} {array.shape}, its header says "
+                f"{header.parameters.word} {shape}"
             )
     return positions_N
 
@@ -129,11 +131,11 @@ class PublicKey:
 
     parameters: Parameters
     seed_A: bytes
-    B_nl: NDArray[np.uint32] = field(repr=False)
+    B_nl: Words = field(repr=False)
     key_id: bytes
 
 
-def public_key(parameters: Parameters, seed_A: bytes, B_nl: NDArray[np.uint32]) -> PublicKey:
+def public_key(parameters: Parameters, seed_A: bytes, B_nl: Words) -> PublicKey:
     """The public key of these parts, with its id."""
     return PublicKey(parameters, seed_A, B_nl, hashlib.sha256(_key_bytes(parameters, seed_A, B_nl)).digest())
 
@@ -156,14 +158,14 @@ def decode_public_key(data: bytes) -> PublicKey:
         parameters = by_number(number)
     except ParameterError as error:
         raise PublicKeyError(str(error)) from error
-    expected = _KEY.size + 4 * parameters.n * parameters.slots
+    expected = _KEY.size + parameters.word.itemsize * parameters.n * parameters.slots
     if len(data) != expected:
         raise PublicKeyError(f"an {parameters.name} public key has {expected} bytes, not {len(data)}")
-    B_nl = np.frombuffer(data, "<u4", offset=_KEY.size).reshape(parameters.n, parameters.slots)
+    B_nl = np.frombuffer(data, parameters.word, offset=_KEY.size).reshape(parameters.n, parameters.slots)
     if (B_nl == B_nl[0]).all(axis=0).any():
         raise PublicKeyError("the LWE public key is degenerate: a column of B is constant")
     return PublicKey(parameters, seed_A, B_nl, hashlib.sha256(data).digest())
 
 
-def _key_bytes(parameters: Parameters, seed_A: bytes, B_nl: NDArray[np.uint32]) -> bytes:
-    return _KEY.pack(_KEY_MAGIC, _VERSION, parameters.number, seed_A) + B_nl.astype("<u4").tobytes()
+def _key_bytes(parameters: Parameters, seed_A: bytes, B_nl: Words) -> bytes:
+    return _KEY.pack(_KEY_MAGIC, _VERSION, parameters.number, seed_A) + B_nl.astype(parameters.word).tobytes()

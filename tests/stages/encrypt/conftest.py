@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from stages.encrypt import parameters
 from stages.encrypt.keys import OwnerKeys, PublicKeys, load_owner, load_public, new_keys
 from stages.encrypt.owner import SecretKey, expand_secret, generate
-from stages.encrypt.parameters import LWE32, Parameters
+from stages.encrypt.parameters import LWE32, LWE64, Parameters
 from stages.encrypt.scheme import Encryptor
 from stages.encrypt.wire import PublicKey
 
@@ -28,14 +29,22 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def toy() -> Iterator[Parameters]:
-    """Parameters that protect nothing, in the table for as long as the tests run."""
-    small = Parameters(
-        "TOY", 0, n=16, slots=8, q_bits=32, delta_bits=14, noise_bits=4, max_terms=4, estimates=()
-    )
+def toys() -> Iterator[dict[str, Parameters]]:
+    """Parameters that protect nothing, one for each word size, in the table while the tests run."""
+    small = {
+        "toy": Parameters("TOY", 0, 16, 8, q_bits=32, delta_bits=14, noise_bits=4, max_terms=4, estimates=()),
+        "toy64": Parameters("TOY64", 99, 16, 8, 64, 36, 16, 1_000_000, estimates=(), exact_scores=True),
+    }
+    table = parameters.TABLE | {one.number: one for one in small.values()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parameters, "TABLE", MappingProxyType({**parameters.TABLE, 0: small}))
+        patch.setattr(parameters, "TABLE", MappingProxyType(table))
         yield small
+
+
+@pytest.fixture(scope="session")
+def toy(toys: dict[str, Parameters], request: pytest.FixtureRequest) -> Parameters:
+    """The toy of 32-bit words, or the one asked for by name."""
+    return toys[getattr(request, "param", "toy")]
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +85,14 @@ def fixed_pair() -> tuple[PublicKey, SecretKey]:
     """A full-size key pair that is the same in every run, for statistics."""
     public = generate(LWE32, bytes(32), bytes(range(32)))
     return public, expand_secret(LWE32, bytes(32), public.key_id)
+
+
+@pytest.fixture(scope="session")
+def exact_pair() -> tuple[Encryptor, SecretKey]:
+    """The same of LWE64, ready to encrypt."""
+    public = generate(LWE64, bytes(32), bytes(range(32)))
+    keys = (i.to_bytes(32, "big") for i in count())
+    return Encryptor(public, randomness=lambda _: next(keys)), expand_secret(LWE64, bytes(32), public.key_id)
 
 
 @pytest.fixture(scope="session")

@@ -28,13 +28,13 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_key_directory_has_what_the_command_line_promises(key_directory: Path) -> None:
-    """owner.key and site.key are private, public/ is readable."""
+    """owner.key, site.key and worker.key are private, public/ is readable."""
     modes = {
         str(file.relative_to(key_directory)): stat.S_IMODE(file.stat().st_mode)
         for file in key_directory.rglob("*")
         if file.is_file()
     }
-    assert modes.pop("owner.key") == modes.pop("site.key") == 0o600
+    assert {modes.pop(name) for name in ("owner.key", "site.key", "worker.key")} == {0o600}
     assert set(modes) == {"public/lwe.pub", "public/bundle.json"}
     assert all(mode & stat.S_IRUSR for mode in modes.values())
 
@@ -73,7 +73,7 @@ def test_two_directories_have_nothing_in_common(key_directory: Path, protected: 
     assert load_site_secret(key_directory) != load_site_secret(protected)
 
 
-@pytest.mark.parametrize("name", ["owner.key", "site.key", "public"])
+@pytest.mark.parametrize("name", ["owner.key", "site.key", "worker.key", "public"])
 def test_keys_are_never_overwritten(tmp_path: Path, name: str) -> None:
     """Any part of a key directory already there is an error, and nothing is written."""
     (tmp_path / name).touch()
@@ -236,7 +236,16 @@ def test_a_flipped_bit_in_the_public_key_is_refused(key_directory: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 2}, {"extra": 1}, {"hpke_public": "AAAA"}, {"key_id": "00" * 32}]
+    "change",
+    [
+        {"version": 3},
+        {"extra": 1},
+        {"hpke_public": "AAAA"},
+        {"hpke_id": "00" * 32},
+        {"key_id": "00" * 32},
+        {"earlier": ["00"]},
+        {"verification_keys": [{"id": "00" * 32, "ed25519": "A" * 43 + "="}]},
+    ],
 )
 def test_a_changed_bundle_is_refused(key_directory: Path, tmp_path: Path, change: dict[str, object]) -> None:
     """Unknown versions and fields, and keys that do not fit, are errors."""

@@ -68,6 +68,7 @@ def test_answers_that_do_not_fit_are_refused(owner: OwnerKeys, block: Block) -> 
         Answer(good.head_n[1:], good.scores_N, good.positions_N),
         Answer(good.head_n, good.scores_N[1:], good.positions_N),
         Answer(good.head_n, good.scores_N, good.positions_N + np.uint32(1)),
+        Answer(good.head_n.astype(np.uint64), good.scores_N.astype(np.uint64), good.positions_N),
     ):
         with pytest.raises(ShapeError):
             owner_side._open_sums(owner.lwe, block.header, bad, np.ones(5, np.int32))

@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.encrypt.parameters import LWE32
-from stages.encrypt.quantise import NOISE_MARGIN, quantise_rows, rounding_slack, scale_for
+from stages.encrypt.errors import PlaintextOverflowError
+from stages.encrypt.parameters import LWE32, LWE64
+from stages.encrypt.quantise import (
+    NOISE_MARGIN,
+    SUM_BLOCKS,
+    quantise_rows,
+    rounding_slack,
+    scale_for,
+    weight_scale_for,
+)
 
 
 @pytest.mark.parametrize("D", [1, 2, 64, 128, 256, 512, 1000, 4096])
@@ -17,9 +25,41 @@ def test_the_scale_is_the_largest_that_cannot_overflow(D: int) -> None:
     assert longest**2 + noise * longest < LWE32.plaintext_bound <= (longest + 1) ** 2 + noise * (longest + 1)
 
 
-def test_the_default_scale() -> None:
-    """353 at D = 256, as docs/lwe.md says."""
-    assert scale_for(LWE32, 256) == 353
+@pytest.mark.parametrize("D", [1, 2, 64, 256, 1000, 4096])
+def test_exact_weights_are_the_longest_whose_noise_rounds_away(D: int) -> None:
+    """LWE64: twelve deviations of noise are at most half a unit; with weights one longer they are more."""
+    longest = weight_scale_for(LWE64, D) + rounding_slack(D)
+    for norm, exact in ((longest, True), (longest + 1, False)):
+        assert (LWE64.sigma_fresh * norm / LWE64.delta <= 1 / (2 * NOISE_MARGIN)) is exact
+
+
+@pytest.mark.parametrize("D", [1, 2, 64, 256, 1000, 4096])
+@pytest.mark.parametrize("terms", [1, 100, SUM_BLOCKS, 10**6])
+def test_an_exact_scale_is_the_largest_whose_scores_and_sums_fit(D: int, terms: int) -> None:
+    """LWE64: neither the longest score nor a sum of that many blocks overflows; at one more, one does."""
+    longest = scale_for(LWE64, D, terms=terms) + rounding_slack(D)
+    weights = weight_scale_for(LWE64, D) + rounding_slack(D)
+    for norm, fits in ((longest, True), (longest + 1, False)):
+        assert (max(norm * weights + 0.5, norm * terms) < LWE64.plaintext_bound) is fits
+
+
+def test_the_default_scales() -> None:
+    """At D = 256, as docs/lwe.md says."""
+    assert scale_for(LWE32, 256) == weight_scale_for(LWE32, 256) == 353
+    assert (scale_for(LWE64, 256), weight_scale_for(LWE64, 256)) == (8183, 1487)
+    assert scale_for(LWE64, 256, terms=10**6) == 126
+
+
+def test_default_scales_leave_room_for_a_million_records() -> None:
+    """SUM_BLOCKS blocks hold 10^6 records even when each has only 62."""
+    assert SUM_BLOCKS * 62 >= 10**6
+
+
+@pytest.mark.parametrize("terms", [0, -1, 5, 10**6])
+def test_sums_that_no_scale_allows_are_refused(terms: int) -> None:
+    """More blocks than the noise of the set allows, or none, have no scale."""
+    with pytest.raises(PlaintextOverflowError, match="add from 1 to 4"):
+        scale_for(LWE32, 256, terms=terms)
 
 
 @settings(max_examples=100, deadline=None)

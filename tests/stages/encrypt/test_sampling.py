@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.encrypt import reference, sampling, scheme
-from stages.encrypt.keys import PublicKeys
+from stages.encrypt import owner, reference, sampling, scheme
+from stages.encrypt.keys import new_keys
+from stages.encrypt.parameters import Parameters
 
 SOURCE = Path(scheme.__file__).parent
 EVERY_BYTE = torch.arange(256, dtype=torch.int32).to(torch.uint8)
@@ -63,6 +66,26 @@ def test_tu_over_every_byte(bits: int) -> None:
     assert variance == (4 ** (bits + 1) - 1) / 12 + 0.25
 
 
+def test_wide_tu_over_every_input() -> None:
+    """TU(16) over all 2^18 values of its low bits: symmetric, flat, half as likely at both ends."""
+    b = 16
+    values, counts = np.unique(
+        sampling.tu(torch.arange(2 ** (b + 2), dtype=torch.int32), b), return_counts=True
+    )
+    assert values.tolist() == list(range(-(2**b), 2**b + 1))
+    assert counts[[0, -1]].tolist() == [1, 1]
+    assert (counts[1:-1] == 2).all()
+    variance = float((values.astype(float) ** 2 * counts).sum()) / 2 ** (b + 2)
+    assert variance == pytest.approx((4 ** (b + 1) - 1) / 12 + 0.25, rel=1e-12)
+
+
+def test_wide_tu_ignores_the_bits_above() -> None:
+    """Of each word only the low b + 2 bits count, the sign bit included among the rest."""
+    low = torch.tensor([0, 1, 2**17, 2**18 - 1], dtype=torch.int32)
+    for high in (2**18, 2**30, -(2**31)):
+        assert torch.equal(sampling.tu(low | high, 16), sampling.tu(low, 16))
+
+
 @pytest.mark.parametrize("bits", [0, 7, 16])
 def test_tu_refuses_what_does_not_fit_a_byte(bits: int) -> None:
     """One byte a sample reaches b = 6 and no further."""
@@ -70,52 +93,119 @@ def test_tu_refuses_what_does_not_fit_a_byte(bits: int) -> None:
         sampling.tu(EVERY_BYTE, bits)
 
 
-def test_matrices_equal_the_reference() -> None:
+@pytest.mark.parametrize("bits", [0, 29])
+def test_tu_refuses_what_does_not_fit_a_word(bits: int) -> None:
+    """Four bytes a sample reach b = 28."""
+    with pytest.raises(ValueError, match="four bytes a sample"):
+        sampling.tu(torch.zeros(1, dtype=torch.int32), bits)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_matrices_equal_the_reference(bits: int) -> None:
     """Uniform words, CBD and TU matrices are read from their streams row by row."""
-    words = sampling.uniform(CTR_KEY, 1, (5, 7)).numpy().view(np.uint32)
-    assert (words == reference.uniform(CTR_KEY, 1, 5, 7, 2**32)).all()
+    words = sampling.uniform(CTR_KEY, 1, (5, 7), bits).numpy().view(f"u{bits // 8}")
+    assert (words == reference.uniform(CTR_KEY, 1, 5, 7, 2**bits)).all()
     octets = sampling.octets(CTR_KEY, 3, (5, 7))
     assert (sampling.cbd(octets).numpy() == reference.cbd(CTR_KEY, 3, 5, 7)).all()
-    assert (sampling.tu(octets, 4).numpy() == reference.tu(CTR_KEY, 3, 5, 7, 4)).all()
+    for b in (4, 6, 7, 16, 28):
+        assert (sampling.noise(CTR_KEY, 3, (5, 7), b).numpy() == reference.tu(CTR_KEY, 3, 5, 7, b)).all()
 
 
-BANNED = {"manual_seed", "Generator", "default_rng", "RandomState", "random", "bernoulli", "normal"}
-BANNED |= {
-    "rand",
-    "randn",
-    "randint",
-    "randperm",
-    "rand_like",
-    "randn_like",
-    "randint_like",
-    "multinomial",
-    "poisson",
-}
+# Whatever torch, NumPy or Python offer that draws numbers, seeds a generator or holds its state.
+BANNED = {"Generator", "RandomState", "SystemRandom", "SeedSequence", "default_rng", "manual_seed"}
+BANNED |= {"default_generator", "get_rng_state", "set_rng_state", "initial_seed", "random", "randbytes"}
+BANNED |= {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "random_"}
+BANNED |= {"bernoulli", "multinomial", "poisson", "binomial", "normal", "exponential", "geometric", "cauchy"}
+BANNED |= {"log_normal", "dropout", "uniform_", "choice", "shuffle", "integers", "standard_normal"}
+TORCH = ("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli")
+TORCH += ("normal", "multinomial", "poisson", "binomial", "dropout", "manual_seed", "Generator")
+IN_PLACE = (
+    "random_",
+    "normal_",
+    "uniform_",
+    "bernoulli_",
+    "exponential_",
+    "cauchy_",
+    "geometric_",
+    "log_normal_",
+)
+NUMPY = ("default_rng", "randint", "rand", "randn", "random", "normal", "choice", "bytes", "seed")
 
 
-def test_no_statistical_generator_is_named_in_the_source() -> None:
+def named(source: str) -> set[str]:
+    """The banned names that a source uses as attributes, or imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {part for one in node.names for part in one.name.split(".")}
+            found |= set((getattr(node, "module", None) or "").split("."))
+    return {name for name in found if {name, name.rstrip("_")} & BANNED}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.randn(3)",
+        "x.normal_()",
+        "np.random.default_rng(0)",
+        "from torch import bernoulli",
+        "import random",
+        "from numpy.random import Generator",
+        "torch.nn.functional.dropout(x)",
+        "g = torch.Generator(); g.manual_seed(0)",
+    ],
+)
+def test_the_scan_sees_a_statistical_generator(source: str) -> None:
+    """The scan below is not blind."""
+    assert named(source)
+
+
+@pytest.mark.parametrize("file", sorted(SOURCE.glob("*.py")), ids=lambda file: file.name)
+def test_no_statistical_generator_is_named_in_the_source(file: Path) -> None:
     """No file of stages/encrypt names a torch, NumPy or Python generator."""
-    for file in SOURCE.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute):
-                assert node.attr.rstrip("_") not in BANNED, f"{file.name}: {node.attr}"
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                assert "random" not in ast.unparse(node).split(), f"{file.name}: {ast.unparse(node)}"
+    assert not named(file.read_text(encoding="utf-8"))
 
 
-def test_encryption_works_with_every_statistical_generator_broken(
-    public: PublicKeys, monkeypatch: pytest.MonkeyPatch
+def test_everything_works_with_every_statistical_generator_broken(
+    toys: dict[str, Parameters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing secret can come from torch or NumPy: with their generators raising, encryption still runs."""
+    """Nothing secret can come from torch, NumPy or Python: with their generators raising, all still runs."""
 
     def broken(*_: object, **__: object) -> None:
         raise AssertionError("a statistical generator was used")
 
-    for name in ("rand", "randn", "randint", "randperm", "rand_like", "bernoulli", "normal", "multinomial"):
+    for name in TORCH:
         monkeypatch.setattr(torch, name, broken)
-    for name in ("random_", "normal_", "uniform_", "bernoulli_", "exponential_"):
+    for name in IN_PLACE:
         monkeypatch.setattr(torch.Tensor, name, broken)
-    monkeypatch.setattr(np.random, "default_rng", broken)
-    monkeypatch.setattr(np.random, "randint", broken)
-    block = scheme.Encryptor(public.lwe).encrypt(np.ones((2, 3), np.int64), slot=0, scale=100)
-    assert block.columns_ND.shape == (2, 3)
+    for name in NUMPY:
+        monkeypatch.setattr(np.random, name, broken)
+    for name in ("random", "getrandbits", "randbytes", "randrange"):
+        monkeypatch.setattr(random, name, broken)
+    state = torch.get_rng_state()
+    for toy in toys.values():
+        public = owner.generate(toy, bytes(32), bytes(32))
+        encryptor = scheme.Encryptor(public)
+        X_ND = np.ones((2, 3), np.int64)
+        block = encryptor.encrypt(X_ND, slot=0, scale=100, blank=encryptor.blank(3, 2))
+        secret = owner.expand_secret(toy, bytes(32), public.key_id)
+        assert (owner.decrypt(secret, block.header, block.head_Dn, block.columns_ND) == X_ND).all()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_seeds_of_new_keys_come_from_the_operating_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new owner's master seed and a site's secret are 32 bytes of os.urandom each."""
+    asked: list[int] = []
+    honest = os.urandom
+
+    def watched(count: int) -> bytes:
+        asked.append(count)
+        return honest(count)
+
+    monkeypatch.setattr(os, "urandom", watched)
+    new_keys(tmp_path / "keys", None)
+    assert asked.count(32) >= 2  # master seed, site secret

@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 
 from stages.encrypt import owner as owner_side
 from stages.encrypt import reference, search
-from stages.encrypt.errors import QueryError, ShapeError
+from stages.encrypt.errors import InexactError, QueryError, ShapeError
 from stages.encrypt.keys import OwnerKeys
-from stages.encrypt.parameters import LWE32, Parameters
-from stages.encrypt.quantise import quantise_rows, scale_for
+from stages.encrypt.owner import SecretKey
+from stages.encrypt.parameters import LWE32, LWE64, Parameters
+from stages.encrypt.quantise import quantise_rows, rounding_slack, scale_for, weight_scale_for
 from stages.encrypt.scheme import Block, Encryptor
 from stages.encrypt.search import quantise_query, score_block, score_queries
 from stages.encrypt.wire import Header
+
+BOTH = pytest.mark.parametrize("toy", ["toy", "toy64"], indirect=True)
+Pair = tuple[Encryptor, SecretKey]
 
 
 def unit_rows(count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -29,29 +33,35 @@ def unit_rows(count: int, dimensions: int, seed: int) -> np.ndarray:
 
 def encrypted(encryptor: Encryptor, x_ND: np.ndarray, slot: int = 0) -> tuple[np.ndarray, Block]:
     """The quantised rows and their block."""
-    scale = scale_for(LWE32, x_ND.shape[1])
+    scale = scale_for(encryptor.public.parameters, x_ND.shape[1])
     X_ND, fits_N = quantise_rows(x_ND, scale)
     assert fits_N.all()
     return X_ND, encryptor.encrypt(X_ND, slot=slot, scale=scale)
 
 
+@BOTH
+@pytest.mark.parametrize("wide", [False, True])
 @settings(max_examples=40, deadline=None)
 @given(N=st.integers(0, 8), D=st.integers(1, 30), seed=st.integers(0, 2**32 - 1))
-def test_answers_equal_the_reference_bit_for_bit(toy: Parameters, N: int, D: int, seed: int) -> None:
-    """(w C1, w C2) is exact mod q for any words and any int32 weights."""
+def test_answers_equal_the_reference_bit_for_bit(
+    toy: Parameters, wide: bool, N: int, D: int, seed: int
+) -> None:
+    """(w C1, w C2) is exact mod q for any words, and for weights of 32 bits or as wide as a word."""
     rng = np.random.default_rng(seed)
-    head_Dn = rng.integers(0, 2**32, (D, toy.n), np.uint32)
-    columns_ND = rng.integers(0, 2**32, (N, D), np.uint32)
-    weights_D = rng.integers(-(2**31), 2**31, D, np.int32)
+    head_Dn = rng.integers(0, 2**toy.q_bits, (D, toy.n), toy.word)
+    columns_ND = rng.integers(0, 2**toy.q_bits, (N, D), toy.word)
+    bits = toy.q_bits if wide else 32
+    weights_D = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), D, f"i{bits // 8}")
     answer = score_block(Header(toy, bytes(32), D, 1, 0, N), head_Dn, columns_ND, weights_D)
     head, scores = reference.score(
         toy, head_Dn.astype(object), columns_ND.T.astype(object), weights_D.astype(object)
     )
-    assert answer.head_n.dtype == answer.scores_N.dtype == np.uint32
+    assert answer.head_n.dtype == answer.scores_N.dtype == toy.word
     assert (answer.head_n == head).all()
     assert (answer.scores_N == scores).all()
 
 
+@BOTH
 @settings(max_examples=40, deadline=None)
 @given(
     N=st.integers(0, 8),
@@ -65,8 +75,8 @@ def test_many_queries_are_answered_as_each_alone(
 ) -> None:
     """Whatever the number of queries and the size of weights, each answer is the reference's."""
     rng = np.random.default_rng(seed)
-    head_Dn = rng.integers(0, 2**32, (D, toy.n), np.uint32)
-    columns_ND = rng.integers(0, 2**32, (N, D), np.uint32)
+    head_Dn = rng.integers(0, 2**toy.q_bits, (D, toy.n), toy.word)
+    columns_ND = rng.integers(0, 2**toy.q_bits, (N, D), toy.word)
     weights_QD = rng.integers(-size, size, (Q, D), np.int32, endpoint=True)
     answers = score_queries(Header(toy, bytes(32), D, 1, 0, N), head_Dn, columns_ND, weights_QD)
     assert len(answers) == Q
@@ -74,7 +84,7 @@ def test_many_queries_are_answered_as_each_alone(
         head, scores = reference.score(
             toy, head_Dn.astype(object), columns_ND.T.astype(object), weights_D.astype(object)
         )
-        assert answer.head_n.dtype == answer.scores_N.dtype == np.uint32
+        assert answer.head_n.dtype == answer.scores_N.dtype == toy.word
         assert (answer.head_n == head).all()
         assert (answer.scores_N == scores).all()
 
@@ -123,17 +133,18 @@ def test_many_queries_open_to_what_each_alone_opens_to(encryptor: Encryptor, own
             score_queries(block.header, block.head_Dn, columns_ND, bad_QD, left)
 
 
+@BOTH
 def test_golden_answer(toy: Parameters, vectors: dict[str, Any]) -> None:
     """The committed known answer, from the blocks of the committed known answer."""
-    golden = vectors["toy"]
+    golden = vectors[toy.name.lower()]
     public = owner_side.generate(toy, bytes.fromhex(vectors["seed"]), bytes.fromhex(vectors["seed_A"]))
     key = bytes.fromhex(vectors["block_keys"][1])
     X_ND = np.array(golden["X_small"]).T
     block = Encryptor(public, randomness=lambda _: key).encrypt(X_ND, slot=golden["slot"], scale=200)
     weights_D = np.array(golden["weights"], np.int32)
     answer = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)
-    assert answer.head_n.astype("<u4").tobytes().hex() == golden["answer"]["head"]
-    assert answer.scores_N.astype("<u4").tobytes().hex() == golden["answer"]["scores"]
+    assert answer.head_n.astype(toy.word).tobytes().hex() == golden["answer"]["head"]
+    assert answer.scores_N.astype(toy.word).tobytes().hex() == golden["answer"]["scores"]
     secret = owner_side.expand_secret(toy, bytes.fromhex(vectors["seed"]), public.key_id)
     assert (
         np.abs(owner_side._open_sums(secret, block.header, answer, weights_D) - X_ND @ weights_D).max() <= 1
@@ -166,6 +177,50 @@ def test_cosines_are_right_to_the_stated_error(encryptor: Encryptor, owner: Owne
     assert error_N.std() < 1.3e-3
     assert np.abs(error_N).max() < 6e-3
     assert (cosine_N % owner_side.COSINE_GRID == 0).all()
+
+
+@pytest.mark.parametrize("D", [128, 512])
+def test_exact_scores_are_the_integers_of_the_plain_product(exact_pair: Pair, D: int) -> None:
+    """LWE64: every score of 1024 records is w . x itself, for the longest weights too."""
+    encryptor, secret = exact_pair
+    x_ND = unit_rows(1024, D, 5)
+    X_ND, block = encrypted(encryptor, x_ND)
+    longest_D = np.zeros(D, np.int32)
+    longest_D[3] = weight_scale_for(LWE64, D) + rounding_slack(D)
+    for weights_D in (quantise_query(unit_rows(1, D, 4)[0], LWE64), longest_D):
+        answer = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)
+        scores_N = owner_side.open_exact(secret, block.header, answer, weights_D)
+        assert np.array_equal(scores_N, X_ND.astype(np.int64) @ weights_D)
+        assert scores_N.dtype == np.int64
+
+
+def test_cosines_of_exact_scores_have_no_grid(exact_pair: Pair) -> None:
+    """LWE64: cosines are exact scores over the scales, and six times nearer to float than LWE32's."""
+    encryptor, secret = exact_pair
+    x_ND = unit_rows(1024, 256, 5)
+    X_ND, block = encrypted(encryptor, x_ND)
+    weights_D = quantise_query(x_ND[77], LWE64)
+    answer = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)
+    cosine_N = owner_side.open_scores(secret, block.header, answer, weights_D)
+    plain_N = X_ND.astype(np.int64) @ weights_D
+    assert np.array_equal(cosine_N, plain_N / (block.header.scale * np.linalg.norm(weights_D)))
+    assert (cosine_N - x_ND @ x_ND[77]).std() < 2.1e-4
+
+
+def test_scores_that_noise_could_change_are_not_called_exact(
+    encryptor: Encryptor, owner: OwnerKeys, exact_pair: Pair
+) -> None:
+    """LWE32's scores, and LWE64's with weights one longer than allowed, are refused as integers."""
+    for (one, secret), norm in (((encryptor, owner.lwe), 2), (exact_pair, 1496)):
+        _, block = encrypted(one, unit_rows(2, 8, 0))
+        weights_D = np.zeros(8, np.int32)
+        for length, exact in ((norm - 1, True), (norm, False)):
+            weights_D[0] = length
+            answer = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)
+            assert search.score_is_exact(block.header, weights_D) is exact
+            if not exact:
+                with pytest.raises(InexactError, match="shorter weights"):
+                    owner_side.open_exact(secret, block.header, answer, weights_D)
 
 
 def test_an_image_finds_itself_before_its_near_duplicates(encryptor: Encryptor, owner: OwnerKeys) -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from stages.encrypt.errors import HeaderError, PublicKeyError, ShapeError
 from stages.encrypt.keys import PublicKeys
-from stages.encrypt.parameters import LWE32
+from stages.encrypt.owner import SecretKey, generate
+from stages.encrypt.parameters import LWE32, LWE64, Parameters
+from stages.encrypt.scheme import Encryptor
 from stages.encrypt.wire import (
     HEADER_BYTES,
     Header,
@@ -41,20 +43,22 @@ def test_the_header_is_these_bytes() -> None:
     key_id=st.binary(min_size=32, max_size=32),
     sizes=st.tuples(st.integers(1, 4096), st.integers(1, 2**32 - 1)),
     slots=st.tuples(st.integers(0, 1024), st.integers(0, 1024)),
-    terms=st.integers(1, 4),
+    terms=st.tuples(st.integers(1, 4), st.integers(1, 10**6)),
 )
 def test_headers_survive_the_wire(
-    key_id: bytes, sizes: tuple[int, int], slots: tuple[int, int], terms: int
+    key_id: bytes, sizes: tuple[int, int], slots: tuple[int, int], terms: tuple[int, int]
 ) -> None:
     """decode(encode(header)) is the header, for every header there can be."""
     slot, end = sorted(slots)
-    header = Header(LWE32, key_id, *sizes, slot, end - slot, terms)
-    assert decode_header(header.encode()) == header
+    for parameters, count in zip((LWE32, LWE64), terms, strict=True):
+        header = Header(parameters, key_id, *sizes, slot, end - slot, count)
+        assert decode_header(header.encode()) == header
 
 
-def test_every_single_bit_flip_is_refused() -> None:
+@pytest.mark.parametrize("parameters", [LWE32, LWE64], ids=["LWE32", "LWE64"])
+def test_every_single_bit_flip_is_refused(parameters: Parameters) -> None:
     """No bit of a header can change unnoticed."""
-    data = HEADER.encode()
+    data = replace(HEADER, parameters=parameters).encode()
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -118,6 +122,43 @@ def test_arrays_are_checked_against_the_header() -> None:
     ):
         with pytest.raises(ShapeError):
             check_block(HEADER, *bad)
+
+
+def test_words_of_the_other_set_are_refused() -> None:
+    """Arrays of 32-bit words are no block of a 64-bit set, nor the other way round."""
+    for parameters, word in ((LWE32, np.uint64), (LWE64, np.uint32)):
+        header = replace(HEADER, parameters=parameters, count=1)
+        head, columns = np.zeros((256, parameters.n), word), np.zeros((1, 256), word)
+        with pytest.raises(ShapeError, match=f"uint{parameters.q_bits}"):
+            check_block(header, head, columns)
+
+
+def test_a_public_key_of_64_bit_words_survives_the_wire(exact_pair: tuple[Encryptor, SecretKey]) -> None:
+    """LWE64: eight little-endian bytes a word; the id is the digest."""
+    public = exact_pair[0].public
+    data = encode_public_key(public)
+    again = decode_public_key(data)
+    assert len(data) == 40 + 8 * 2560 * 1024
+    assert (again.B_nl == public.B_nl).all()
+    assert again.key_id == public.key_id == hashlib.sha256(data).digest()
+    assert int.from_bytes(data[40:48], "little") == public.B_nl[0, 0]
+    with pytest.raises(PublicKeyError, match="20971560 bytes"):
+        decode_public_key(data[:-8])
+
+
+def test_every_flipped_bit_of_a_public_key_changes_its_id_or_is_refused(
+    toy: Parameters,
+) -> None:
+    """A key that is not the one agreed on never passes under its id."""
+    public = generate(toy, bytes(32), bytes(32))
+    data = encode_public_key(public)
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            assert decode_public_key(bytes(flipped)).key_id != public.key_id
+        except PublicKeyError:
+            assert bit < 8 * 8  # magic, version, parameter id
 
 
 def test_public_keys_survive_the_wire(public: PublicKeys) -> None:

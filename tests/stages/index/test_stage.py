@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.base import Stage
 from stages.batches import Entries, Sealed
+from stages.encrypt.keys import KeyFileError, new_keys
+from stages.encrypt.signing import SignatureRefusedError, load_signer
 from stages.index.reader import open_reader
 from stages.index.stage import Append
 from stages.index.writer import IndexOptions
@@ -18,20 +22,61 @@ pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]
 
 
-def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock) -> None:
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys") / "keys"
+    new_keys(folder, None)
+    return folder
+
+
+def signed(block: Sealed, keys: Path) -> Sealed:
+    return replace(block, signature=load_signer(keys).sign(block))
+
+
+def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
     """All kept, none rejected, in the log when the function returns."""
-    stage: Stage[Sealed, Entries] = pickle.loads(pickle.dumps(Append(IndexOptions(), tmp_path / "index")))  # noqa: S301 - our own
+    recipe = Append(IndexOptions(), tmp_path / "index", keys / "public")
+    stage: Stage[Sealed, Entries] = pickle.loads(pickle.dumps(recipe))  # noqa: S301 - our own
     assert stage.name == "append"
     with stage.open() as append:
-        split = append(make_block(1, 9))
+        split = append(signed(make_block(1, 9), keys))
         assert split.rejected == ()
         assert len(split.kept) == 9
         assert open_reader(tmp_path / "index").size == 9
 
 
-def test_the_stage_can_be_opened_again(tmp_path: Path, make_block: MakeBlock) -> None:
+def test_the_stage_can_be_opened_again(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
     """A restarted worker goes on where the first one was."""
-    stage = Append(IndexOptions(), tmp_path)
+    stage = Append(IndexOptions(), tmp_path, keys)
     for fresh in (True, False):
         with stage.open() as append:
-            assert append(make_block(1, 9)).kept.fresh_N.tolist() == [fresh] * 9
+            assert append(signed(make_block(1, 9), keys)).kept.fresh_N.tolist() == [fresh] * 9
+
+
+def test_what_no_worker_signed_is_not_appended(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
+    """Unsigned, changed and foreign blocks end loudly, and the log stays as it was."""
+    new_keys(tmp_path / "foreign", None)
+    block = signed(make_block(1, 9), keys)
+    changed = block.columns_ND.copy()
+    changed[3, 2] ^= 1
+    bad = {
+        "carries no signature": make_block(1, 9),
+        "is not what worker key": replace(block, columns_ND=changed),
+        "which the public bundle does not name": signed(make_block(1, 9), tmp_path / "foreign"),
+    }
+    with Append(IndexOptions(), tmp_path / "index", keys).open() as append:
+        for sentence, one in bad.items():
+            with pytest.raises(SignatureRefusedError, match=sentence):
+                append(one)
+        assert open_reader(tmp_path / "index").size == 0
+        assert np.array_equal(append(block).kept.index_N, np.arange(9))
+
+
+def test_an_index_needs_a_bundle_to_open(tmp_path: Path) -> None:
+    """Without verification keys there is nothing to append by, and no index is made."""
+    with (
+        pytest.raises(KeyFileError, match=r"bundle\.json"),
+        Append(IndexOptions(), tmp_path / "index", tmp_path).open(),
+    ):
+        pass
+    assert not (tmp_path / "index").exists()

@@ -1,0 +1,1 @@
+"""Servers: what other machines may ask. Start at ``replica``."""

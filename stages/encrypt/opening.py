@@ -1,0 +1,51 @@
+"""Opening of partial sums: what only the key holder runs, beside ``owner``.
+
+The sum is rounded here, before it leaves the key holder's process. Where it is exact nothing of the noise
+is left in it; where it is approximate a trace remains, so approximate sums, like scores, must not go back
+to whoever holds the ciphertexts and chooses the cohorts (IND-CPA-D, Li and Micciancio 2021).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.encrypt import gemm
+from stages.encrypt.cohort import Partial, most_records
+from stages.encrypt.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
+from stages.encrypt.owner import SecretKey
+from stages.encrypt.shares import Words, word_type
+
+
+def open_sum(key: SecretKey, partial: Partial) -> NDArray[np.int64]:
+    """The sum of the records' integers, [D]: round((sum of C2 - C1 times the sum of the S_j) / Delta)."""
+    header, parameters = partial.header, key.parameters
+    if header.key_id != key.key_id or header.parameters != parameters:
+        raise ForeignKeyError(
+            f"the records are under key {header.key_id.hex()[:16]}, this is key {key.key_id.hex()[:16]}"
+        )
+    if partial.records > most_records(header):
+        raise PlaintextOverflowError(f"a sum of {partial.records} records may leave the plaintext range")
+    words, D = word_type(parameters), header.dimensions
+    if partial.head_Dn.shape != (D, parameters.n) or partial.total_D.shape != (D,):
+        raise ShapeError(f"the partial sum is not one of {D} features under {parameters.name}")
+    if partial.head_Dn.dtype != words or partial.total_D.dtype != words:
+        raise ShapeError(f"the partial sum is not of {parameters.q_bits}-bit words")
+    phase_D = partial.total_D - _mask(key, partial)
+    half = words.type(1 << (parameters.delta_bits - 1))
+    signed = np.dtype(f"i{words.itemsize}")
+    sum_D: NDArray[np.int64] = (phase_D + half).view(signed).astype(np.int64) >> parameters.delta_bits
+    return sum_D
+
+
+def _mask(key: SecretKey, partial: Partial) -> Words:
+    """C1 times the sum of the S_j, mod q; the S_j are added in groups that the exact product allows."""
+    words = word_type(key.parameters)
+    columns = torch.from_numpy(partial.positions_N.astype(np.int64) + partial.header.slot)
+    S_nN = torch.nn.functional.pad(key.S_nl[:, columns], (0, -len(columns) % gemm.SMALL))
+    S_nG = S_nN.reshape(len(S_nN), -1, gemm.SMALL).sum(2, dtype=torch.int8)
+    head = torch.from_numpy(np.array(partial.head_Dn, words).view(f"i{words.itemsize}"))
+    masks_DG = gemm.product(gemm.prepare(head, gemm.Method.FLOAT64), S_nG)
+    mask_D: Words = masks_DG.numpy().view(words).sum(axis=1, dtype=words)
+    return mask_D

@@ -1,0 +1,270 @@
+"""The private query against real server processes: same answers, one checkpoint, nothing taken on trust."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from api.replica import answers
+from pipeline import query
+from pipeline.answers import recording
+from pipeline.audit import audit
+from pipeline.private import Access, ReplicaError, replicas
+from stages.encrypt.exchange import Question, Scored, decode_question, encode_answers
+from stages.encrypt.keys import OwnerKeys, load_owners, new_keys
+from stages.encrypt.parameters import LWE32
+from stages.encrypt.search import quantise_query
+from stages.encrypt.shares import weight_words
+from stages.index.manifest import Manifest
+from stages.index.reader import Reader, open_reader
+from tests.api.conftest import Serve, scripted
+from tests.pipeline.encrypted import append, unit_rows
+
+BLOCKS = [6, 1, 4]
+ASKED = unit_rows(6, 0)[2]
+
+
+@dataclass(frozen=True)
+class World:
+    """One log: whole, grown, forked while growing, lying; the querier's copy has no segments."""
+
+    folder: Path
+    owners: dict[bytes, OwnerKeys]
+    reader: Reader
+    urls: dict[str, str]
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "querier"
+
+    def search(
+        self, one: str, other: str, *, access: Access = Access(), reader: Reader | None = None
+    ) -> query.Result:
+        reader = reader or self.reader
+        with replicas((one, other), self.log, reader, access) as source:
+            return query.search(reader, self.owners, ASKED, 5, source)
+
+
+def lie(index: Path) -> None:
+    """Change one word of record 3 and write the manifest anew, so that the replica's own check passes."""
+    reader = open_reader(index)
+    extent = Manifest(index, reader.size)[0]
+    data = bytearray((index / extent.file).read_bytes())
+    data[data.index(reader.record(3).column_D.tobytes())] ^= 1
+    (index / extent.file).write_bytes(data)
+    row = replace(extent, digest=sha256(data[extent.offset : extent.end]).digest()).encode()
+    manifest = index / "segments" / "manifest"
+    manifest.write_bytes(row + manifest.read_bytes()[len(row) :])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    new_keys(folder / "keys", None)
+    append(folder / "whole", folder / "keys", BLOCKS)
+    for name, seed in (("grown", 50), ("forked", 60)):
+        shutil.copytree(folder / "whole", folder / name)
+        append(folder / name, folder / "keys", [3], seed=seed)
+    shutil.copytree(folder / "whole", folder / "lying")
+    lie(folder / "lying")
+    shutil.copytree(folder / "whole", folder / "querier", ignore=shutil.ignore_patterns("*.arrows"))
+    urls = {name: serve(folder / name) for name in ("whole", "grown", "forked", "lying")}
+    return World(folder, load_owners(folder / "keys", None), open_reader(folder / "querier"), urls)
+
+
+def test_the_private_search_finds_what_the_direct_one_does(world: World) -> None:
+    """Keys, order, scores and proofs are the same, from a copy of the log without ciphertexts."""
+    direct = query.search(open_reader(world.folder / "whole"), world.owners, ASKED, 5)
+    private = world.search(world.urls["whole"], world.urls["grown"])
+    assert private == direct
+    assert private.hits[0].index == 2
+    assert all(hit.proof_ok for hit in private.hits)
+
+
+def test_replicas_of_two_states_of_the_log_are_refused(world: World) -> None:
+    """Equal sizes and different roots: both are named."""
+    with pytest.raises(ReplicaError, match="hold different logs") as caught:
+        world.search(world.urls["grown"], world.urls["forked"])
+    assert world.urls["grown"] in str(caught.value)
+    assert world.urls["forked"] in str(caught.value)
+
+
+def test_a_replica_that_lies_behind_is_refused(world: World) -> None:
+    """The querier's log is longer than the replica's."""
+    with pytest.raises(ReplicaError, match="bring the replica up to date"):
+        world.search(world.urls["whole"], world.urls["grown"], reader=open_reader(world.folder / "grown"))
+
+
+def test_a_replica_of_another_log_is_refused(world: World, tmp_path: Path) -> None:
+    """Its checkpoint is not signed by the querier's log."""
+    append(tmp_path / "other", world.folder / "keys", [2])
+    other = open_reader(tmp_path / "other").checkpoint
+    with scripted(other, bytes) as url, pytest.raises(ReplicaError, match="no replica of the log here"):
+        world.search(world.urls["whole"], url)
+
+
+def test_a_replica_answers_for_no_checkpoint_it_never_had(world: World) -> None:
+    """409 for another root, a size between blocks, and one it has not reached; 400 for no question."""
+    words_D = weight_words(quantise_query(ASKED), LWE32)
+    for size, root in ((11, bytes(32)), (3, bytes(32)), (99, world.reader.root)):
+        question = Question(LWE32, size, root, words_D).encode()
+        refused = httpx.post(f"{world.urls['whole']}/score", content=question)
+        assert (refused.status_code, "never was at the" in refused.text) == (409, True)
+    assert httpx.post(f"{world.urls['whole']}/score", content=b"hello").status_code == 400
+    assert httpx.post(f"{world.urls['whole']}/score", content=bytes(1 << 20)).status_code == 413
+
+
+def test_a_lying_replica_is_caught_by_an_audit(world: World, tmp_path: Path) -> None:
+    """The search cannot tell; recomputing the block names the replica, and the honest one passes."""
+    urls = (world.urls["whole"], world.urls["lying"])
+    with (
+        recording(tmp_path / "answers", world.reader.checkpoint) as recorder,
+        replicas(urls, world.log, world.reader, Access(), recorder) as source,
+    ):
+        query.search(world.reader, world.owners, ASKED, 5, source)
+    whole = world.folder / "whole"
+    done = audit(whole, open_reader(whole), tmp_path / "answers", 3)
+    (wrong,) = done.errors
+    assert (wrong.party, wrong.first_index, done.audited) == (world.urls["lying"], 0, 3)
+    assert "scores" in wrong.reason
+
+
+Damage = Callable[[bytes], bytes]
+
+
+def honest(world: World, data: bytes) -> tuple[Question, list[Scored]]:
+    question = decode_question(data)
+    return question, list(answers(open_reader(world.folder / "whole"), question))
+
+
+def without_last(world: World, data: bytes) -> bytes:
+    question, blocks = honest(world, data)
+    return b"".join(encode_answers(question.parameters, blocks[:-1]))
+
+
+def once_more(world: World, data: bytes) -> bytes:
+    question, blocks = honest(world, data)
+    return b"".join(encode_answers(question.parameters, [*blocks, blocks[-1]]))
+
+
+def others_header(world: World, data: bytes) -> bytes:
+    question, blocks = honest(world, data)
+    changed = [replace(blocks[0], header=blocks[1].header, answer=None), *blocks[1:]]
+    return b"".join(encode_answers(question.parameters, changed))
+
+
+def flipped(world: World, data: bytes) -> bytes:
+    question, blocks = honest(world, data)
+    stream = bytearray(b"".join(encode_answers(question.parameters, blocks)))
+    stream[-100] ^= 1
+    return bytes(stream)
+
+
+DAMAGE = {
+    "does not answer for records 7 to 10": without_last,
+    "answers for more records": once_more,
+    "answer for different blocks": others_header,
+    "gave a damaged answer": flipped,
+    "is cut short": lambda world, data: flipped(world, data)[:500],
+}
+
+
+@pytest.mark.parametrize("sentence", DAMAGE)
+def test_wrong_and_short_answers_name_the_replica(world: World, sentence: str) -> None:
+    """Each is one sentence with the URL; none becomes a score."""
+    with (
+        scripted(world.reader.checkpoint, lambda data: DAMAGE[sentence](world, data)) as url,
+        pytest.raises(ReplicaError, match=sentence) as caught,
+    ):
+        world.search(world.urls["whole"], url)
+    assert url in str(caught.value)
+
+
+def test_a_broken_connection_names_the_replica(world: World) -> None:
+    """The server promised more bytes than came."""
+    score = lambda data: without_last(world, data)  # noqa: E731
+    with (
+        scripted(world.reader.checkpoint, score, claimed=1000) as url,
+        pytest.raises(ReplicaError, match=f"{url} gave an answer that is cut short|{url} does not answer"),
+    ):
+        world.search(world.urls["whole"], url)
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """An address that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_silence_and_absence_name_the_replica(world: World) -> None:
+    """A time-out and a refused connection are one sentence each."""
+    hasty = Access(wait_s=0.3)
+    with silent() as url, pytest.raises(ReplicaError, match=f"{url} did not answer in time"):
+        world.search(world.urls["whole"], url, access=hasty)
+    with pytest.raises(ReplicaError, match=f"{url} cannot be reached"):
+        world.search(world.urls["whole"], url)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ("", "named twice"),
+        ("http://192.0.2.1:8000", "use https"),
+        ("ftp://127.0.0.1", "no address of a replica"),
+        ("replica", "no address of a replica"),
+    ],
+)
+def test_unsafe_addresses_are_refused_before_anything_is_sent(
+    world: World, other: str, sentence: str
+) -> None:
+    """One server with both shares, or a wire that others hear, would give the query away."""
+    with pytest.raises(ReplicaError, match=sentence):
+        world.search(world.urls["whole"], other or world.urls["whole"] + "/")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for the loopback address, and its key."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "replica")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, None)
+    )
+    (folder / "tls.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "tls.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return folder / "tls.pem", folder / "tls.key"
+
+
+def test_a_replica_behind_tls_and_a_token(world: World, tmp_path: Path, serve: Serve) -> None:
+    """With the authority and the token it answers; without either it does not."""
+    pem, key = certificate(tmp_path)
+    options = ("--certificate", pem, "--certificate-key", key)
+    url = serve(world.folder / "whole", *options, env={"MEDSECURE_TOKEN": "secret"})
+    assert url.startswith("https://")
+    found = world.search(url, world.urls["grown"], access=Access("secret", pem))
+    assert found == world.search(world.urls["whole"], world.urls["grown"])
+    with pytest.raises(ReplicaError, match="set MEDSECURE_TOKEN"):
+        world.search(url, world.urls["grown"], access=Access(None, pem))
+    with pytest.raises(ReplicaError, match="cannot be reached"):
+        world.search(url, world.urls["grown"], access=Access("secret"))
+    with pytest.raises(ReplicaError, match="holds no certificate"):
+        world.search(url, world.urls["grown"], access=Access("secret", key))
