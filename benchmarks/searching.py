@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.report import seconds
@@ -76,9 +75,9 @@ def measure(
             for threads in (1, 2):
                 took = _median(lambda q=Q, t=threads, r=fresh, c=count: _serve(r, c, weights_QD[:q], t))
                 row[f"{Q} queries, {threads} threads, us/record"] = 1e6 * took / records
-        row["1 query, first, us/record"] /= records
         row["mapping alone, us/record"] = 1e6 * _median(lambda r=fresh, c=count: _touch(r, c)) / records
-        row["memory limit, us/record"] = 1e6 * _median(lambda r=fresh, c=count: _read(r, c)) / records
+        read = 1e6 * _median(lambda r=fresh, c=count: _read(r, c)) / records
+        row["memory limit, us/record"] = read - row["mapping alone, us/record"]
         row["share of memory limit"] = row["memory limit, us/record"] / row["1 queries, 1 threads, us/record"]
         found["sizes"].append(row)
     block = next(reader.blocks())
@@ -132,7 +131,7 @@ def _touch(reader: Reader, count: int) -> int:
 
 
 def _read(reader: Reader, count: int) -> int:
-    """One pass over the same words that does next to nothing with them; mapping them included."""
+    """One pass over the same words that only reads them; mapping them included."""
     return max(max(int(b.head_Dn.max()), int(b.columns_ND.max())) for b in _some(reader, count))
 
 
