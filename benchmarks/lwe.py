@@ -157,9 +157,10 @@ def goals(results: dict[str, Any]) -> list[Goal]:
         at_least(f"encryption in {full}", block, "images/s", 10_000),
         at_most("answer", results["search"]["bytes/score"], "bytes/score", 12),
     ]
+    count = "10^6" if most["records"] >= 10**6 else f"10^6 records, from {most['records']:,}"
     for kind in ("first", "1 threads", "2 threads"):
         took = most[f"1 queries, {kind}, us/record"]
-        found.append(at_most(f"search of 10^6 records, {kind}", took, "s", 1))  # us a record is s for 10^6
+        found.append(at_most(f"search of {count}, {kind}", took, "s", 1))  # us a record is s for 10^6
     names = {
         "phe-2048": 50_000,
         f"TenSEAL BFV-{peers.BFV_DEGREE}, 1 a ciphertext": 20,
