@@ -127,6 +127,7 @@ class Answers:
     checkpoint: bytes
     questions: tuple[Asked, ...]
     places: dict[int, list[tuple[int, int]]] = field(repr=False)  # by first record: offset, length
+    records: dict[int, int] = field(repr=False)  # by first record: how many the answers are about
 
     def of(self, first_index: int) -> list[tuple[Asked, Scored]]:
         """All answers for the block that begins with this record."""
@@ -159,6 +160,7 @@ def _load(file: Path, stream: BinaryIO) -> Answers:
     digest, note = sha256(_MAGIC), b""
     questions: list[Asked] = []
     places: dict[int, list[tuple[int, int]]] = {}
+    records: dict[int, int] = {}
     while True:
         before = digest.digest()
         entry = stream.read(_ENTRY.size)
@@ -167,15 +169,16 @@ def _load(file: Path, stream: BinaryIO) -> Answers:
         body = stream.read(min(length, os.fstat(stream.fileno()).st_size))
         digest.update(entry + body)
         if kind == _END and body == before and not stream.read(1):
-            return Answers(file, note, tuple(questions), places)
+            return Answers(file, note, tuple(questions), places, records)
         if kind == _CHECKPOINT:
             note = body
         elif kind == _QUESTION:
             questions.append(_asked(body))
         elif kind == _ANSWER and len(body) == length:
             asked = questions[_OF.unpack_from(body)[0]]
-            first = decode_frame(body[_OF.size :], asked.parameters).first_index
-            places.setdefault(first, []).append((offset, length))
+            scored = decode_frame(body[_OF.size :], asked.parameters)
+            places.setdefault(scored.first_index, []).append((offset, length))
+            records[scored.first_index] = scored.records
         else:
             raise AnswersError(f"{file} is damaged: it does not end as it was written")
 

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.answers import AnswersError, load
-from pipeline.proven import block_at, check_prefix, prove_rows
+from pipeline.proven import check_prefix, prove_rows
 from stages.encrypt.errors import LweError
 from stages.encrypt.shares import score_words
 from stages.encrypt.wire import decode_header
-from stages.index.note import NoteError, open_checkpoint, parse_vkey
+from stages.index.verifier import NoteError, open_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
-    from pipeline.answers import Asked
+    from pipeline.answers import Answers, Asked
     from stages.encrypt.exchange import Scored
     from stages.index.reader import Reader
     from stages.index.segments import Block
@@ -58,39 +59,46 @@ def audit(directory: Path, reader: Reader, file: Path, count: int) -> Audit:
     """
     answers = load(file)
     try:
-        pinned = open_checkpoint(answers.checkpoint, parse_vkey(reader.vkey))
+        pinned = open_checkpoint(answers.checkpoint, reader.log)
     except NoteError as error:
         raise AnswersError(f"{file} is not about the log in {directory}: {error}") from error
     check_prefix(directory, reader, pinned, str(file))
     chosen = secrets.SystemRandom().sample(sorted(answers.places), min(count, len(answers.places)))
-    errors: list[Wrong] = []
-    unavailable = 0
-    for first in sorted(chosen):
-        block = block_at(directory, reader.size, first)
-        prove_rows(reader, block, range(len(block)))
-        for asked, scored in answers.of(first):
-            reason, gone = _compare(block, asked, scored)
-            unavailable += gone
-            if reason:
-                errors.append(Wrong(first, scored.records, asked.party, reason))
-    return Audit(not errors, len(answers.places), len(chosen), unavailable, tuple(errors))
+    left = {first: answers.records[first] for first in chosen}
+    wrong: dict[tuple[int, str], Wrong] = {}
+    for block in reader.blocks():
+        for first in _overlapping(block, answers, chosen):
+            prove_rows(reader, block, range(len(block)))
+            left[first] -= len(block)
+            for asked, scored in answers.of(first):
+                reason = _difference(block, asked, scored)
+                if reason:
+                    wrong.setdefault((first, asked.party), Wrong(first, scored.records, asked.party, reason))
+    unavailable = sum(max(0, count) for count in left.values())
+    return Audit(not wrong, len(answers.places), len(chosen), unavailable, tuple(wrong.values()))
 
 
-def _compare(block: Block, asked: Asked, scored: Scored) -> tuple[str, int]:
-    """What is wrong with an answer, empty if nothing; and how many of its records are gone."""
-    answer = scored.answer
-    if answer is None or scored.header != block.header or scored.first_index != block.first_index:
-        return "the answer is about another block than the log holds there", 0
+def _overlapping(block: Block, answers: Answers, chosen: Collection[int]) -> list[int]:
+    """The chosen answers about this block: where records were erased since, about more than it."""
+    stop = block.first_index + len(block)
+    return [first for first in chosen if first < stop and block.first_index < first + answers.records[first]]
+
+
+def _difference(block: Block, asked: Asked, scored: Scored) -> str:
+    """What is wrong with the answer for the records of this block; empty if nothing."""
+    answer, start = scored.answer, block.first_index - scored.first_index
+    if answer is None or scored.header != block.header:
+        return "the answer is about another block than the log holds there"
     try:
         header = decode_header(block.header)
         right = score_words(header, block.head_Dn, block.columns_ND, asked.words_D, block.positions_N)
     except LweError as error:
-        return f"the question does not fit the block: {error}", 0
-    there_N = np.isin(answer.positions_N, block.positions_N)
-    if not np.array_equal(answer.positions_N[there_N], right.positions_N):
-        return "the answer leaves out records that the block holds", 0
+        return f"the question does not fit the block: {error}"
+    rows = slice(start, start + len(block))
+    if start < 0 or not np.array_equal(answer.positions_N[rows], right.positions_N):
+        return "the answer leaves out records that the block holds"
     if not np.array_equal(answer.head_n, right.head_n):
-        return "the head's words are not what the block gives", 0
-    if not np.array_equal(answer.scores_N[there_N], right.scores_N):
-        return "the scores are not what the block gives", 0
-    return "", int((~there_N).sum())
+        return "the head's words are not what the block gives"
+    if not np.array_equal(answer.scores_N[rows], right.scores_N):
+        return "the scores are not what the block gives"
+    return ""

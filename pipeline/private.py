@@ -1,7 +1,7 @@
 """The querier's side of the two-server private query (S1'): two replicas, one checkpoint, shares of weights.
 
 The querier keeps its own copy of the log (tiles, manifest, checkpoint; ciphertexts are not needed). It gives
-size and root that both replicas must answer for, says which blocks there have to be, and proves the hits,
+size and root that both replicas must answer for, says which records there have to be, and proves the hits,
 so that no replica learns which records were found. Answers are read block by block from both at once.
 """
 
@@ -10,19 +10,20 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import httpx
 
 from pipeline.answers import note_of
+from pipeline.proven import present
 from stages.base import OperatorError
 from stages.encrypt.errors import LweError
 from stages.encrypt.exchange import Question, Scored, decode_answers
 from stages.encrypt.shares import join, split_weights
-from stages.index.manifest import Manifest
-from stages.index.note import Checkpoint, NoteError, open_checkpoint, parse_vkey
+from stages.index.verifier import Checkpoint, NoteError, open_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,13 +61,11 @@ class Replicas:
         self,
         client: httpx.Client,
         urls: tuple[str, str],
-        log: Path,
         reader: Reader,
         recorder: Recorder | None,
     ) -> None:
         self._client = client
         self._urls = urls
-        self._log = log
         self._reader = reader
         self._recorder = recorder
 
@@ -78,17 +77,14 @@ class Replicas:
                 stack.enter_context(self._asked(url, parameters, share_D))
                 for url, share_D in zip(self._urls, shares, strict=True)
             )
-            for extent in Manifest(self._log, self._reader.size):
-                first, second = next(one, None), next(other, None)
-                for url, block in zip(self._urls, (first, second), strict=True):
-                    place = None if block is None else (block.first_index, block.records)
-                    if place != (extent.first, extent.records):
-                        raise ReplicaError(f"{url} does not answer for {extent} as the log has them")
-                if first is not None and second is not None:
-                    yield self._joined(first, second, str(extent))
-            for url, rest in zip(self._urls, (one, other), strict=True):
-                if next(rest, None) is not None:  # also reads to the checksum
-                    raise ReplicaError(f"{url} answers for more records than the log has")
+            at = 0
+            for first, second in zip_longest(one, other):
+                if first is None or second is None or _place(first) != _place(second):
+                    raise ReplicaError(f"{self._both} do not answer for the same records from {at} on")
+                self._require_gone(at, first.first_index)
+                at = first.first_index + first.records
+                yield self._joined(first, second)
+            self._require_gone(at, self._reader.size)
 
     def confirm(self, index: int) -> None:
         """Nothing: the querier holds no ciphertexts, and asks nobody for a record it found."""
@@ -114,16 +110,29 @@ class Replicas:
                     f"{url} has {pin.size} records, {mine} has {own.size}: bring the replica up to date"
                 )
 
-    def _joined(self, one: Scored, other: Scored, what: str) -> Scored:
-        same = one.header == other.header and (one.answer is None) == (other.answer is None)
-        if same and (one.answer is None or other.answer is None):
+    @property
+    def _both(self) -> str:
+        return " and ".join(self._urls)
+
+    def _require_gone(self, start: int, stop: int) -> None:
+        """Answers come in the log's order and leave out no record that is there."""
+        if stop < start or stop > self._reader.size:
+            raise ReplicaError(f"{self._both} answer for records that the log does not have there")
+        left_out = present(self._reader, start, stop)
+        if left_out:
+            raise ReplicaError(
+                f"{self._both} leave out {len(left_out)} records, from {left_out[0]} on, which the log has"
+            )
+
+    def _joined(self, one: Scored, other: Scored) -> Scored:
+        if one.header == other.header and one.answer is None and other.answer is None:
             return one
         try:
-            if same and one.answer is not None and other.answer is not None:
-                return Scored(one.first_index, one.records, one.header, join(one.answer, other.answer))
+            if one.header == other.header and one.answer is not None and other.answer is not None:
+                return replace(one, answer=join(one.answer, other.answer))
         except LweError:
             pass
-        raise ReplicaError(f"{' and '.join(self._urls)} answer for different blocks at {what}")
+        raise ReplicaError(f"{self._both} answer for different blocks from record {one.first_index} on")
 
     @contextmanager
     def _asked(self, url: str, parameters: Parameters, share_D: Words) -> Iterator[Iterator[Scored]]:
@@ -144,14 +153,14 @@ class Replicas:
             response = self._client.get(f"{url}/checkpoint")
             _require(url, response)
         try:
-            return open_checkpoint(response.content, parse_vkey(self._reader.vkey))
+            return open_checkpoint(response.content, self._reader.log)
         except NoteError as error:
             raise ReplicaError(f"{url} is no replica of the log here: {error}") from error
 
 
 @contextmanager
 def replicas(
-    urls: tuple[str, str], log: Path, reader: Reader, access: Access, recorder: Recorder | None = None
+    urls: tuple[str, str], reader: Reader, access: Access, recorder: Recorder | None = None
 ) -> Iterator[Replicas]:
     """Two replicas that hold the log at the reader's checkpoint. Raises ReplicaError."""
     names = tuple(url.rstrip("/") for url in urls)
@@ -163,9 +172,13 @@ def replicas(
     with httpx.Client(
         headers=headers, timeout=access.wait_s, verify=_trust(access.ca), trust_env=False
     ) as client:
-        found = Replicas(client, (names[0], names[1]), log, reader, recorder)
+        found = Replicas(client, (names[0], names[1]), reader, recorder)
         found.check()
         yield found
+
+
+def _place(block: Scored) -> tuple[int, int]:
+    return block.first_index, block.records
 
 
 def _answers(

@@ -1,46 +1,42 @@
-"""Blocks of a log, by number, and the proof that their bytes are what the signed root commits to."""
+"""What the signed root says of a log's blocks, records and earlier states."""
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from stages.base import OperatorError
 from stages.index.errors import DamagedError
-from stages.index.manifest import Manifest
-from stages.index.segments import Segments
+from stages.index.leaf import Leaf
 from stages.index.tiles import Tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from stages.index.note import Checkpoint
     from stages.index.reader import Reader
     from stages.index.segments import Block
+    from stages.index.verifier import Checkpoint
 
 
 class OtherLogError(OperatorError):
     """Two logs, or two states of one, that do not fit together: names both."""
 
 
-def block_at(directory: Path, size: int, first_index: int) -> Block:
-    """The block that begins with this record of a log of so many."""
-    manifest = Manifest(directory, size)
-    extent = manifest[manifest.find(first_index)]
-    if extent.first != first_index:
-        raise OtherLogError(f"no block of {directory} begins with record {first_index}")
-    return Segments(directory).block(extent)
-
-
 def prove_rows(reader: Reader, block: Block, rows: Iterable[int]) -> None:
     """Check these rows of a block, head and header included, up to the reader's signed root."""
-    leaves = block.leaves()
+    head, header = sha256(block.head_Dn.data).digest(), sha256(block.header).digest()
     for row in rows:
-        index = block.first_index + row
-        if leaves[row].encode() != reader.prove(index).record:
-            raise DamagedError(
-                "segments", f"do not hold record {index} ({block.keys[row].hex()}) as committed"
-            )
+        index, key = block.first_index + row, block.keys[row]
+        column, sealed = sha256(block.columns_ND[row].data).digest(), sha256(block.sealed[row]).digest()
+        leaf = Leaf(key, int(block.positions_N[row]), column, head, header, sealed)
+        if leaf.encode() != reader.prove(index).record:
+            raise DamagedError("segments", f"do not hold record {index} ({key.hex()}) as committed")
+
+
+def present(reader: Reader, start: int, stop: int) -> range:
+    """Which entries of the log from start to stop-1 are records whose ciphertext must be there."""
+    return range(start, min(stop, reader.size))
 
 
 def check_prefix(directory: Path, reader: Reader, pinned: Checkpoint, whose: str) -> None:

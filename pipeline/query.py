@@ -26,7 +26,7 @@ from stages.encrypt.search import Answer, quantise_query, score_block
 from stages.encrypt.shares import weight_words
 from stages.encrypt.wire import decode_header
 from stages.index.leaf import decode_leaf
-from stages.index.proof import ProofError, verify_proof
+from stages.index.verifier import ProofError, verify_proof
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -169,6 +169,6 @@ def _proven(reader: Reader, source: Source, found: _Candidate) -> Hit:
     leaf = decode_leaf(proof.record)
     same = (leaf.position, leaf.header) == (found.position, sha256(found.header).digest())
     with suppress(ProofError):
-        proven = verify_proof(proof.encode(), reader.vkey).leaf
-        return Hit(leaf.key.hex(), index, found.score, proof_ok=same and proven == leaf)
+        proven = verify_proof(proof.encode(), reader.log)
+        return Hit(leaf.key.hex(), index, found.score, proof_ok=same and proven.record == proof.record)
     return Hit(leaf.key.hex(), index, found.score, proof_ok=False)

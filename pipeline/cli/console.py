@@ -16,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from stages.base import OperatorError
+from stages.index.leaf import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,12 +85,20 @@ def _secret(variable: str, prompt: str, *, confirm: bool) -> str:
         raise OperatorError(f"no passphrase was given: set {variable}") from error
 
 
+def parse_key(text: str) -> bytes:
+    """A record's key from its hexadecimal digits."""
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise OperatorError(f"{text!r} is no key: keys are {2 * KEY_BYTES} hexadecimal digits")
+    return key
+
+
 def find(reader: Reader, key: str) -> int:
     """The number of the record with this key, hexadecimal."""
-    try:
-        index = reader.find(bytes.fromhex(key))
-    except ValueError:
-        raise OperatorError(f"{key!r} is no key: keys are 64 hexadecimal digits") from None
+    index = reader.find(parse_key(key))
     if index is None:
         raise OperatorError(f"the index has no record {key}")
     return index

@@ -73,7 +73,7 @@ def search(
     top: Annotated[int, typer.Option("--top", help="How many.", min=1)] = 10,
     replicas: Annotated[
         tuple[str, str] | None,
-        typer.Option("--private", help="Two replicas' URLs: neither learns the query."),
+        typer.Option("--private", metavar="URL URL", help="Two replicas: neither learns the query."),
     ] = None,
     ca: Annotated[
         Path | None, typer.Option("--ca", help="Who signs the replicas' certificates, PEM.")
@@ -99,7 +99,7 @@ def search(
         feature_D = question.describe_image(image, frame, chosen)
     else:
         feature_D = question.read_vector(vector or Path())
-    with _source(directory, reader, owners, replicas, ca, answers) as source:
+    with _source(reader, owners, replicas, ca, answers) as source:
         result = query.search(reader, owners, feature_D, top, source)
     if as_json:
         emit([hit.as_json() for hit in result.hits])
@@ -110,7 +110,6 @@ def search(
 
 @contextmanager
 def _source(
-    directory: Path,
     reader: Reader,
     owners: dict[bytes, OwnerKeys],
     urls: tuple[str, str] | None,
@@ -124,7 +123,7 @@ def _source(
         if urls is None:
             yield query.Direct(reader, owners, recorder)
         else:
-            yield stack.enter_context(private.replicas(urls, directory, reader, access, recorder))
+            yield stack.enter_context(private.replicas(urls, reader, access, recorder))
 
 
 def tell_closed(closed: Sequence[query.Closed], as_json: bool) -> None:

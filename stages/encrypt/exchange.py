@@ -1,8 +1,8 @@
-"""Bytes of a question to a replica and of its answers; docs/lwe.md has both as tables. Little-endian.
+"""Bytes of a question to a replica and of its answers; docs/queries.md has both as tables.
 
-A question is a share of the weights, pinned to one checkpoint of the log. The answers are a stream: a
-preface, one length-prefixed frame per block of that log in order, a zero length, and the SHA-256 of all
-before it. That finds damage and truncation; a server that lies is found by recomputing blocks.
+Little-endian. A question is a share of the weights, pinned to one checkpoint of the log. The answers are
+a stream: a preface, one length-prefixed frame per block of that log in order, a zero length, and the
+SHA-256 of all before it. That finds damage and truncation; a server that lies is found by recomputing.
 """
 
 from __future__ import annotations

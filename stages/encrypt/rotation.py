@@ -104,8 +104,8 @@ def add_worker(directory: Path) -> str:
 
     A bundle of version 1 becomes one of version 2.
     """
-    file = public_folder(directory) / BUNDLE
-    data = read(file, "name a key folder with its public folder")
+    file = directory / PUBLIC_FOLDER / BUNDLE  # never a public folder alone: a secret is made beside it
+    data = read(file, "name the key folder itself, with its public folder")
     before = upgrade(data) if is_first_version(data) else read_bundle(directory)
     there = (directory / WORKER).exists()
     worker = verification_key(load_signer(directory).public if there else create_worker(directory))

@@ -8,7 +8,7 @@ the answer from the same block. The key holder opens it with ``owner.open_scores
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def score_queries(
     header: Header,
     head_Dn: Words,
     columns_ND: Words,
-    weights_QD: NDArray[Any],
+    weights_QD: Weights,
     positions_N: NDArray[np.uint32] | None = None,
 ) -> tuple[Answer, ...]:
     """What ``score_block`` answers to each of Q queries, from one pass over the block's words.
@@ -89,11 +89,11 @@ def score_queries(
     return tuple(Answer(head_n, scores_N, positions_N) for head_n, scores_N in parts)
 
 
-def _products(weights_QD: NDArray[Any], words_DM: Words) -> Words:
+def _products(weights_QD: Weights, words_DM: Words) -> Words:
     """W times words mod q, [Q, M], by float64 products of the words' 32-bit limbs."""
     D, M = words_DM.shape
     wide_QD = weights_QD.astype(np.float64)
-    products_QM: Words = np.zeros((len(weights_QD), M), words_DM.dtype)
+    products_QM = np.zeros((len(weights_QD), M), words_DM.dtype)
     step = max(1, _CHUNK_WORDS // D)
     for lo in range(0, M, step):
         words_DK, out_QK = words_DM[:, lo : lo + step], products_QM[:, lo : lo + step]

@@ -15,7 +15,6 @@ from stages.index.compare import Comparison, Finding, Found
 from stages.index.errors import DamagedError
 from stages.index.identity import CHECKPOINT
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, decode_row
-from stages.index.note import Checkpoint
 from stages.index.partials import states
 from stages.index.segments import check_extent, decode_block, read_extent
 from stages.index.tiles import (
@@ -29,7 +28,7 @@ from stages.index.tiles import (
     split_bundle,
     tile_path,
 )
-from stages.index.tree import HASH_BYTES, leaf_hash
+from stages.index.verifier import HASH_BYTES, Checkpoint, leaf_hash
 
 MAX_FINDINGS: Final = 10_000  # the audit stops after the block in which it has as many
 _GAP: Final = 1024  # records that the manifest does not find are walked in pieces of this many

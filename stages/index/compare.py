@@ -15,7 +15,7 @@ from itertools import takewhile
 from stages.index.errors import DamagedError
 from stages.index.leaf import Leaf, LeafError, decode_leaf
 from stages.index.tiles import WIDTH, Tiles, bundle_bytes, split_bundle
-from stages.index.tree import HASH_BYTES, leaf_hash
+from stages.index.verifier import HASH_BYTES, leaf_hash
 
 
 @dataclass(frozen=True, slots=True)

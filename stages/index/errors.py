@@ -26,5 +26,9 @@ class DamagedError(IndexStoreError):
         self.reason = reason
 
 
+class ForkedError(IndexStoreError):
+    """A log that is not the continuation of what it was at an earlier checkpoint."""
+
+
 class UnwritableError(IndexStoreError):
     """The operating system does not let the index be written."""

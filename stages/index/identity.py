@@ -1,16 +1,18 @@
-"""What makes a directory an index: its name, its signing key, its format; made once, before any record.
+"""What makes a directory an index: its name, its signing keys, its format; made once, before any record.
 
 ``index.json`` is written last. Without it nothing was ever acknowledged, so an interrupted creation is
-begun again. The log's name (the *origin* of its checkpoints) is derived from its key and birth date, so
-neither can be changed unnoticed.
+begun again. The log's name (the *origin* of its checkpoints) is derived from its keys and birth date, so
+none of them can be changed unnoticed. Format 1 is signed with Ed25519 only and has no key tree; such an
+index is read and appended to as it is.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Final
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -27,8 +30,18 @@ from cryptography.hazmat.primitives.serialization import (
 
 from stages.index.durable import publish, staged, sync_files
 from stages.index.errors import DamagedError, NotAnIndexError
-from stages.index.note import Checkpoint, NoteError, Verifier, open_checkpoint, parse_vkey, sign
-from stages.index.tree import EMPTY_ROOT
+from stages.index.note import PrivateKey, Signer, public_key
+from stages.index.verifier import (
+    ED25519,
+    EMPTY_ROOT,
+    ML_DSA_44,
+    Checkpoint,
+    KeyRoot,
+    NoteError,
+    PublicKey,
+    open_checkpoint,
+    parse_keys,
+)
 
 IDENTITY: Final = "index.json"
 SIGNING_KEY: Final = "signing.key"
@@ -36,7 +49,9 @@ PUBLIC_KEY: Final = "checkpoint.pub"
 CHECKPOINT: Final = "checkpoint"
 LOCK: Final = "lock"
 STAGING: Final = "staging"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+_SIGNED_WITH: Final = {1: (ED25519,), 2: (ED25519, ML_DSA_44)}  # by format
+_BEGIN: Final = b"-----BEGIN "
 _UNFINISHED: Final = frozenset({SIGNING_KEY, PUBLIC_KEY, CHECKPOINT, LOCK, STAGING})
 
 
@@ -44,18 +59,19 @@ _UNFINISHED: Final = frozenset({SIGNING_KEY, PUBLIC_KEY, CHECKPOINT, LOCK, STAGI
 class Identity:
     """The contents of ``index.json``."""
 
+    format: int
     origin: str
     created: str  # ISO 8601, UTC
 
     def encode(self) -> bytes:
         """The file's bytes."""
-        fields = {"format": _FORMAT, "origin": self.origin, "created": self.created}
-        return json.dumps(fields, indent=2).encode() + b"\n"
+        return json.dumps(asdict(self), indent=2).encode() + b"\n"
 
     @classmethod
-    def of(cls, public: bytes, created: str) -> Identity:
-        """The identity of an index with this public key, made at this time."""
-        return cls("medsecure/" + sha256(created.encode(errors="replace") + public).hexdigest()[:16], created)
+    def of(cls, version: int, public: bytes, created: str) -> Identity:
+        """The identity of an index with these public keys, one after the other, made at this time."""
+        name = sha256(created.encode(errors="replace") + public).hexdigest()[:16]
+        return cls(version, f"medsecure/{name}", created)
 
 
 def refuse_foreign(directory: Path) -> None:
@@ -68,14 +84,14 @@ def refuse_foreign(directory: Path) -> None:
 
 def create(directory: Path, pool: Executor) -> None:
     """Make an empty index in a directory that holds none; the caller has the lock."""
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes_raw()
-    identity = Identity.of(public, datetime.now(UTC).isoformat(timespec="seconds"))
-    empty = Checkpoint(identity.origin, 0, EMPTY_ROOT)
+    private = (Ed25519PrivateKey.generate(), MLDSA44PrivateKey.generate())
+    public = b"".join(key.public_key().public_bytes_raw() for key in private)
+    identity = Identity.of(_FORMAT, public, datetime.now(UTC).isoformat(timespec="seconds"))
+    log = Signer(identity.origin, private, KeyRoot())
     files = [
-        (directory / SIGNING_KEY, encode_key(key)),
-        (directory / PUBLIC_KEY, Verifier(identity.origin, public).vkey.encode() + b"\n"),
-        (directory / CHECKPOINT, sign(empty.text, identity.origin, key)),
+        (directory / SIGNING_KEY, encode_keys(private)),
+        (directory / PUBLIC_KEY, encode_public([public_key(identity.origin, key) for key in private])),
+        (directory / CHECKPOINT, log.checkpoint(0, EMPTY_ROOT)),
         (directory / IDENTITY, identity.encode()),
     ]
     staging = directory / STAGING
@@ -87,9 +103,14 @@ def create(directory: Path, pool: Executor) -> None:
         publish(pool, written[-1:])
 
 
-def encode_key(key: Ed25519PrivateKey) -> bytes:
-    """The signing key's file: PKCS #8 in PEM."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def encode_keys(keys: Sequence[PrivateKey]) -> bytes:
+    """The signing keys' file: PKCS #8 in PEM, one after the other."""
+    return b"".join(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for key in keys)
+
+
+def encode_public(keys: Sequence[PublicKey]) -> bytes:
+    """The public keys' file."""
+    return "".join(f"{key.vkey}\n" for key in keys).encode()
 
 
 def is_index(directory: Path) -> bool:
@@ -97,57 +118,64 @@ def is_index(directory: Path) -> bool:
     return (directory / IDENTITY).is_file()
 
 
-def read_identity(directory: Path) -> tuple[Identity, Verifier]:
-    """The index's name and public key; they vouch for each other."""
+def read_identity(directory: Path) -> tuple[Identity, tuple[PublicKey, ...]]:
+    """The index's name and public keys; they vouch for each other."""
     if not is_index(directory):
         raise NotAnIndexError(f"{directory} is not an index: it has no {IDENTITY}")
     data = (directory / IDENTITY).read_bytes()
     try:
         fields = json.loads(data)
-        version, identity = fields["format"], Identity(str(fields["origin"]), str(fields["created"]))
+        identity = Identity(fields["format"], str(fields["origin"]), str(fields["created"]))
+        known = _SIGNED_WITH.get(identity.format)
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(IDENTITY, "is damaged") from error
-    if version != _FORMAT:
-        raise NotAnIndexError(f"{directory} has index format {version}; this program reads format {_FORMAT}")
-    verifier = read_public_key(directory)
-    if data != identity.encode() or identity != Identity.of(verifier.public, identity.created):
+    if known is None:
+        formats = " and ".join(map(str, _SIGNED_WITH))
+        raise NotAnIndexError(
+            f"{directory} has index format {identity.format}; this program reads formats {formats}"
+        )
+    keys = read_public_keys(directory)
+    public = b"".join(key.public for key in keys)
+    named = Identity.of(identity.format, public, identity.created)
+    if data != identity.encode() or identity != named or tuple(key.kind for key in keys) != known:
         raise DamagedError(IDENTITY, f"is damaged, or is not that of {PUBLIC_KEY}")
-    return identity, verifier
+    return identity, keys
 
 
-def read_public_key(directory: Path) -> Verifier:
-    """The key that the checkpoints are signed with."""
+def read_public_keys(directory: Path) -> tuple[PublicKey, ...]:
+    """The keys that the checkpoints are signed with, all of them."""
     try:
-        line = (directory / PUBLIC_KEY).read_bytes().decode()
-        verifier = parse_vkey(line.removesuffix("\n"))
+        data = (directory / PUBLIC_KEY).read_bytes()
+        keys = parse_keys(data.decode())
     except (FileNotFoundError, UnicodeDecodeError, NoteError) as error:
         raise DamagedError(PUBLIC_KEY, "is missing or damaged") from error
-    if line != verifier.vkey + "\n":
+    if data != encode_public(keys):
         raise DamagedError(PUBLIC_KEY, "is damaged")
-    return verifier
+    return keys
 
 
-def read_signing_key(directory: Path, verifier: Verifier) -> Ed25519PrivateKey:
-    """The private half of the index's key."""
+def read_signing_keys(directory: Path, public: Sequence[PublicKey]) -> tuple[PrivateKey, ...]:
+    """The private halves of the index's keys."""
+    keys = []
     try:
         data = (directory / SIGNING_KEY).read_bytes()
-        key = load_pem_private_key(data, password=None)
+        for one in data.split(_BEGIN)[1:]:
+            key = load_pem_private_key(_BEGIN + one, password=None)
+            if isinstance(key, PrivateKey):
+                keys.append(key)
     except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise DamagedError(SIGNING_KEY, "is missing or damaged") from error
-    if (
-        not isinstance(key, Ed25519PrivateKey)
-        or key.public_key().public_bytes_raw() != verifier.public
-        or data != encode_key(key)
-    ):
+    halves = [public_key(half.name, key) for half, key in zip(public, keys, strict=False)]
+    if halves != list(public) or data != encode_keys(keys):
         raise DamagedError(SIGNING_KEY, f"is damaged, or is not that of {PUBLIC_KEY}")
-    return key
+    return tuple(keys)
 
 
-def read_checkpoint(directory: Path, verifier: Verifier) -> tuple[Checkpoint, bytes]:
+def read_checkpoint(directory: Path, keys: tuple[PublicKey, ...]) -> tuple[Checkpoint, bytes]:
     """The log's signed size and root, verified, and the note they stand in."""
     try:
         note = (directory / CHECKPOINT).read_bytes()
-        return open_checkpoint(note, verifier), note
+        return open_checkpoint(note, keys), note
     except (FileNotFoundError, NoteError) as error:
         reason = f": {error}" if isinstance(error, NoteError) else ""
         raise DamagedError(CHECKPOINT, f"is missing or damaged{reason}") from error

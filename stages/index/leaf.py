@@ -6,14 +6,12 @@ stays as it is.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Final
 
-_VERSION: Final = 1
-_RECORD: Final = 1  # kind: an encrypted record; further kinds may follow
-_LAYOUT: Final = struct.Struct("<BB32sI32s32s32s32s")
-LEAF_BYTES: Final = _LAYOUT.size
+from stages.index.verifier import RECORD, RECORD_KIND
+
+LEAF_BYTES: Final = RECORD.size
 KEY_BYTES: Final = 32
 MAX_POSITION: Final = 2**32 - 1
 
@@ -40,14 +38,14 @@ class Leaf:
     def encode(self) -> bytes:
         """The record's bytes, which the leaf hash is over."""
         fields = (self.key, self.position, self.column, self.head, self.header, self.sealed)
-        return _LAYOUT.pack(_VERSION, _RECORD, *fields)
+        return RECORD.pack(*RECORD_KIND, *fields)
 
 
 def decode_leaf(data: bytes) -> Leaf:
     """The leaf that these bytes are."""
     if len(data) != LEAF_BYTES:
         raise LeafError(f"a leaf record has {LEAF_BYTES} bytes, not {len(data)}")
-    version, kind, *fields = _LAYOUT.unpack(data)
-    if (version, kind) != (_VERSION, _RECORD):
+    version, kind, *fields = RECORD.unpack(data)
+    if (version, kind) != RECORD_KIND:
         raise LeafError(f"this program knows no leaf record of version {version} and kind {kind}")
     return Leaf(*fields)

@@ -15,7 +15,7 @@ from typing import Final
 
 from stages.index.errors import DamagedError
 from stages.index.tiles import Tiles
-from stages.index.tree import EMPTY_ROOT
+from stages.index.verifier import EMPTY_ROOT
 
 LOOKUP: Final = "lookup.sqlite"
 _SYNCHRONOUS: Final = "NORMAL"  # with WAL: the last commits may be lost, the file stays whole

@@ -14,16 +14,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.index.errors import DamagedError
-from stages.index.identity import PUBLIC_KEY, read_checkpoint, read_identity
+from stages.index.errors import DamagedError, ForkedError, IndexStoreError
+from stages.index.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
+from stages.index.keyfile import rebuilt, stored
 from stages.index.leaf import Leaf
 from stages.index.lookup import peek
 from stages.index.manifest import Manifest
-from stages.index.note import Checkpoint, Verifier
-from stages.index.proof import Proof
+from stages.index.proof import GrowthProof, KeyProof, Proof
 from stages.index.segments import Block, Segments
 from stages.index.tiles import Tiles
-from stages.index.tree import consistency_path, inclusion_path, leaf_hash, verify_inclusion
+from stages.index.tree import consistency_path, inclusion_path
+from stages.index.verifier import (
+    Checkpoint,
+    PublicKey,
+    leaf_hash,
+    open_checkpoint,
+    verify_consistency,
+    verify_inclusion,
+    verify_key,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +52,11 @@ class Record:
 class Reader:
     """The log as it was at one checkpoint; made by ``open_reader``."""
 
-    def __init__(self, directory: Path, verifier: Verifier, checkpoint: Checkpoint, note: bytes) -> None:
+    def __init__(
+        self, directory: Path, log: tuple[PublicKey, ...], checkpoint: Checkpoint, note: bytes
+    ) -> None:
         self._directory = directory
-        self._verifier = verifier
+        self._log = log
         self._checkpoint = checkpoint
         self._note = note
         self._tiles = Tiles(directory, checkpoint.size)
@@ -68,9 +79,14 @@ class Reader:
         return self._note
 
     @property
-    def vkey(self) -> str:
-        """The public key of the log, for those who verify proofs."""
-        return self._verifier.vkey
+    def log(self) -> tuple[PublicKey, ...]:
+        """The public keys of the log, for those who verify proofs."""
+        return self._log
+
+    @property
+    def keys_size(self) -> int | None:
+        """How many records the signed key tree is of; None where there is none, in an index of format 1."""
+        return None if self._checkpoint.keys is None else self._checkpoint.keys.size
 
     def keys(self) -> Iterator[bytes]:
         """The key of every record, in log order."""
@@ -121,15 +137,46 @@ class Reader:
             raise DamagedError("tile", f"is damaged on the way from record {index} to the root")
         return Proof(index, record, path, self._note)
 
-    def prove_growth(self, old_size: int) -> tuple[bytes, ...]:
-        """The consistency path from the log of an earlier checkpoint to this one."""
-        return consistency_path(old_size, self.size, self._tiles.node)
+    def prove_growth(self, old: bytes) -> GrowthProof:
+        """The proof that the log of an earlier checkpoint, a note, is the beginning of this one.
+
+        Raises NoteError where it is no checkpoint of this log, ForkedError where no proof exists.
+        """
+        before = open_checkpoint(old, self._log)
+        if before.size <= self.size:
+            path = consistency_path(before.size, self.size, self._tiles.node)
+            if verify_consistency(before.size, self.size, path, before.root, self.root):
+                return GrowthProof(old, path, self._note)
+        raise ForkedError(
+            f"the log of {self.size} records is not one that grew from that of {before.size} records with "
+            f"root {before.root.hex()}: it was rolled back, forked or damaged"
+        )
+
+    def prove_key(self, key: bytes) -> KeyProof:
+        """The proof that one of the first ``keys_size`` records has this key, or none has.
+
+        It holds, or this raises.
+        """
+        signed = self._checkpoint.keys
+        if signed is None:
+            raise IndexStoreError("an index of format 1 has no key tree, so it cannot prove what it lacks")
+        for tree in (stored(self._directory, signed.size), None):
+            leaf, path = (tree or rebuilt(Tiles(self._directory, signed.size))).prove(key)
+            if verify_key(key, leaf, path, signed.root):
+                return KeyProof(key, leaf, path, self._note)
+        raise DamagedError(CHECKPOINT, "signs a key tree that is not that of its records")
 
 
-def open_reader(directory: Path, vkey: str | None = None) -> Reader:
-    """The log at its latest checkpoint, verified under the given key or else under the index's own."""
-    _, verifier = read_identity(directory)
-    if vkey is not None and vkey != verifier.vkey:
-        raise DamagedError(PUBLIC_KEY, f"is not {vkey}")
-    checkpoint, note = read_checkpoint(directory, verifier)
-    return Reader(directory, verifier, checkpoint, note)
+def open_reader_at(directory: Path, note: bytes) -> Reader:
+    """The log at an earlier checkpoint, or one that others cosigned. Raises NoteError for another log's."""
+    _, own = read_identity(directory)
+    return Reader(directory, own, open_checkpoint(note, own), note)
+
+
+def open_reader(directory: Path, log: tuple[PublicKey, ...] | None = None) -> Reader:
+    """The log at its latest checkpoint, verified under the given public keys or else the index's own."""
+    _, own = read_identity(directory)
+    if log not in (None, own):
+        raise DamagedError(PUBLIC_KEY, "is not what was asked for")
+    checkpoint, note = read_checkpoint(directory, own)
+    return Reader(directory, own, checkpoint, note)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from stages.index.errors import DamagedError
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, segment_path
-from stages.index.note import Checkpoint
 from stages.index.partials import drop_filled
 from stages.index.segments import check_extent, read_extent
 from stages.index.tiles import Edge, Tiles, split_bundle
-from stages.index.tree import leaf_hash
+from stages.index.verifier import Checkpoint, leaf_hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ class Stats:
 
 def stats(path: Path) -> Stats:
     """Read the figures of an index."""
-    identity, verifier = read_identity(path)
-    checkpoint, _ = read_checkpoint(path, verifier)
+    identity, keys = read_identity(path)
+    checkpoint, _ = read_checkpoint(path, keys)
     manifest = Manifest(path, checkpoint.size)
     segments = Segments(path)
     lengths: Counter[int] = Counter()

@@ -15,15 +15,8 @@ from typing import Final
 
 from stages.index.errors import DamagedError
 from stages.index.leaf import LeafError, decode_leaf
-from stages.index.tree import (
-    EMPTY_ROOT,
-    HASH_BYTES,
-    fold,
-    leaf_hash,
-    perfect_parts,
-    perfect_root,
-    range_root,
-)
+from stages.index.tree import fold, perfect_parts, perfect_root, range_root
+from stages.index.verifier import EMPTY_ROOT, HASH_BYTES, leaf_hash
 
 WIDTH: Final = 256  # hashes in a full tile
 _HEIGHT: Final = 8  # log2 of it

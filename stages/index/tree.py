@@ -1,33 +1,19 @@
 """Merkle trees of RFC 6962, section 2, as pure functions.
 
-``leaf_hash`` and ``node_hash`` separate their domains (0x00, 0x01). Everything else is arithmetic on
-*perfect* subtrees: ``node(height, i)`` is the hash of leaves ``i * 2**height`` up to, not including,
-``(i + 1) * 2**height``. A tree of any size is a row of such subtrees, largest first.
+Everything here is arithmetic on *perfect* subtrees: ``node(height, i)`` is the hash of leaves
+``i * 2**height`` up to, not including, ``(i + 1) * 2**height``. A tree of any size is a row of such
+subtrees, largest first.
 
-The paths are those of RFC 6962, sections 2.1.1 and 2.1.2; the checks are the algorithms of RFC 9162,
-sections 2.1.3.2 and 2.1.4.2. A check answers True or False for any input and never raises.
+The paths are those of RFC 6962, sections 2.1.1 and 2.1.2; ``verifier`` checks them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import sha256
-from typing import Final
 
-HASH_BYTES: Final = 32
-EMPTY_ROOT: Final = sha256().digest()
+from stages.index.verifier import EMPTY_ROOT, node_hash
 
 Node = Callable[[int, int], bytes]
-
-
-def leaf_hash(record: bytes) -> bytes:
-    """The hash of one leaf."""
-    return sha256(b"\x00" + record).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of an inner node."""
-    return sha256(b"\x01" + left + right).digest()
 
 
 def perfect_root(hashes: Sequence[bytes]) -> bytes:
@@ -101,62 +87,6 @@ def consistency_path(old: int, new: int, node: Node) -> tuple[bytes, ...]:
     return tuple(reversed(path))
 
 
-def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether the leaf with this hash is number ``index`` under the root of a log of ``size``."""
-    if not 0 <= index < size or not _are_hashes(leaf, root, *path):
-        return False
-    fn, sn, r = index, size - 1, leaf  # the names of RFC 9162
-    for p in path:
-        if sn == 0:
-            return False
-        if fn & 1 or fn == sn:
-            r = node_hash(p, r)
-            fn, sn = _up_to_right_child(fn, sn)
-        else:
-            r = node_hash(r, p)
-        fn, sn = fn >> 1, sn >> 1
-    return sn == 0 and r == root
-
-
-def verify_consistency(old: int, new: int, path: Sequence[bytes], old_root: bytes, new_root: bytes) -> bool:
-    """Whether the log of ``new`` under new_root begins with the log of ``old`` under old_root."""
-    if not 0 <= old <= new or not _are_hashes(old_root, new_root, *path):
-        return False
-    if old == new:
-        return not path and old_root == new_root
-    if old == 0:
-        return not path and old_root == EMPTY_ROOT
-    if old & (old - 1) == 0:  # a power of two: the old root itself is the first node
-        path = (old_root, *path)
-    if not path:
-        return False
-    fn, sn = old - 1, new - 1
-    while fn & 1:
-        fn, sn = fn >> 1, sn >> 1
-    fr = sr = path[0]
-    for c in path[1:]:
-        if sn == 0:
-            return False
-        if fn & 1 or fn == sn:
-            fr, sr = node_hash(c, fr), node_hash(c, sr)
-            fn, sn = _up_to_right_child(fn, sn)
-        else:
-            sr = node_hash(sr, c)
-        fn, sn = fn >> 1, sn >> 1
-    return sn == 0 and fr == old_root and sr == new_root
-
-
 def _split(n: int) -> int:
     """The largest power of two below n; n > 1."""
     return 1 << ((n - 1).bit_length() - 1)
-
-
-def _up_to_right_child(fn: int, sn: int) -> tuple[int, int]:
-    """Skip levels at which the right edge has no sibling."""
-    while fn and not fn & 1:
-        fn, sn = fn >> 1, sn >> 1
-    return fn, sn
-
-
-def _are_hashes(*hashes: bytes) -> bool:
-    return all(len(one) == HASH_BYTES for one in hashes)

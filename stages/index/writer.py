@@ -13,14 +13,12 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
 from annotated_types import Ge, Le
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
@@ -45,16 +43,17 @@ from stages.index.identity import (
     is_index,
     read_checkpoint,
     read_identity,
-    read_signing_key,
+    read_signing_keys,
     refuse_foreign,
 )
+from stages.index.keyfile import sign_keys
 from stages.index.lookup import Lookup, open_lookup
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent
-from stages.index.note import Checkpoint, sign
+from stages.index.note import Signer
 from stages.index.partials import drop_filled, drop_unfinished
 from stages.index.recovery import Head, recover
 from stages.index.segments import Block, block_of, encode_block
-from stages.index.tiles import Edge, Tile, Tiles, grow
+from stages.index.tiles import Tile, Tiles, grow
 
 LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
 
@@ -65,18 +64,6 @@ class IndexOptions:
 
     segment_bytes: Annotated[int, Ge(1 << 12), Le(1 << 40)] = 1 << 28
     """A segment that has reached this size gets no further block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Speaks for the log."""
-
-    origin: str
-    key: Ed25519PrivateKey
-
-    def checkpoint(self, edge: Edge) -> bytes:
-        """The signed checkpoint of the tree with this right edge."""
-        return sign(Checkpoint(self.origin, edge.size, edge.root).text, self.origin, self.key)
 
 
 class Writer:
@@ -120,12 +107,17 @@ class Writer:
         tiles = Tiles(self._directory, self._head.size)
         return Entries(batch.rows.keys, index_N, tuple(tiles.node(0, i) for i in index_N.tolist()), fresh_N)
 
+    def close(self) -> None:
+        """Sign the keys: what ``open_writer`` does last, unless something failed."""
+        if not self._broken:
+            sign_keys(self._directory, self._pool, self._signer, Tiles(self._directory, self._head.size))
+
     def _commit(self, block: Block) -> None:
         edge, tiles = grow(self._head.edge, [leaf.encode() for leaf in block.leaves()])
         segment, offset = self._end()
         data = encode_block(block, opens_segment=not offset)
         extent = Extent(block.first_index, len(block), segment, offset, len(data), sha256(data).digest())
-        self._write(extent, data, tiles, self._signer.checkpoint(edge))
+        self._write(extent, data, tiles, self._signer.checkpoint(edge.size, edge.root))
         self._head = Head(edge, self._head.blocks + 1, extent)
         numbered = zip(block.keys, range(block.first_index, edge.size), strict=True)
         self._lookup.add(numbered, edge.size, edge.root)
@@ -171,10 +163,13 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
             stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
             if not is_index(directory):
                 create(directory, pool)
-            identity, verifier = read_identity(directory)
-            signer = Signer(identity.origin, read_signing_key(directory, verifier))
-            head = recover(directory, read_checkpoint(directory, verifier)[0])
+            identity, public = read_identity(directory)
+            checkpoint, _ = read_checkpoint(directory, public)
+            signer = Signer(identity.origin, read_signing_keys(directory, public), checkpoint.keys)
+            head = recover(directory, checkpoint)
             lookup = stack.enter_context(closing(open_lookup(directory, Tiles(directory, head.size))))
         except (OSError, sqlite3.Error) as error:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
-        yield Writer(directory, options, pool, signer, head, lookup)
+        writer = Writer(directory, options, pool, signer, head, lookup)
+        yield writer
+        writer.close()

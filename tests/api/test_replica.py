@@ -46,15 +46,11 @@ class World:
     reader: Reader
     urls: dict[str, str]
 
-    @property
-    def log(self) -> Path:
-        return self.folder / "querier"
-
     def search(
         self, one: str, other: str, *, access: Access = Access(), reader: Reader | None = None
     ) -> query.Result:
         reader = reader or self.reader
-        with replicas((one, other), self.log, reader, access) as source:
+        with replicas((one, other), reader, access) as source:
             return query.search(reader, self.owners, ASKED, 5, source)
 
 
@@ -132,7 +128,7 @@ def test_a_lying_replica_is_caught_by_an_audit(world: World, tmp_path: Path) -> 
     urls = (world.urls["whole"], world.urls["lying"])
     with (
         recording(tmp_path / "answers", world.reader.checkpoint) as recorder,
-        replicas(urls, world.log, world.reader, Access(), recorder) as source,
+        replicas(urls, world.reader, Access(), recorder) as source,
     ):
         query.search(world.reader, world.owners, ASKED, 5, source)
     whole = world.folder / "whole"
@@ -174,9 +170,9 @@ def flipped(world: World, data: bytes) -> bytes:
 
 
 DAMAGE = {
-    "does not answer for records 7 to 10": without_last,
-    "answers for more records": once_more,
-    "answer for different blocks": others_header,
+    "do not answer for the same records from 7 on": without_last,
+    "do not answer for the same records from 11 on": once_more,
+    "answer for different blocks from record 0 on": others_header,
     "gave a damaged answer": flipped,
     "is cut short": lambda world, data: flipped(world, data)[:500],
 }
@@ -193,12 +189,40 @@ def test_wrong_and_short_answers_name_the_replica(world: World, sentence: str) -
     assert url in str(caught.value)
 
 
+def middle_left_out(world: World, data: bytes) -> bytes:
+    question, blocks = honest(world, data)
+    return b"".join(encode_answers(question.parameters, [blocks[0], blocks[2]]))
+
+
+def backwards(world: World, data: bytes) -> bytes:
+    question, blocks = honest(world, data)
+    return b"".join(encode_answers(question.parameters, blocks[::-1]))
+
+
+CONSPIRACIES = {
+    "leave out 1 records, from 6 on": middle_left_out,
+    "leave out 4 records, from 7 on": without_last,
+    "records that the log does not have there": once_more,
+    "leave out 7 records, from 0 on": backwards,
+}
+
+
+@pytest.mark.parametrize("sentence", CONSPIRACIES)
+def test_two_replicas_that_agree_cannot_hide_records(world: World, sentence: str) -> None:
+    """The querier's own log says which records there must be."""
+    with (
+        scripted(world.reader.checkpoint, lambda data: CONSPIRACIES[sentence](world, data)) as one,
+        scripted(world.reader.checkpoint, lambda data: CONSPIRACIES[sentence](world, data)) as other,
+        pytest.raises(ReplicaError, match=sentence),
+    ):
+        world.search(one, other)
+
+
 def test_a_broken_connection_names_the_replica(world: World) -> None:
     """The server promised more bytes than came."""
-    score = lambda data: without_last(world, data)  # noqa: E731
     with (
-        scripted(world.reader.checkpoint, score, claimed=1000) as url,
-        pytest.raises(ReplicaError, match=f"{url} gave an answer that is cut short|{url} does not answer"),
+        scripted(world.reader.checkpoint, lambda data: flipped(world, data)[:200], claimed=1000) as url,
+        pytest.raises(ReplicaError, match=f"{url} gave an answer that is cut short"),
     ):
         world.search(world.urls["whole"], url)
 

@@ -1,4 +1,4 @@
-"""``medsecure index`` and ``verify-proof`` on a streamed study."""
+"""``medsecure index`` on a streamed study; proofs are in test_proofs.py."""
 
 from __future__ import annotations
 
@@ -51,21 +51,6 @@ def test_search_with_another_owners_key_is_exit_code_2(
         expect=2,
     )
     assert "this key opens none of the 12 records" in done.err
-
-
-def test_a_proof_convinces_a_stranger_and_a_changed_one_does_not(
-    streamed: Path, medsecure: Medsecure, tmp_path: Path
-) -> None:
-    """The proof file and the log's public key are enough."""
-    index, proof = streamed / "index", tmp_path / "proof.tlog"
-    key = medsecure("index", "list", index, "--json").json[5]["key"]
-    medsecure("index", "prove", index, key, "--out", proof)
-    checked = medsecure("verify-proof", proof, "--key", index / "checkpoint.pub", "--json").json
-    assert (checked["ok"], checked["key"]) == (True, key)
-    proof.write_text(proof.read_text().replace("index 5", "index 4"))
-    assert not medsecure("verify-proof", proof, "--key", index / "checkpoint.pub", "--json", expect=1).json[
-        "ok"
-    ]
 
 
 def test_one_flipped_byte_names_its_record(streamed: Path, medsecure: Medsecure, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,15 @@ from hypothesis import strategies as st
 
 from stages.encrypt.cohort import Collector, Partial, most_records, sum_block
 from stages.encrypt.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
-from stages.encrypt.keys import OwnerKeys
+from stages.encrypt.exchange import Scored, decode_answers, encode_answers
+from stages.encrypt.keys import OwnerKeys, known_parameters, load_owner, new_keys
 from stages.encrypt.opening import open_sum
 from stages.encrypt.owner import SecretKey, expand_secret, generate
 from stages.encrypt.parameters import LWE32, Parameters
+from stages.encrypt.quantise import scale_for
 from stages.encrypt.scheme import Block, Encryptor
+from stages.encrypt.search import quantise_query, score_block
+from stages.encrypt.shares import join, score_words, split_weights
 from stages.encrypt.wire import Header
 
 
@@ -114,6 +120,33 @@ def test_three_records_are_exact_under_lwe32_and_four_are_not(encryptor: Encrypt
         where = np.arange(count, dtype=np.uint32)
         (partial,) = sum_block(block.header, block.head_Dn, block.columns_ND[:count], where)
         assert partial.exact is exact
+
+
+@pytest.mark.parametrize("name", known_parameters())
+def test_every_parameter_set_sums_and_shares(tmp_path: Path, name: str) -> None:
+    """Keys of each set, from their files: a sum over two groups of S_j, and a score from two shares."""
+    public = new_keys(tmp_path / "keys", None, name)
+    owner = load_owner(tmp_path / "keys", None)
+    X_ND = np.random.default_rng(5).integers(-40, 41, (100, 3))
+    block = Encryptor(public.lwe).encrypt(X_ND, slot=9, scale=scale_for(public.lwe.parameters, 3))
+    where = np.arange(0, 100, 2, dtype=np.uint32)
+    where = np.concatenate([where, np.arange(1, 60, 2, dtype=np.uint32)])
+    partials = list(sum_block(block.header, block.head_Dn, block.columns_ND[where], where))
+    error_D = all_of(partials, owner.lwe) - X_ND[where].sum(axis=0)
+    sigma = sum(p.sigma**2 for p in partials) ** 0.5 / public.lwe.parameters.delta
+    assert np.abs(error_D).max() <= (0 if all(p.exact for p in partials) else 7 * sigma)
+    weights_D = quantise_query(np.array([1.0, -2.0, 0.5]), public.lwe.parameters)
+    direct = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)
+    shares = split_weights(weights_D, public.lwe.parameters)
+    joined = join(*(score_words(block.header, block.head_Dn, block.columns_ND, one) for one in shares))
+    assert np.array_equal(joined.scores_N, direct.scores_N)
+    assert np.array_equal(joined.head_n, direct.head_n)
+    stream = io.BytesIO(
+        b"".join(encode_answers(public.lwe.parameters, [Scored(0, 100, block.header.encode(), joined)]))
+    )
+    (back,) = decode_answers(public.lwe.parameters, stream.read)
+    assert back.answer is not None
+    assert np.array_equal(back.answer.scores_N, joined.scores_N)
 
 
 CHANGES: dict[str, tuple[type[Exception], Callable[[Partial], Partial]]] = {

@@ -71,7 +71,7 @@ def test_a_question_is_read_as_it_was_asked() -> None:
         (lambda d: d[:40], "at least"),
         (lambda d: b"MSPX" + d[4:], "magic"),
         (lambda d: d[:4] + b"\x02" + d[5:], "version 2"),
-        (lambda d: d[:6] + b"\x63" + d[7:], "unknown or too weak"),
+        (lambda d: d[:6] + b"\xee\xee" + d[8:], "unknown or too weak"),
         (lambda d: d[:-1], "does not have"),
         (lambda d: d[:8] + bytes(4) + d[12:], "0 features"),
     ],

@@ -9,6 +9,7 @@ from stages.encrypt import owner as owner_side
 from stages.encrypt.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
 from stages.encrypt.keys import OwnerKeys
 from stages.encrypt.owner import SecretKey
+from stages.encrypt.parameters import LWE32
 from stages.encrypt.scheme import Block, Encryptor
 from stages.encrypt.search import Answer, score_block
 
@@ -86,3 +87,22 @@ def test_secret_keys_are_not_printed(owner: OwnerKeys) -> None:
     """Repr shows ids only, so a log or a traceback cannot leak S."""
     assert "S_nl" not in repr(owner.lwe)
     assert "tensor" not in repr(owner)
+
+
+def test_wide_blocks_are_refused_as_narrow_ones_are(exact_pair: tuple[Encryptor, SecretKey]) -> None:
+    """LWE64: a foreign key, a key of the other set, overflowing weights and wrong words are an error each."""
+    encryptor, secret = exact_pair
+    block = encryptor.encrypt(np.arange(-7, 8).reshape(3, 5), slot=10, scale=8000)
+    parts = (block.header, block.head_Dn, block.columns_ND)
+    assert (owner_side.decrypt(secret, *parts) == np.arange(-7, 8).reshape(3, 5)).all()
+    for foreign in (replace(secret, key_id=bytes(32)), replace(secret, parameters=LWE32)):
+        with pytest.raises(ForeignKeyError):
+            owner_side.decrypt(foreign, *parts)
+    with pytest.raises(ShapeError, match="uint64"):
+        owner_side.decrypt(secret, block.header, block.head_Dn.view(np.uint32), block.columns_ND)
+    with pytest.raises(ShapeError):
+        owner_side.decrypt(secret, block.header, block.head_Dn[:, :-1], block.columns_ND)
+    weights_D = np.full(5, 8000, np.int32)
+    answer = score_block(*parts, weights_D)
+    with pytest.raises(PlaintextOverflowError, match="scale them down"):
+        owner_side.open_scores(secret, block.header, answer, weights_D)

@@ -72,7 +72,7 @@ def test_words_are_as_wide_as_the_modulus() -> None:
     assert {one.name: one.word.str for one in TABLE.values()} == {"LWE32": "<u4", "LWE64": "<u8"}
 
 
-@pytest.mark.parametrize("number", [0, 3, 65535])
+@pytest.mark.parametrize("number", [3, 98, 65535])
 def test_an_unknown_number_is_refused(number: int) -> None:
     """A wire id outside the table is an error that lists what is known."""
     with pytest.raises(ParameterError, match=r"LWE32 \(1\), LWE64 \(2\)"):

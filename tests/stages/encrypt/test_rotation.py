@@ -219,6 +219,13 @@ def test_a_lost_worker_key_is_replaced_beside_the_old_one(keys: Path) -> None:
     assert load_public(keys).workers == (old, new)
 
 
+def test_a_worker_key_is_never_made_in_a_public_folder(keys: Path) -> None:
+    """What is given away holds no secret."""
+    with pytest.raises(KeyFileError, match="name the key folder itself"):
+        add_worker(keys / "public")
+    assert {file.name for file in (keys / "public").iterdir()} == {"lwe.pub", "bundle.json"}
+
+
 def test_an_interrupted_add_worker_is_finished_by_the_next(keys: Path) -> None:
     """A worker.key that the bundle does not name yet is named."""
     first_version(keys)

@@ -16,12 +16,15 @@ from stages.encrypt import reference, sampling
 from stages.encrypt.errors import ForeignKeyError, HeaderError, PlaintextOverflowError, ShapeError
 from stages.encrypt.gemm import Method
 from stages.encrypt.keys import OwnerKeys, PublicKeys
+from stages.encrypt.owner import SecretKey
 from stages.encrypt.parameters import LWE32, LWE64, ParameterError, Parameters
+from stages.encrypt.quantise import SUM_BLOCKS, scale_for
 from stages.encrypt.scheme import Block, Encryptor, add
 
 WIDE = 2**31  # a scale that lets every plaintext through
 BOTH = pytest.mark.parametrize("toy", ["toy", "toy64"], indirect=True)
 Fixed = Callable[[int], Callable[[int], bytes]]
+Pair = tuple[Encryptor, SecretKey]
 
 
 def as_words(matrix: reference.Matrix) -> np.ndarray:
@@ -115,13 +118,16 @@ def test_both_products_give_the_same_full_block(public: PublicKeys, fixed: Fixed
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["LWE32", "LWE64"])
 @pytest.mark.parametrize("N", [1, 3, 64, 1024])
-def test_gpu_bytes_are_cpu_bytes(public: PublicKeys, fixed: Fixed, N: int) -> None:
+def test_gpu_bytes_are_cpu_bytes(
+    public: PublicKeys, exact_pair: Pair, fixed: Fixed, name: str, N: int
+) -> None:
     """The same code on CUDA gives the same block."""
+    key = public.lwe if name == "LWE32" else exact_pair[0].public
     X_ND = np.random.default_rng(0).integers(-80, 81, (N, 256))
     cpu, gpu = (
-        Encryptor(public.lwe, device, fixed(7)).encrypt(X_ND, slot=0, scale=2000)
-        for device in ("cpu", "cuda")
+        Encryptor(key, device, fixed(7)).encrypt(X_ND, slot=0, scale=2000) for device in ("cpu", "cuda")
     )
     assert (cpu.head_Dn == gpu.head_Dn).all()
     assert (cpu.columns_ND == gpu.columns_ND).all()
@@ -178,6 +184,26 @@ def test_sums_decrypt_up_to_the_stated_number_of_terms(encryptor: Encryptor, own
     assert (owner_side.decrypt(owner.lwe, four.header, four.head_Dn, four.columns_ND) == 6 * X_ND).all()
     with pytest.raises(PlaintextOverflowError, match="LWE32 allows 4"):
         add(four, fresh)
+
+
+def test_exact_sums_stop_where_the_scale_says(exact_pair: Pair) -> None:
+    """LWE64 at its default scale: at least 16,384 blocks may be added, and none that may overflow."""
+    scale = scale_for(LWE64, 3)
+    block = exact_pair[0].encrypt(np.array([[1, 2, 3]]), slot=0, scale=scale)
+    most = (LWE64.plaintext_bound - 1) // block.header.norm_bound
+    assert most >= SUM_BLOCKS
+    full = add(replace(block, header=replace(block.header, terms=most - 1)), block)
+    with pytest.raises(PlaintextOverflowError, match="may overflow"):
+        add(full, block)
+
+
+def test_exact_sums_stop_at_a_million(exact_pair: Pair) -> None:
+    """LWE64: at a scale for it the millionth block is added, and the next is refused for its noise."""
+    scale = scale_for(LWE64, 3, terms=10**6)
+    block = exact_pair[0].encrypt(np.array([[1, 2, 3]]), slot=0, scale=scale)
+    full = add(replace(block, header=replace(block.header, terms=10**6 - 1)), block)
+    with pytest.raises(PlaintextOverflowError, match="LWE64 allows 1000000"):
+        add(full, block)
 
 
 def test_sums_that_may_overflow_are_refused(encryptor: Encryptor) -> None:

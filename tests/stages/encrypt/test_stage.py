@@ -12,8 +12,11 @@ from stages.base import Reason
 from stages.batches import Features, Rows
 from stages.encrypt import owner as owner_side
 from stages.encrypt.keys import KeyFileError, OwnerKeys
+from stages.encrypt.owner import SecretKey
+from stages.encrypt.parameters import LWE64
+from stages.encrypt.scheme import Encryptor
 from stages.encrypt.search import quantise_query, score_block
-from stages.encrypt.stage import Encrypt, EncryptOptions
+from stages.encrypt.stage import Encrypt, EncryptOptions, encrypt_batch
 from stages.encrypt.wire import decode_header
 
 
@@ -46,6 +49,20 @@ def test_a_batch_becomes_one_block_that_the_owner_can_search(
         cosine_N = owner_side.open_scores(owner.lwe, header, answer, weights_D)
         assert cosine_N.argmax() == row
         assert cosine_N == pytest.approx(batch.feature_ND @ batch.feature_ND[row], abs=6e-3)
+
+
+def test_a_batch_under_an_exact_key_is_scored_exactly(exact_pair: tuple[Encryptor, SecretKey]) -> None:
+    """LWE64: the stage's scale leaves room for exact scores; cosines are right to 10^-3."""
+    encryptor, secret = exact_pair
+    batch = features(5)
+    sealed = encrypt_batch(encryptor, batch).kept
+    header = decode_header(sealed.header)
+    assert (header.parameters, header.scale) == (LWE64, 8183)
+    weights_D = quantise_query(batch.feature_ND[3], LWE64)
+    answer = score_block(header, sealed.head_Dn, sealed.columns_ND, weights_D)
+    assert owner_side.open_exact(secret, header, answer, weights_D).argmax() == 3
+    cosine_N = owner_side.open_scores(secret, header, answer, weights_D)
+    assert cosine_N == pytest.approx(batch.feature_ND @ batch.feature_ND[3], abs=1e-3)
 
 
 def test_rows_outside_the_plaintext_range_are_rejected(key_directory: Path) -> None:

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stages.batches import Rows, Sealed
+from stages.index import identity
+from stages.index.note import Signer, public_key
+from stages.index.verifier import EMPTY_ROOT
 from stages.index.writer import IndexOptions, open_writer
 
 D, DIMENSION_n = 5, 12  # features, LWE dimension
@@ -56,3 +60,22 @@ def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(os, "fdatasync", lambda _: None)
     monkeypatch.setattr("stages.index.lookup._SYNCHRONOUS", "OFF")
+
+
+@pytest.fixture
+def format_1(tmp_path: Path, make_index: MakeIndex) -> Path:
+    """An index of five records as it was made before there was a second signature and a key tree."""
+    created = "2026-01-01T00:00:00+00:00"
+    key = Ed25519PrivateKey.generate()
+    named = identity.Identity.of(1, key.public_key().public_bytes_raw(), created)
+    path = tmp_path / "format-1"
+    path.mkdir()
+    (path / "staging").mkdir()
+    (path / identity.SIGNING_KEY).write_bytes(identity.encode_keys([key]))
+    (path / identity.PUBLIC_KEY).write_bytes(identity.encode_public([public_key(named.origin, key)]))
+    (path / identity.CHECKPOINT).write_bytes(Signer(named.origin, (key,), None).checkpoint(0, EMPTY_ROOT))
+    (path / identity.IDENTITY).write_text(
+        f'{{\n  "format": 1,\n  "origin": "{named.origin}",\n  "created": "{created}"\n}}\n'
+    )
+    make_index(path, [5], seed=40)
+    return path

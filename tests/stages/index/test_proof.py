@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from stages.index import verifier
+from stages.index.keytree import EMPTY, grown, row
 from stages.index.leaf import Leaf
-from stages.index.note import Checkpoint, Verifier, sign
-from stages.index.proof import Proof, ProofError, decode_proof, verify_proof
-from stages.index.tree import inclusion_path, leaf_hash, node_hash, range_root
+from stages.index.note import Signer, cosign, public_key, witness_key
+from stages.index.proof import GrowthProof, KeyProof, Proof
+from stages.index.tree import consistency_path, inclusion_path, range_root
+from stages.index.verifier import (
+    Checkpoint,
+    KeyRoot,
+    ProofError,
+    PublicKey,
+    leaf_hash,
+    node_hash,
+    parse_keys,
+    verify_proof,
+)
 
-ROOT = Path(__file__).resolve().parents[3]
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-LOG = Verifier("example.com/log", KEY.public_key().public_bytes_raw())
+NAME = "example.com/log"
+PRIVATE = (
+    Ed25519PrivateKey.from_private_bytes(bytes(range(32))),
+    MLDSA44PrivateKey.from_seed_bytes(bytes(range(32))),
+)
+LOG = tuple(public_key(NAME, key) for key in PRIVATE)
 LEAVES = [Leaf(bytes([i]) * 32, i, *[bytes([9]) * 32] * 4) for i in range(11)]
+ABSENT = b"\xff" * 32
 
 
 def node(height: int, i: int) -> bytes:
@@ -30,97 +50,216 @@ def node(height: int, i: int) -> bytes:
     return node_hash(node(height - 1, 2 * i), node(height - 1, 2 * i + 1))
 
 
-CHECKPOINT = Checkpoint(LOG.name, len(LEAVES), range_root(0, len(LEAVES), node))
-NOTE = sign(CHECKPOINT.text, LOG.name, KEY)
+KEYS = grown(EMPTY, [row(leaf.key, i) for i, leaf in enumerate(LEAVES[:9])])
+SIGNER = Signer(NAME, PRIVATE, KeyRoot(9, KEYS.root))
+OLD = SIGNER.checkpoint(9, range_root(0, 9, node))
+NOTE = SIGNER.checkpoint(11, range_root(0, 11, node))
+CHECKPOINT = Checkpoint(NAME, 11, range_root(0, 11, node), KeyRoot(9, KEYS.root))
 
 
-def proof_of(index: int) -> Proof:
+def inclusion(index: int) -> Proof:
     return Proof(index, LEAVES[index].encode(), inclusion_path(index, len(LEAVES), node), NOTE)
 
 
-GOOD = proof_of(6).encode()
+def of_key(key: bytes) -> KeyProof:
+    return KeyProof(key, *KEYS.prove(key), NOTE)
+
+
+GROWTH = GrowthProof(OLD, consistency_path(9, 11, node), NOTE)
+GOOD = inclusion(6).encode()
+ALL = [GOOD, GROWTH.encode(), of_key(LEAVES[3].key).encode(), of_key(ABSENT).encode()]
 
 
 @pytest.mark.parametrize("index", range(len(LEAVES)))
 def test_a_proof_proves_its_record(index: int) -> None:
-    """With the file and the public key alone, a stranger learns which leaf is where in which log."""
-    verified = verify_proof(proof_of(index).encode(), LOG.vkey)
-    assert (verified.index, verified.leaf, verified.checkpoint) == (index, LEAVES[index], CHECKPOINT)
+    """With the file and the public keys alone, a stranger learns which leaf is where in which log."""
+    proven = verify_proof(inclusion(index).encode(), LOG)
+    assert (proven.claim, proven.index, proven.record) == ("inclusion", index, LEAVES[index].encode())
+    assert (proven.key, proven.checkpoint) == (LEAVES[index].key, CHECKPOINT)
 
 
 def test_the_file_is_a_tlog_proof() -> None:
     """First line, extra, index, path, blank line and checkpoint, as c2sp.org/tlog-proof has them."""
-    proof = proof_of(6)
+    proof = inclusion(6)
     lines = GOOD.decode().split("\n")
     assert lines[:3] == ["c2sp.org/tlog-proof@v1", f"extra {b64encode(proof.record).decode()}", "index 6"]
     assert lines[3 : 3 + len(proof.path)] == [b64encode(one).decode() for one in proof.path]
     assert "\n".join(lines[3 + len(proof.path) :]).encode() == b"\n" + NOTE
-    assert decode_proof(GOOD) == proof
+
+
+def test_growth_is_proven_between_two_checkpoints() -> None:
+    """Both signed by the log, the one the other's beginning."""
+    proven = verify_proof(GROWTH.encode(), LOG)
+    assert (proven.claim, proven.checkpoint) == ("growth", CHECKPOINT)
+    assert proven.old == replace(CHECKPOINT, size=9, root=range_root(0, 9, node))
+
+
+def test_a_key_is_proven_there_or_not_there() -> None:
+    """Of the records that the key tree covers; the two after them are as absent as any other."""
+    for index, leaf in enumerate(LEAVES[:9]):
+        proven = verify_proof(of_key(leaf.key).encode(), LOG)
+        assert (proven.claim, proven.key, proven.index) == ("presence", leaf.key, index)
+    for key in (ABSENT, *(leaf.key for leaf in LEAVES[9:])):
+        proven = verify_proof(of_key(key).encode(), LOG)
+        assert (proven.claim, proven.key, proven.index) == ("absence", key, None)
+        assert proven.facts()["as_of"] == 9
 
 
 def test_a_proof_under_another_key_is_refused() -> None:
-    """The log's key is what is trusted, not the file."""
-    other = Verifier(
-        LOG.name, Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
-    )
-    with pytest.raises(ProofError, match="not signed by"):
-        verify_proof(GOOD, other.vkey)
+    """The log's keys are what is trusted, not the file; one right key of two is not enough."""
+    other = public_key(NAME, MLDSA44PrivateKey.from_seed_bytes(bytes(32)))
+    for data in ALL:
+        with pytest.raises(ProofError, match="not signed by"):
+            verify_proof(data, (LOG[0], other))
+
+
+def test_a_witness_among_the_keys_must_have_cosigned() -> None:
+    """Only the checkpoint that the proof leads to: what is older may have been seen by nobody."""
+    key = witness_key("example.com/w", PRIVATE[0])
+    cosigned = cosign(NOTE, key.name, PRIVATE[0], 1)
+    for proof in (inclusion(6), GROWTH, of_key(ABSENT)):
+        verify_proof(replace(proof, note=cosigned).encode(), (*LOG, key))
+        with pytest.raises(ProofError, match=r"not signed by example\.com/w"):
+            verify_proof(proof.encode(), (*LOG, key))
 
 
 def test_a_proof_of_another_record_is_refused() -> None:
     """A path proves one leaf at one index."""
-    proof = proof_of(6)
+    proof = inclusion(6)
     for wrong in (
-        Proof(5, proof.record, proof.path, NOTE),
-        Proof(6, LEAVES[5].encode(), proof.path, NOTE),
-        Proof(6, proof.record, proof.path[:-1], NOTE),
-        Proof(11, proof.record, proof.path, NOTE),
+        replace(proof, index=5),
+        replace(proof, record=LEAVES[5].encode()),
+        replace(proof, path=proof.path[:-1]),
+        replace(proof, index=11),
     ):
         with pytest.raises(ProofError, match="does not lead"):
-            verify_proof(wrong.encode(), LOG.vkey)
+            verify_proof(wrong.encode(), LOG)
 
 
-@given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
-def test_a_proof_with_any_byte_changed_is_refused(place: int, change: int) -> None:
+def test_a_proof_of_other_growth_is_refused() -> None:
+    """Backwards, with another path, or from a checkpoint of another log."""
+    other = Signer("example.com/other", PRIVATE, None).checkpoint(9, range_root(0, 9, node))
+    with pytest.raises(ProofError, match="not signed by"):
+        verify_proof(replace(GROWTH, old=other).encode(), LOG)
+    for wrong in (replace(GROWTH, old=NOTE, note=OLD), replace(GROWTH, path=GROWTH.path[1:])):
+        with pytest.raises(ProofError, match="from the old root"):
+            verify_proof(wrong.encode(), LOG)
+
+
+def test_presence_does_not_pass_for_absence_nor_absence_for_presence() -> None:
+    """Whatever of one proof is put into the other, and whatever leaf is left out or put in."""
+    there, gone = of_key(LEAVES[3].key), of_key(ABSENT)
+    wrong = [
+        replace(there, key=ABSENT),
+        replace(gone, key=there.key),
+        replace(there, leaf=b""),
+        replace(there, leaf=gone.leaf),
+        replace(there, path=gone.path),
+        replace(there, path=there.path[1:]),
+        replace(gone, leaf=row(ABSENT, 3)),
+        replace(gone, path=()),
+        KeyProof(there.key, gone.leaf, gone.path, NOTE),
+        KeyProof(ABSENT, there.leaf, there.path, NOTE),
+        replace(there, note=Signer(NAME, PRIVATE, None).checkpoint(11, CHECKPOINT.root)),
+    ]
+    for proof in wrong:
+        with pytest.raises(ProofError, match="does not lead along the key"):
+            verify_proof(proof.encode(), LOG)
+
+
+@given(st.sampled_from(ALL), st.data(), st.integers(1, 255))
+def test_a_proof_with_any_byte_changed_is_refused(good: bytes, data: st.DataObject, change: int) -> None:
     """No byte of a proof file is free."""
-    damaged = bytearray(GOOD)
-    damaged[place] ^= change
+    damaged = bytearray(good)
+    damaged[data.draw(st.integers(0, len(good) - 1))] ^= change
     with pytest.raises(ProofError):
-        verify_proof(bytes(damaged), LOG.vkey)
+        verify_proof(bytes(damaged), LOG)
 
 
-@given(st.integers(0, len(GOOD) - 1), st.integers(0, len(GOOD)), st.binary(max_size=40))
-def test_a_proof_with_a_piece_replaced_is_refused(start: int, stop: int, piece: bytes) -> None:
+@given(st.sampled_from(ALL), st.data(), st.binary(max_size=40))
+def test_a_proof_with_a_piece_replaced_is_refused(good: bytes, data: st.DataObject, piece: bytes) -> None:
     """Cut, doubled or overwritten anywhere, it is refused with the one exception that says so."""
-    damaged = GOOD[:start] + piece + GOOD[stop:]
-    if damaged != GOOD:
+    start, stop = data.draw(st.integers(0, len(good))), data.draw(st.integers(0, len(good)))
+    damaged = good[:start] + piece + good[stop:]
+    if damaged != good:
         with pytest.raises(ProofError):
-            verify_proof(damaged, LOG.vkey)
+            verify_proof(damaged, LOG)
 
 
-@given(st.binary() | st.text().map(lambda text: text.encode(errors="replace")), st.text() | st.just(LOG.vkey))
-@example(b"", "")
-@example(GOOD, "\ud800")
-@example(b"c2sp.org/tlog-proof@v1\nindex 1\n\n", LOG.vkey)
-@example(b"c2sp.org/tlog-proof@v1\nextra \nindex " + b"9" * 5000 + b"\n\n" + NOTE, LOG.vkey)
-@example(GOOD + b"x" * (1 << 18), LOG.vkey)
-def test_other_bytes_are_no_proof(data: bytes, vkey: str) -> None:
+@given(st.sampled_from(ALL), st.data())
+def test_a_proof_with_lines_exchanged_is_refused(good: bytes, data: st.DataObject) -> None:
+    """Lines of one proof, dropped, doubled, in another order or among those of another."""
+    lines = good.split(b"\n\n")[0].split(b"\n")
+    others = [line for proof in ALL for line in proof.split(b"\n\n")[0].split(b"\n")]
+    chosen = data.draw(st.lists(st.sampled_from(lines + others), max_size=9))
+    if chosen != lines and b"\n".join(chosen) + b"\n\n" + NOTE not in ALL:
+        with pytest.raises(ProofError):
+            verify_proof(b"\n".join(chosen) + b"\n\n" + NOTE, LOG)
+
+
+@given(st.binary() | st.text().map(lambda text: text.encode(errors="replace")))
+@example(b"")
+@example(b"c2sp.org/tlog-proof@v1\nindex 1\n\n")
+@example(b"c2sp.org/tlog-proof@v1\nextra \nindex " + b"9" * 5000 + b"\n\n" + NOTE)
+@example(b"medsecure-u/key-proof@v1\nkey \nleaf\n\n" + NOTE)
+@example(of_key(ABSENT).encode().replace(b"\n\n", b"\n" + b64encode(bytes(32)) * 300 + b"\n\n"))
+@example(GOOD + b"x" * (1 << 19))
+def test_other_bytes_are_no_proof(data: bytes) -> None:
     """Malformed input raises ProofError and nothing else."""
     with pytest.raises(ProofError):
-        verify_proof(data, vkey)
+        verify_proof(data, LOG)
+
+
+def test_a_record_of_an_unknown_kind_is_not_explained() -> None:
+    """It may well be in the log, but what it is nobody here can say."""
+    record = b"\1\7" + bytes(164)
+    note = Signer(NAME, PRIVATE, None).checkpoint(1, leaf_hash(record))
+    with pytest.raises(ProofError, match="unknown version or kind"):
+        verify_proof(Proof(0, record, (), note).encode(), LOG)
+
+
+def test_the_verifier_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
+    """Copied to an empty folder, without this project, it tells each kind of proof and refuses others."""
+    program = shutil.copy(verifier.__file__, tmp_path / "verifier.py")
+    (tmp_path / "log.pub").write_text("".join(f"{key.vkey}\n" for key in LOG))
+
+    def check(data: bytes, keys: str = "log.pub") -> tuple[int, dict[str, object]]:
+        (tmp_path / "file").write_bytes(data)
+        done = subprocess.run(
+            [sys.executable, "-I", "-W", "ignore", program, "file", "--key", keys],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, json.loads(done.stdout or "{}")
+
+    claims = [check(data) for data in ALL]
+    assert [code for code, _ in claims] == [0, 0, 0, 0]
+    assert [facts["claim"] for _, facts in claims] == ["inclusion", "growth", "presence", "absence"]
+    assert claims[0][1] == {"ok": True, **verify_proof(GOOD, LOG).facts()}
+    assert check(GOOD[:-1])[0] == 1
+    assert check(GOOD, "file") == (2, {})
 
 
 def test_the_verifier_needs_nothing_but_cryptography() -> None:
-    """Importing it loads no writer, no NumPy, no Arrow, no SQLite."""
-    program = """
+    """Importing it loads no other module of ours, no NumPy, no Arrow, no SQLite."""
+    code = """
 import sys
-import stages.index.proof
+import stages.index.verifier
 names = set(sys.modules)
 print(sorted(name for name in names if name.startswith("stages")))
 print(sorted(names & {"numpy", "pyarrow", "pydantic", "sqlite3", "torch"}))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    ours = ["stages", "stages.index", *(f"stages.index.{name}" for name in ("leaf", "note", "proof", "tree"))]
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    ours = ["stages", "stages.index", "stages.index.verifier"]
     assert done.stdout.splitlines() == [repr(ours), "[]"]
+
+
+def test_a_public_key_file_says_which_signatures_are_demanded() -> None:
+    """All that it lists."""
+    text = "".join(f"{key.vkey}\n" for key in LOG)
+    assert parse_keys(text) == LOG
+    assert all(isinstance(key, PublicKey) for key in parse_keys(text))
+    assert verify_proof(GOOD, parse_keys(LOG[1].vkey)).index == 6

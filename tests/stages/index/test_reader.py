@@ -12,9 +12,8 @@ import pytest
 
 from stages.batches import Sealed
 from stages.index.errors import DamagedError, NotAnIndexError
-from stages.index.proof import verify_proof
 from stages.index.reader import open_reader
-from stages.index.tree import verify_consistency
+from stages.index.verifier import parse_keys, verify_proof
 from stages.index.writer import IndexOptions, open_writer
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
@@ -59,11 +58,11 @@ def test_every_record_is_proven_to_a_stranger(tmp_path: Path, make_index: MakeIn
     """With the proof file and the public key file alone."""
     make_index(tmp_path, ROWS)
     reader = open_reader(tmp_path)
-    vkey = (tmp_path / "checkpoint.pub").read_text().rstrip("\n")
-    assert reader.vkey == vkey
+    public = parse_keys((tmp_path / "checkpoint.pub").read_text())
+    assert reader.log == public
     for index, key in enumerate(reader.keys()):
-        verified = verify_proof(reader.prove(index).encode(), vkey)
-        assert (verified.index, verified.leaf.key) == (index, key)
+        verified = verify_proof(reader.prove(index).encode(), public)
+        assert (verified.claim, verified.index, verified.key) == ("inclusion", index, key)
         assert (verified.checkpoint.size, verified.checkpoint.root) == (reader.size, reader.root)
 
 
@@ -78,8 +77,8 @@ def test_a_reader_stays_at_its_checkpoint(tmp_path: Path, make_index: MakeIndex)
     with pytest.raises(IndexError, match="no record 250"):
         old.prove(250)
     new = open_reader(tmp_path)
-    path = new.prove_growth(old.size)
-    assert verify_consistency(old.size, new.size, path, old.root, new.root)
+    proven = verify_proof(new.prove_growth(old.checkpoint).encode(), old.log)
+    assert (proven.claim, proven.old and proven.old.size, proven.checkpoint.size) == ("growth", 250, 857)
 
 
 def test_readers_read_while_a_writer_writes(tmp_path: Path, make_block: MakeBlock) -> None:
@@ -102,8 +101,7 @@ def test_readers_read_while_a_writer_writes(tmp_path: Path, make_block: MakeBloc
     met = 0
     while not done.is_set():
         reader = open_reader(tmp_path)
-        path = reader.prove_growth(last.size)
-        assert verify_consistency(last.size, reader.size, path, last.root, reader.root)
+        verify_proof(reader.prove_growth(last.checkpoint).encode(), last.log)
         if reader.size:
             assert reader.record(reader.size - 1).index == reader.size - 1
             assert reader.find(reader.record(reader.size // 2).key) == reader.size // 2
@@ -155,10 +153,10 @@ def test_a_foreign_key_is_refused(tmp_path: Path, make_index: MakeIndex) -> None
     """Whoever knows the log's key is not satisfied with another's signature."""
     make_index(tmp_path / "a", [3])
     make_index(tmp_path / "b", [3])
-    key = open_reader(tmp_path / "a").vkey
-    assert open_reader(tmp_path / "a", key).size == 3
+    log = open_reader(tmp_path / "a").log
+    assert open_reader(tmp_path / "a", log).size == 3
     with pytest.raises(DamagedError, match=r"checkpoint\.pub is not"):
-        open_reader(tmp_path / "b", key)
+        open_reader(tmp_path / "b", log)
 
 
 def test_a_path_that_is_no_index_is_one_sentence(tmp_path: Path) -> None:

@@ -23,15 +23,8 @@ from stages.index.tiles import (
     split_bundle,
     tile_path,
 )
-from stages.index.tree import (
-    consistency_path,
-    inclusion_path,
-    leaf_hash,
-    node_hash,
-    range_root,
-    verify_consistency,
-    verify_inclusion,
-)
+from stages.index.tree import consistency_path, inclusion_path, range_root
+from stages.index.verifier import leaf_hash, node_hash, verify_consistency, verify_inclusion
 
 RECORDS = [b"record %d" % i for i in range(1000)]
 HASHES = [leaf_hash(record) for record in RECORDS]

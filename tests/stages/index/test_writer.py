@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from stages.batches import Sealed
 from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError, UnwritableError
 from stages.index.reader import open_reader
-from stages.index.tree import leaf_hash
+from stages.index.verifier import leaf_hash
 from stages.index.verify import verify
 from stages.index.writer import IndexOptions, open_writer
 

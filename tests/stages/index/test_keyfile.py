@@ -1,0 +1,156 @@
+"""The key tree beside the log: signed by the writer, used by readers, made again where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.batches import Sealed
+from stages.index import keyfile
+from stages.index.errors import DamagedError, IndexStoreError
+from stages.index.identity import CHECKPOINT, read_identity, read_signing_keys
+from stages.index.keyfile import KEY_TREE, rebuilt, stored
+from stages.index.keytree import KeyTree
+from stages.index.note import Signer
+from stages.index.reader import open_reader
+from stages.index.tiles import Tiles
+from stages.index.verifier import KeyRoot, verify_proof
+from stages.index.verify import verify
+from stages.index.writer import IndexOptions, open_writer
+
+pytestmark = pytest.mark.usefixtures("fast_disk")
+MakeBlock = Callable[..., Sealed]
+MakeIndex = Callable[..., list[Sealed]]
+ABSENT = b"\xff" * 32
+
+
+def claim(path: Path, key: bytes) -> tuple[str, int | None, object]:
+    reader = open_reader(path)
+    proven = verify_proof(reader.prove_key(key).encode(), reader.log)
+    return proven.claim, proven.index, proven.facts()["as_of"]
+
+
+def test_a_closed_writer_has_signed_all_keys(tmp_path: Path, make_index: MakeIndex) -> None:
+    """Every key proves its presence, and one that is not there its absence, as of the whole log."""
+    make_index(tmp_path, [200, 3, 150])
+    for index, key in enumerate(open_reader(tmp_path).keys()):
+        assert claim(tmp_path, key) == ("presence", index, 353)
+    assert claim(tmp_path, ABSENT) == ("absence", None, 353)
+    assert verify(tmp_path).ok
+
+
+def test_an_empty_log_lacks_every_key(tmp_path: Path) -> None:
+    """From its first checkpoint on."""
+    with open_writer(tmp_path, IndexOptions()):
+        assert claim(tmp_path, ABSENT) == ("absence", None, 0)
+
+
+def test_a_writer_restates_the_old_tree_while_it_appends(tmp_path: Path, make_block: MakeBlock) -> None:
+    """Appending costs no tree; until the writer is done, absence is proven as of the records before."""
+    with open_writer(tmp_path, IndexOptions()) as writer:
+        writer.append(make_block(1, 40))
+    with open_writer(tmp_path, IndexOptions()) as writer:
+        writer.append(make_block(2, 5))
+        assert (open_reader(tmp_path).size, open_reader(tmp_path).keys_size) == (45, 40)
+        key = make_block(2, 5).rows.keys[0]
+        assert claim(tmp_path, key) == ("absence", None, 40)
+    assert claim(tmp_path, key) == ("presence", 40, 45)
+
+
+def test_a_writer_that_died_leaves_the_tree_behind_and_the_next_catches_up(
+    tmp_path: Path, make_block: MakeBlock
+) -> None:
+    """Nothing but a writer's orderly end signs a new tree."""
+    writing = open_writer(tmp_path, IndexOptions())
+    writing.__enter__().append(make_block(1, 40))
+    assert not writing.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert claim(tmp_path, ABSENT) == ("absence", None, 0)
+    with open_writer(tmp_path, IndexOptions()):
+        pass
+    assert claim(tmp_path, ABSENT) == ("absence", None, 40)
+
+
+def test_a_reader_of_an_older_checkpoint_proves_as_of_that(tmp_path: Path, make_index: MakeIndex) -> None:
+    """Though the file has moved on: the tree is made again from the log."""
+    make_index(tmp_path, [300])
+    old = open_reader(tmp_path)
+    make_index(tmp_path, [300], seed=1)
+    assert stored(tmp_path, 300) is None
+    later = list(open_reader(tmp_path).keys())[450]
+    proven = verify_proof(old.prove_key(later).encode(), old.log)
+    assert (proven.claim, proven.facts()["as_of"]) == ("absence", 300)
+
+
+@pytest.mark.parametrize("place", [0, 9, 20, 30, 60, 100, 1000, -1, -40, -700])
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_a_damaged_cache_changes_no_answer(
+    tmp_path: Path, make_index: MakeIndex, place: int, how: str
+) -> None:
+    """Readers prove from the log instead, and the next writer signs what the records say."""
+    make_index(tmp_path, [200])
+    file = tmp_path / KEY_TREE
+    data = bytearray(file.read_bytes())
+    if how == "gone":
+        file.unlink()
+    elif how == "cut":
+        file.write_bytes(data[:place])
+    else:
+        data[place] ^= 1
+        file.write_bytes(data)
+    keys = list(open_reader(tmp_path).keys())
+    assert [claim(tmp_path, key) for key in keys[::20]] == [("presence", i, 200) for i in range(0, 200, 20)]
+    make_index(tmp_path, [20], seed=1)
+    assert claim(tmp_path, ABSENT) == ("absence", None, 220)
+    assert verify(tmp_path).ok
+    tree = stored(tmp_path, 220)
+    assert tree is not None
+    assert tree.root == rebuilt(Tiles(tmp_path, 220)).root
+
+
+def test_a_sound_cache_is_continued_not_made_again(
+    tmp_path: Path, make_index: MakeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer reads the records that are new, and no others."""
+    make_index(tmp_path, [200])
+    monkeypatch.setattr(keyfile, "rebuilt", lambda _: pytest.fail("the cache is sound"))
+    make_index(tmp_path, [20], seed=1)
+    assert claim(tmp_path, ABSENT) == ("absence", None, 220)
+
+
+def test_a_writer_signs_no_tree_of_damaged_records(tmp_path: Path, make_index: MakeIndex) -> None:
+    """Each record it adds is compared with its leaf hash first."""
+    make_index(tmp_path, [300])
+    (tmp_path / KEY_TREE).unlink()
+    file = tmp_path / "tile/entries/000"
+    data = file.read_bytes()
+    file.write_bytes(data[:10] + bytes([data[10] ^ 1]) + data[11:])
+    with (
+        pytest.raises(DamagedError, match="tile/entries/000 does not hold record 0"),
+        open_writer(tmp_path, IndexOptions()) as writer,
+    ):
+        writer.append(make_index(tmp_path / "other", [1], seed=9)[0])
+
+
+def test_a_signed_tree_of_other_keys_is_found(tmp_path: Path, make_index: MakeIndex) -> None:
+    """By verification, and by whoever asks for a proof: a signature does not make it right."""
+    make_index(tmp_path, [20])
+    reader = open_reader(tmp_path)
+    identity, public = read_identity(tmp_path)
+    forged = Signer(identity.origin, read_signing_keys(tmp_path, public), KeyRoot(20, bytes(range(32))))
+    (tmp_path / CHECKPOINT).write_bytes(forged.checkpoint(reader.size, reader.root))
+    (finding,) = verify(tmp_path).errors
+    assert finding.file == "checkpoint"
+    assert "not that of its first 20 records" in finding.reason
+    with pytest.raises(DamagedError, match="not that of its records"):
+        open_reader(tmp_path).prove_key(ABSENT)
+
+
+def test_an_index_of_format_1_says_that_it_cannot(format_1: Path) -> None:
+    """It has no key tree; nobody is left to think that it proved something."""
+    with pytest.raises(IndexStoreError, match="format 1"):
+        open_reader(format_1).prove_key(ABSENT)
+    assert open_reader(format_1).keys_size is None
+    assert not (format_1 / KEY_TREE).exists()
+    assert isinstance(rebuilt(Tiles(format_1, 5)), KeyTree)
