@@ -33,7 +33,7 @@ check: lint
 	$(BIN)/pytest
 
 bench: setup
-	for one in throughput segment lwe index; do $(BIN)/python -m benchmarks.$$one || exit 1; done
+	for one in throughput segment lwe retrieval index; do $(BIN)/python -m benchmarks.$$one || exit 1; done
 
 dashboards: setup
 	$(BIN)/python -m dashboards.generate

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,7 @@ def emit(
     document = {
         "benchmark": name,
         "hardware": hardware(),
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: _version(package) for package in packages},
         "results": results,
         "goals": [asdict(goal) for goal in goals],
     }
@@ -97,3 +97,11 @@ def emit(
     for goal in goals:
         verdict = "met" if goal.ok else "NOT MET"
         print(f"{goal.name}: {goal.value:.4g} {goal.unit} (goal {goal.goal:g}, {verdict})")
+
+
+def _version(package: str) -> str | None:
+    """None where the package is not installed: an optional peer."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

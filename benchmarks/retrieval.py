@@ -86,7 +86,9 @@ def main() -> None:
     arguments = parser.parse_args()
     for needed in ("promise12/train", "promise12/val", "prostate3t"):
         if not (arguments.data / needed).is_dir():
-            sys.exit(f"retrieval is skipped: there is no {needed} in {arguments.data}; name it with --data")
+            reason = f"there is no {needed} in {arguments.data}; name the folder with --data"
+            print(f"retrieval is skipped: {reason}", file=sys.stderr)
+            return
     results = measure(arguments.data)
     text = f"{table(results['rows'])}\n\n{table(results['defaults'])}\n"
     packages = ("torch", "numpy", "openvino")
