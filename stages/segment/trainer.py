@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass as validated
 from torch.optim.swa_utils import AveragedModel
 
 from stages.base import OperatorError
+from stages.segment import checkpoint
 from stages.segment.augment import augment
 from stages.segment.dataset import Slices
 from stages.segment.loss import segmentation_loss
@@ -49,6 +50,12 @@ class TrainOptions:
     """Of the moving average, per step."""
     structure_share: Annotated[float, Gt(0), Le(1)] = 0.67
     """Share of slices drawn that show the structure."""
+    adversarial_share: Annotated[float, Ge(0), Le(1)] = 0.25
+    """Share of steps whose input is attacked first by one signed gradient step; 0 attacks none."""
+    adversarial_step: Annotated[float, Gt(0), Le(1)] = 0.08
+    """Largest change of a pixel by the attack, in standard deviations: about 4/255 of the grey range."""
+    init: Path | None = None
+    """A weights file to start from; None starts from random weights."""
     seed: Annotated[int, Ge(0)] = 0
     """Of initial weights, order and augmentation."""
     threads: Annotated[int, Ge(1), Le(256)] = 1
@@ -71,6 +78,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             net = AttentionUNet(options.model)
+        if options.init is not None:
+            _start_from(net, options.init)
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
         self.average = AveragedModel(self.net, avg_fn=self._towards, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
@@ -114,6 +123,8 @@ class Trainer:
 
     def _step(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> float:
         x = x_NCHW.to(self.device, memory_format=torch.channels_last)
+        if float(torch.rand((), generator=self.generator)) < self.options.adversarial_share:
+            x = self._attacked(x, truth_N1HW.to(self.device))
         narrow = torch.autocast("cuda", torch.bfloat16) if self.device != "cpu" else nullcontext()
         with narrow:
             loss = segmentation_loss(self.net(x), truth_N1HW.to(self.device))
@@ -123,6 +134,21 @@ class Trainer:
         self.optimizer.step()
         self.average.update_parameters(self.net)
         return float(loss.detach())
+
+    def _attacked(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> torch.Tensor:
+        """Fast adversarial training (Wong et al. 2020, arXiv:2001.03994): random start, one signed step.
+
+        In evaluation mode, so that attacked input does not enter the normalisation's statistics twice.
+        """
+        step = self.options.adversarial_step
+        noise = (2 * torch.rand(x_NCHW.shape, generator=self.generator) - 1) * step
+        changed = (x_NCHW + noise.to(self.device)).requires_grad_()
+        self.net.eval()
+        loss = segmentation_loss(self.net(changed), truth_N1HW)
+        (slope,) = torch.autograd.grad(loss, changed)
+        self.net.train()
+        moved = changed.detach() + 1.25 * step * slope.sign()
+        return torch.clamp(moved, x_NCHW - step, x_NCHW + step)
 
     def state(self) -> dict[str, Any]:
         """Everything the next step depends on."""
@@ -164,6 +190,14 @@ class Trainer:
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise ResumeError(f"{path} is damaged: train without --resume") from error
         self.restore(state)
+
+
+def _start_from(net: AttentionUNet, weights: Path) -> None:
+    """Copy a weights file's network. Raises WeightsError, also where the shapes differ."""
+    segmenter, info = checkpoint.load(weights)
+    if info.model != net.config:
+        raise checkpoint.WeightsError(f"{weights} holds another network than train.model describes")
+    net.load_state_dict(segmenter.net.state_dict())
 
 
 def schedule(fraction: float) -> float:
