@@ -39,6 +39,7 @@ class Root(LazyGroup):
         "dead-letters": ("pipeline.cli.letters:app", "List what was rejected, and run it again."),
         "evaluate": ("pipeline.cli.model:evaluate", "Measure segmentation on labelled cases."),
         "train": ("pipeline.cli.model:train", "Train the segmentation model on labelled cases."),
+        "quantise": ("pipeline.cli.model:quantise", "Make the int8 model that CPUs run fastest."),
         "config": ("pipeline.cli.config:app", "Show the resolved configuration."),
     }
 

@@ -1,7 +1,8 @@
-"""``medsecure evaluate`` and ``medsecure train``."""
+"""``medsecure evaluate``, ``medsecure train`` and ``medsecure quantise``."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from pipeline.cli.options import Config, DeviceOption, settings
 from pipeline.evaluate import Evaluation
 from pipeline.evaluate import evaluate as evaluate_cases
 from pipeline.job import device_here
+from pipeline.quantise import quantise as quantise_model
 from stages.segment.train import Progress
 from stages.segment.train import train as train_model
 
@@ -85,6 +87,33 @@ def train(
     typer.echo(f"{report.weights}: {report.epochs} epochs in {report.seconds:.0f} s, loss {report.loss:.4f}")
     if report.validation:
         _show(report.validation)
+
+
+def quantise(
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Labelled cases to calibrate on.  [default: a synthetic phantom]"),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make the int8 model of a weights file, which `--device cpu` then takes by itself.
+
+    Example: medsecure quantise --weights weights.safetensors --data cases/
+    """
+    chosen = settings(config, segment={"weights": weights}).segment
+    made = quantise_model(chosen.weights, data, chosen.artefacts)
+    if as_json:
+        emit(asdict(made))
+        return
+    typer.echo(f"{made.folder}, calibrated on {made.slices} slices")
+    typer.echo(
+        f"against single precision on them: Dice of the masks {made.mask_dice:.4f}, "
+        f"mean cosine of the features {made.feature_cosine:.4f}"
+    )
 
 
 def _tell(progress: Progress) -> None:

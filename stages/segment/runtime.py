@@ -1,14 +1,13 @@
 """One interface over what executes the model: x [N, C, H, W] to probability [N, H, W] and feature [N, D].
 
 ``torch`` runs on CPU and CUDA (there in bfloat16) and is the reference; ``openvino`` runs on the CPU, in
-single precision, and agrees with it to rounding. ``auto`` is the faster: OpenVINO on the CPU.
-The OpenVINO model is made from the torch module in memory through the frontend itself, because
-``openvino.convert_model`` reports its use over the network.
+single precision, and agrees with it to rounding; ``openvino-int8`` runs the quantised artefact (see
+int8.py). ``auto`` is the fastest there is: torch on CUDA, on the CPU int8 where a sound artefact lies
+ready, else ``openvino``.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,26 +16,38 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.segment import checkpoint
+from stages.segment import checkpoint, int8
+from stages.segment.export import to_openvino
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stages.segment.features import Segmenter
 
-Runtime = Literal["auto", "torch", "openvino"]
+Runtime = Literal["auto", "torch", "openvino", "openvino-int8"]
 Infer = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
-def load(weights: Path | None, device: str, threads: int, runtime: Runtime = "auto") -> Infer:
-    """The model of a weights file (the shipped one when None) as a function. Raises WeightsError."""
-    segmenter, _ = checkpoint.load(weights)
+def load(
+    weights: Path | None, device: str, threads: int, runtime: Runtime = "auto", artefacts: Path | None = None
+) -> Infer:
+    """The model of a weights file (the shipped one when None) as a function.
+
+    Raises WeightsError, and ArtefactError where int8 is asked for by name and has no sound artefact.
+    """
+    segmenter, info = checkpoint.load(weights)
     segmenter.frozen()
-    if device != "cpu" and runtime == "openvino":
-        raise ValueError(f"the openvino runtime serves the CPU, not {device}: choose runtime auto or torch")
-    if device == "cpu" and runtime != "torch":
-        return with_openvino(segmenter, threads)
-    return with_torch(segmenter, device, threads)
+    if device != "cpu" and runtime.startswith("openvino"):
+        raise ValueError(f"the {runtime} runtime serves the CPU, not {device}: choose runtime auto or torch")
+    if device != "cpu" or runtime == "torch":
+        return with_torch(segmenter, device, threads)
+    if runtime != "openvino":
+        try:
+            return with_openvino(int8.read(info, artefacts)[0], threads)
+        except int8.ArtefactError:
+            if runtime == "openvino-int8":
+                raise
+    return with_openvino(to_openvino(segmenter), threads)
 
 
 def with_torch(segmenter: Segmenter, device: str, threads: int) -> Infer:
@@ -56,26 +67,14 @@ def with_torch(segmenter: Segmenter, device: str, threads: int) -> Infer:
     return infer
 
 
-def with_openvino(segmenter: Segmenter, threads: int) -> Infer:
-    """A frozen model compiled by OpenVINO for the CPU, any batch and field size."""
-    # Imported here: a CUDA worker has no use for it, and it takes longest of all imports.
-    import openvino  # noqa: PLC0415
-    from openvino.frontend import FrontEndManager  # noqa: PLC0415
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: PLC0415
+def with_openvino(model: Any, threads: int) -> Infer:
+    """An ``openvino.Model`` compiled for the CPU."""
+    import openvino  # noqa: PLC0415  # a CUDA worker has no use for it
 
-    config = segmenter.net.config
-    example = torch.zeros(2, config.in_channels, 8 * config.stride, 8 * config.stride)
-    with warnings.catch_warnings():
-        # torch deprecates tracing; OpenVINO's decoder for torch.export still breaks on torch 2.13.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        decoder = TorchScriptPythonDecoder(segmenter, example_input=example)
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
-    model.reshape({0: [-1, config.in_channels, -1, -1]})
     options: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "f32",  # of what is not quantised
     }
     compiled = openvino.Core().compile_model(model, "CPU", options)
 
@@ -84,3 +83,14 @@ def with_openvino(segmenter: Segmenter, threads: int) -> Infer:
         return result[0].copy(), result[1].copy()  # the compiled model owns its output buffers
 
     return infer
+
+
+def flip_averaged(infer: Infer) -> Infer:
+    """The probability averaged with that of the slice's left-right mirror image; the features as they are."""
+
+    def both(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        probability_NHW, feature_ND = infer(x_NCHW)
+        mirrored_NHW, _ = infer(x_NCHW[..., ::-1])
+        return np.float32(0.5) * (probability_NHW + mirrored_NHW[..., ::-1]), feature_ND
+
+    return both

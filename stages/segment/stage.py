@@ -25,7 +25,7 @@ from stages.base import Reason, Reject, Split
 from stages.batches import Mask, Prepared, Segmented
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
-from stages.segment.runtime import Runtime, load
+from stages.segment.runtime import Runtime, flip_averaged, load
 
 UNIT_TOLERANCE = 0.01  # a feature vector further from unit length is no feature vector
 
@@ -41,7 +41,11 @@ class SegmentOptions:
     threads: Annotated[int, Ge(1), Le(256)] = 1
     """CPU threads of one worker."""
     runtime: Runtime = "auto"
-    """What executes the model; auto is OpenVINO on the CPU and torch on CUDA."""
+    """What executes the model; auto is torch on CUDA, on the CPU openvino-int8 where its artefact lies."""
+    artefacts: Path | None = None
+    """Folder of the int8 models that `medsecure quantise` makes; None is the weights file's."""
+    flip_average: bool = False
+    """Average the probability with that of the mirror image: a little more accurate, twice the time."""
     threshold: Annotated[float, Ge(0.05), Le(0.95)] = 0.5
     """The probability from which a pixel is inside."""
     largest_component: bool = True
@@ -61,7 +65,9 @@ class Segment:
         """Load the weights and compile the model. Raises WeightsError."""
         options = self.options
         info = checkpoint.describe(options.weights)
-        infer = load(options.weights, self.device, options.threads, options.runtime)
+        infer = load(options.weights, self.device, options.threads, options.runtime, options.artefacts)
+        if options.flip_average:
+            infer = flip_averaged(infer)
         expected = (info.model.in_channels, info.recipe.size, info.recipe.size)
 
         def run(batch: Prepared) -> Split[Segmented]:

@@ -68,3 +68,13 @@ def test_cuda_agrees_with_the_cpu(tiny_weights: Path) -> None:
     cuda_p, cuda_f = runtime.load(tiny_weights, "cuda", 1)(X)
     np.testing.assert_allclose(cuda_p, cpu_p, atol=0.05)
     assert (np.sum(cuda_f * cpu_f, 1) > 0.99).all()
+
+
+def test_flip_average_is_the_mean_of_both_views(tiny_weights: Path) -> None:
+    """Mirrored input gives the mirrored probability; features are those of the slice as it is."""
+    infer = runtime.load(tiny_weights, "cpu", 1, "torch")
+    averaged = runtime.flip_averaged(infer)
+    p, f = averaged(X)
+    np.testing.assert_allclose(p, (infer(X)[0] + infer(X[..., ::-1])[0][..., ::-1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(averaged(X[..., ::-1])[0], p[..., ::-1], atol=1e-6)
+    np.testing.assert_array_equal(f, infer(X)[1])
