@@ -71,7 +71,7 @@ def read_slices(folder: Path, recipe: PreprocessOptions) -> Slices:
     pairs = find_pairs(folder)
     with Preprocess(recipe).open() as preprocess:
         for pair in pairs:
-            for path in (pair.image, pair.truth):
+            for path in pair.files:
                 digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
             case = read_case(pair)
             prepared = preprocess(case.frames).kept

@@ -76,20 +76,9 @@ def quantise(
     if len(x_NCHW) < LEAST_SLICES:
         raise ArtefactError(f"{len(x_NCHW)} slices calibrate nothing: give at least {LEAST_SLICES}")
     segmenter, info = checkpoint.load(weights)
-    nncf = _nncf()
+    model = quantised(to_openvino(segmenter.frozen()), x_NCHW, NOT_QUANTISED)
     import openvino  # noqa: PLC0415  # see export.py
 
-    model = to_openvino(segmenter.frozen())
-    with redirect_stdout(io.StringIO()):  # progress bars, where a command promises a document
-        model = nncf.quantize(
-            model,
-            nncf.Dataset([x_NCHW[i : i + 1] for i in range(len(x_NCHW))]),
-            subset_size=len(x_NCHW),
-            preset=nncf.QuantizationPreset.MIXED,
-            target_device=nncf.TargetDevice.CPU,
-            ignored_scope=nncf.IgnoredScope(patterns=list(NOT_QUANTISED)),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
-        )
     folder = folder_of(info, artefacts)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder.parent) as temporary:
@@ -104,6 +93,21 @@ def quantise(
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
     return folder
+
+
+def quantised(model: Any, x_NCHW: NDArray[np.float32], ignored: tuple[str, ...] = ()) -> Any:
+    """An ``openvino.Model`` quantised on these slices but for the nodes whose names match ``ignored``."""
+    nncf = _nncf()
+    with redirect_stdout(io.StringIO()):  # progress bars, where a command promises a document
+        return nncf.quantize(
+            model,
+            nncf.Dataset([x_NCHW[i : i + 1] for i in range(len(x_NCHW))]),
+            subset_size=len(x_NCHW),
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            ignored_scope=nncf.IgnoredScope(patterns=list(ignored)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+        )
 
 
 def read(info: WeightsInfo, artefacts: Path | None) -> tuple[Any, Manifest]:

@@ -68,7 +68,18 @@ def with_torch(segmenter: Segmenter, device: str, threads: int) -> Infer:
 
 
 def with_openvino(model: Any, threads: int) -> Infer:
-    """An ``openvino.Model`` compiled for the CPU."""
+    """An ``openvino.Model`` of a segmenter, run on the CPU."""
+    run = compiled(model, threads)
+
+    def infer(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        result = run(np.ascontiguousarray(x_NCHW))
+        return result[0].copy(), result[1].copy()  # the compiled model owns its output buffers
+
+    return infer
+
+
+def compiled(model: Any, threads: int) -> Any:
+    """An ``openvino.CompiledModel`` for the CPU."""
     import openvino  # noqa: PLC0415  # a CUDA worker has no use for it
 
     options: dict[str, Any] = {
@@ -76,13 +87,7 @@ def with_openvino(model: Any, threads: int) -> Infer:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",  # of what is not quantised
     }
-    compiled = openvino.Core().compile_model(model, "CPU", options)
-
-    def infer(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        result = compiled(np.ascontiguousarray(x_NCHW))
-        return result[0].copy(), result[1].copy()  # the compiled model owns its output buffers
-
-    return infer
+    return openvino.Core().compile_model(model, "CPU", options)
 
 
 def flip_averaged(infer: Infer) -> Infer:
