@@ -132,7 +132,9 @@ def quantise(
 
 def _tell(progress: Progress) -> None:
     done = f"epoch {progress.epoch} · {progress.fraction:.0%}"
-    stderr().print(f"{done} · loss {progress.loss:.4f} · {progress.seconds:.0f} s")
+    dice = progress.validation_dice
+    seen = "" if dice is None else f" · validation Dice {dice:.4f}"
+    stderr().print(f"{done} · loss {progress.loss:.4f}{seen} · {progress.seconds:.0f} s")
 
 
 def _show(evaluation: Evaluation) -> None:
