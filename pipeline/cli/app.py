@@ -44,6 +44,7 @@ class Root(LazyGroup):
             "Measure the training recipe, every patient out of fold.",
         ),
         "compare": ("pipeline.cli.validate:compare", "Test two models' scores on the same patients."),
+        "refit": ("pipeline.cli.model:refit", "Add training statistics to a weights file."),
         "quantise": ("pipeline.cli.model:quantise", "Make the int8 model that CPUs run fastest."),
         "config": ("pipeline.cli.config:app", "Show the resolved configuration."),
     }

@@ -1,4 +1,4 @@
-"""``medsecure evaluate``, ``medsecure train`` and ``medsecure quantise``."""
+"""``medsecure evaluate``, ``train``, ``quantise`` and ``refit``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline.job import device_here
 from pipeline.quantise import quantise as quantise_model
 from stages.base import OperatorError
 from stages.segment.checkpoint import describe
+from stages.segment.refit import refit as refit_model
 from stages.segment.train import Progress
 from stages.segment.train import train as train_model
 
@@ -128,6 +129,25 @@ def quantise(
         f"against single precision on them: Dice of the masks {made.mask_dice:.4f}, "
         f"mean cosine of the features {made.feature_cosine:.4f}"
     )
+
+
+def refit(
+    data: Annotated[Path, typer.Option("--data", help="The cases that the weights were trained on.")],
+    out: Annotated[Path, typer.Option("--out", help="The weights file to write, .safetensors.")],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add to a weights file how unlike its training images a slice may be, without training again.
+
+    Example: medsecure refit --weights old.safetensors --data cases/ --out new.safetensors
+    """
+    made = refit_model(weights, data, out)
+    if as_json:
+        emit(asdict(made))
+        return
+    typer.echo(f"{made.weights}: {made.slices} slices to compare with, SHA-256 {made.digest}")
 
 
 def _tell(progress: Progress) -> None:

@@ -1,6 +1,6 @@
 """The frozen model as an OpenVINO model: from the torch module in memory, through the frontend itself.
 
-``openvino.convert_model`` would do the same and report its use over the network.
+``openvino.convert_model`` would do the same and report its use over the network; see unreported.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from stages.segment.unreported import unreported
 
 if TYPE_CHECKING:
     from stages.segment.features import Segmenter
@@ -24,6 +26,7 @@ def to_openvino(segmenter: Segmenter) -> Any:
 def traced(module: torch.nn.Module, example_NCHW: torch.Tensor, shape: list[int]) -> Any:
     """Any evaluation-mode module of one input, as it runs on the example; -1 in ``shape`` is any length."""
     # Imported here: a CUDA worker has no use for it, and it takes longest of all imports.
+    unreported("openvino")
     from openvino.frontend import FrontEndManager  # noqa: PLC0415
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: PLC0415
 

@@ -17,7 +17,6 @@ import io
 import json
 import logging
 import shutil
-import sys
 import tempfile
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from stages.base import OperatorError
 from stages.segment import checkpoint
 from stages.segment.export import to_openvino
+from stages.segment.unreported import unreported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
     from stages.segment.checkpoint import WeightsInfo
 
-FORMAT = 1
+FORMAT = 2  # 2: unlikeness is an output
 LEAST_SLICES = 32  # fewer say little about the range of an activation
 MODEL = ("model.xml", "model.bin")
 MANIFEST = "manifest.json"
 # Everything outside the network: the names that torch's tracer gives to what features are made with.
-NOT_QUANTISED = (r"aten::.*", r"__module\.descriptor.*")
+NOT_QUANTISED = (r"aten::.*", r"__module\.descriptor.*", r"__module\.novelty.*")
 
 
 class ArtefactError(OperatorError):
@@ -77,14 +77,12 @@ def quantise(
         raise ArtefactError(f"{len(x_NCHW)} slices calibrate nothing: give at least {LEAST_SLICES}")
     segmenter, info = checkpoint.load(weights)
     model = quantised(to_openvino(segmenter.frozen()), x_NCHW, NOT_QUANTISED)
-    import openvino  # noqa: PLC0415  # see export.py
-
     folder = folder_of(info, artefacts)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder.parent) as temporary:
         made = Path(temporary) / folder.name
         made.mkdir()
-        openvino.save_model(model, made / MODEL[0], compress_to_fp16=False)
+        unreported("openvino").save_model(model, made / MODEL[0], compress_to_fp16=False)
         files = {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in MODEL}
         manifest = Manifest(
             FORMAT, info.digest, calibration, len(x_NCHW), version("openvino"), version("nncf"), files
@@ -112,8 +110,6 @@ def quantised(model: Any, x_NCHW: NDArray[np.float32], ignored: tuple[str, ...] 
 
 def read(info: WeightsInfo, artefacts: Path | None) -> tuple[Any, Manifest]:
     """The ``openvino.Model`` derived from these weights, and its manifest. Raises ArtefactError."""
-    import openvino  # noqa: PLC0415  # see export.py
-
     folder = folder_of(info, artefacts)
     manifest = _manifest(folder)
     wanted = (FORMAT, info.digest, version("openvino"))
@@ -125,7 +121,7 @@ def read(info: WeightsInfo, artefacts: Path | None) -> tuple[Any, Manifest]:
         raise _stale(folder, "is not whole") from None
     if {name: hashlib.sha256(data).hexdigest() for name, data in held.items()} != manifest.files:
         raise _stale(folder, "is damaged")
-    return openvino.Core().read_model(*(held[name] for name in MODEL)), manifest
+    return unreported("openvino").Core().read_model(*(held[name] for name in MODEL)), manifest
 
 
 def _manifest(folder: Path) -> Manifest:
@@ -145,18 +141,11 @@ def _stale(folder: Path, what: str) -> ArtefactError:
 
 
 def _nncf() -> Any:
-    """The module, imported so that it reports nothing over the network."""
+    """The module, or the sentence that says how to get it."""
     try:
         version("nncf")
     except PackageNotFoundError:
         raise ArtefactError("quantisation needs NNCF: install medsecure-u[int8]") from None
-    reporter = sys.modules.get("openvino_telemetry")
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # as if it were not installed
-    try:
-        import nncf  # noqa: PLC0415  # optional, and slow to import
-    finally:
-        del sys.modules["openvino_telemetry"]
-        if reporter is not None:
-            sys.modules["openvino_telemetry"] = reporter
+    nncf = unreported("nncf")
     nncf.set_log_level(logging.ERROR)
     return nncf

@@ -1,4 +1,4 @@
-"""One interface over what executes the model: x [N, C, H, W] to probability [N, H, W] and feature [N, D].
+"""One interface over what executes the model: x [N, C, H, W] to probability, feature and unlikeness.
 
 ``torch`` runs on CPU and CUDA (there in bfloat16) and is the reference; ``openvino`` runs on the CPU, in
 single precision, and agrees with it to rounding; ``openvino-int8`` runs the quantised artefact (see
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stages.segment import checkpoint, int8
 from stages.segment.export import to_openvino
+from stages.segment.unreported import unreported
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
     from stages.segment.features import Segmenter
 
 Runtime = Literal["auto", "torch", "openvino", "openvino-int8"]
-Infer = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+class Answer(NamedTuple):
+    """Of a batch of slices."""
+
+    probability_NHW: NDArray[np.float32]
+    feature_ND: NDArray[np.float32]
+    unlike_N: NDArray[np.float32]  # see novelty.py: above 1 is unlike the training images, NaN is not known
+
+
+Infer = Callable[[NDArray[np.float32]], Answer]
 
 
 def load(
@@ -56,13 +67,13 @@ def with_torch(segmenter: Segmenter, device: str, threads: int) -> Infer:
         torch.set_num_threads(threads)
     segmenter.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
 
-    def infer(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(x_NCHW: NDArray[np.float32]) -> Answer:
         # A copy: batches from the object store are read-only, which torch.from_numpy refuses.
         x = torch.tensor(x_NCHW).to(device, non_blocking=True, memory_format=torch.channels_last)
         narrow = torch.autocast("cuda", torch.bfloat16) if device != "cpu" else nullcontext()
         with torch.inference_mode(), narrow:
-            probability_NHW, feature_ND = segmenter(x)
-        return probability_NHW.float().cpu().numpy(), feature_ND.float().cpu().numpy()
+            found = segmenter(x)
+        return Answer(*(one.float().cpu().numpy() for one in found))
 
     return infer
 
@@ -71,31 +82,29 @@ def with_openvino(model: Any, threads: int) -> Infer:
     """An ``openvino.Model`` of a segmenter, run on the CPU."""
     run = compiled(model, threads)
 
-    def infer(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(x_NCHW: NDArray[np.float32]) -> Answer:
         result = run(np.ascontiguousarray(x_NCHW))
-        return result[0].copy(), result[1].copy()  # the compiled model owns its output buffers
+        return Answer(*(result[i].copy() for i in range(3)))  # the compiled model owns its output buffers
 
     return infer
 
 
 def compiled(model: Any, threads: int) -> Any:
     """An ``openvino.CompiledModel`` for the CPU."""
-    import openvino  # noqa: PLC0415  # a CUDA worker has no use for it
-
     options: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",  # of what is not quantised
     }
-    return openvino.Core().compile_model(model, "CPU", options)
+    return unreported("openvino").Core().compile_model(model, "CPU", options)
 
 
 def flip_averaged(infer: Infer) -> Infer:
     """The probability averaged with that of the slice's left-right mirror image; the features as they are."""
 
-    def both(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        probability_NHW, feature_ND = infer(x_NCHW)
-        mirrored_NHW, _ = infer(x_NCHW[..., ::-1])
-        return np.float32(0.5) * (probability_NHW + mirrored_NHW[..., ::-1]), feature_ND
+    def both(x_NCHW: NDArray[np.float32]) -> Answer:
+        answer = infer(x_NCHW)
+        mirrored_NHW = infer(np.ascontiguousarray(x_NCHW[..., ::-1])).probability_NHW[..., ::-1]
+        return answer._replace(probability_NHW=np.float32(0.5) * (answer.probability_NHW + mirrored_NHW))
 
     return both

@@ -114,7 +114,9 @@ def _finish(
     segmenter = Segmenter(trainer.options.model)
     segmenter.net.load_state_dict(trainer.average.module.state_dict())
     segmenter.half().float().eval()  # the stored precision
-    segmenter.fit(torch.split(trainer.slices.x_NCHW.cpu(), trainer.options.batch))
+    batches = torch.split(trainer.slices.x_NCHW.cpu(), trainer.options.batch)
+    segmenter.fit(batches)
+    segmenter.fit_novelty(batches, trainer.slices.case_N)
     training = _record(trainer)
     checkpoint.save(segmenter, out, recipe, training, {})
     evaluation = None
