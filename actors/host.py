@@ -73,7 +73,8 @@ class Host:
                 break
             began = time.perf_counter()
             split = function(batch)
-            laps.append(Lap(name, len(batch), len(split.kept), time.perf_counter() - began))
+            seconds, flagged = time.perf_counter() - began, getattr(split.kept, "flagged", 0)
+            laps.append(Lap(name, len(batch), len(split.kept), seconds, flagged))
             _check(name, len(batch), split)
             rejects += split.rejected
             batch = split.kept if len(split.kept) else None

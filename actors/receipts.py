@@ -16,6 +16,7 @@ class Lap:
     rows: int
     kept: int
     seconds: float
+    flagged: int = 0  # rows kept that a person should look at
 
 
 @dataclass(frozen=True, slots=True)

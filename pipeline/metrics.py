@@ -109,6 +109,12 @@ TABLE = (
                ((_sum("medsecure_undelivered_frames_total", "reason"), "{{reason}}"),)),),
     ),
     Metric(
+        "medsecure_unlike_frames_total", Kind.COUNTER, "Frames unlike the images the model was trained on.",
+        (),
+        (Panel("Rejects", "Frames unlike the training images", "short",
+               ((_sum("medsecure_unlike_frames_total"), "unlike"),)),),
+    ),
+    Metric(
         "medsecure_worker_resident_bytes", Kind.GAUGE, "Resident memory of a host's process.",
         ("stage",),
         (Panel("Memory and index", "Resident memory by host", "bytes",

@@ -205,9 +205,15 @@ class Segmented:
     confidence_N: NDArray[np.float32]  # 0..1
     spacing_known_N: NDArray[np.bool_]
     feature_ND: NDArray[np.float32]  # L2-normalised
+    unlike_N: NDArray[np.float32]  # above 1: unlike the images that the model was trained on; NaN: not known
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def flagged(self) -> int:
+        """How many rows a person should look at: those unlike the training images."""
+        return int((self.unlike_N > 1).sum())
 
     @classmethod
     def join(cls, many: Sequence[Segmented]) -> Segmented:
@@ -218,6 +224,7 @@ class Segmented:
             np.concatenate([one.confidence_N for one in many]),
             np.concatenate([one.spacing_known_N for one in many]),
             np.concatenate([one.feature_ND for one in many]),
+            np.concatenate([one.unlike_N for one in many]),
         )
 
 

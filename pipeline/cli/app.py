@@ -39,6 +39,13 @@ class Root(LazyGroup):
         "dead-letters": ("pipeline.cli.letters:app", "List what was rejected, and run it again."),
         "evaluate": ("pipeline.cli.model:evaluate", "Measure segmentation on labelled cases."),
         "train": ("pipeline.cli.model:train", "Train the segmentation model on labelled cases."),
+        "crossvalidate": (
+            "pipeline.cli.validate:crossvalidate",
+            "Measure the training recipe, every patient out of fold.",
+        ),
+        "compare": ("pipeline.cli.validate:compare", "Test two models' scores on the same patients."),
+        "refit": ("pipeline.cli.model:refit", "Add training statistics to a weights file."),
+        "quantise": ("pipeline.cli.model:quantise", "Make the int8 model that CPUs run fastest."),
         "config": ("pipeline.cli.config:app", "Show the resolved configuration."),
     }
 

@@ -1,27 +1,37 @@
-"""``medsecure evaluate`` and ``medsecure train``."""
+"""``medsecure evaluate``, ``train``, ``quantise`` and ``refit``."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
 from pipeline.evaluate import Evaluation
 from pipeline.evaluate import evaluate as evaluate_cases
+from pipeline.gallery import Gallery
 from pipeline.job import device_here
+from pipeline.quantise import quantise as quantise_model
+from stages.base import OperatorError
+from stages.segment.checkpoint import describe
+from stages.segment.refit import refit as refit_model
 from stages.segment.train import Progress
 from stages.segment.train import train as train_model
 
 
 def evaluate(
     source: Annotated[
-        Path, typer.Option("--source", help="Folder of NAME.nii.gz with NAME_segmentation.nii.gz.")
+        Path, typer.Option("--source", help="Folder of labelled cases: NAME and NAME_segmentation, or MSD.")
     ],
     weights: Annotated[
         Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with overlays of the worst cases.")
     ] = None,
     device: DeviceOption = None,
     config: Config = None,
@@ -29,17 +39,24 @@ def evaluate(
 ) -> None:
     """Measure segmentation on labelled cases, through the stages of the stream.
 
-    Example: medsecure evaluate --source cases/
+    Example: medsecure evaluate --source cases/ --html worst.html
     """
     chosen = settings(config, run={"device": device}, segment={"weights": weights})
+    if html is not None and not html.parent.is_dir():
+        raise OperatorError(f"there is no folder {html.parent} to write {html.name} into")
+    gallery = Gallery()
     evaluation = evaluate_cases(
         source,
         chosen.ingest,
         chosen.preprocess,
         chosen.segment,
         device_here(chosen),
-        lambda name: stderr().print(f"[dim]{name}[/]"),
+        lambda name: stderr().print(f"[dim]{escape(name)}[/]"),
+        gallery.keep if html else None,
     )
+    if html is not None:
+        info = describe(chosen.segment.weights)
+        html.write_text(gallery.page(evaluation, f"{info.path.name} {info.digest[:16]}"), encoding="utf-8")
     if as_json:
         emit(evaluation.as_json())
     else:
@@ -48,7 +65,7 @@ def evaluate(
 
 def train(
     data: Annotated[
-        Path, typer.Option("--data", help="Folder of NAME.nii.gz with NAME_segmentation.nii.gz.")
+        Path, typer.Option("--data", help="Folder of labelled cases: NAME and NAME_segmentation, or MSD.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The weights file to write, .safetensors.")],
     device: DeviceOption = None,
@@ -87,9 +104,57 @@ def train(
         _show(report.validation)
 
 
+def quantise(
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Labelled cases to calibrate on.  [default: a synthetic phantom]"),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make the int8 model of a weights file, which `--device cpu` then takes by itself.
+
+    Example: medsecure quantise --weights weights.safetensors --data cases/
+    """
+    chosen = settings(config, segment={"weights": weights}).segment
+    made = quantise_model(chosen.weights, data, chosen.artefacts)
+    if as_json:
+        emit(asdict(made))
+        return
+    typer.echo(f"{made.folder}, calibrated on {made.slices} slices")
+    typer.echo(
+        f"against single precision on them: Dice of the masks {made.mask_dice:.4f}, "
+        f"mean cosine of the features {made.feature_cosine:.4f}"
+    )
+
+
+def refit(
+    data: Annotated[Path, typer.Option("--data", help="The cases that the weights were trained on.")],
+    out: Annotated[Path, typer.Option("--out", help="The weights file to write, .safetensors.")],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add to a weights file how unlike its training images a slice may be, without training again.
+
+    Example: medsecure refit --weights old.safetensors --data cases/ --out new.safetensors
+    """
+    made = refit_model(weights, data, out)
+    if as_json:
+        emit(asdict(made))
+        return
+    typer.echo(f"{made.weights}: {made.slices} slices to compare with, SHA-256 {made.digest}")
+
+
 def _tell(progress: Progress) -> None:
     done = f"epoch {progress.epoch} · {progress.fraction:.0%}"
-    stderr().print(f"{done} · loss {progress.loss:.4f} · {progress.seconds:.0f} s")
+    dice = progress.validation_dice
+    seen = "" if dice is None else f" · validation Dice {dice:.4f}"
+    stderr().print(f"{done} · loss {progress.loss:.4f}{seen} · {progress.seconds:.0f} s")
 
 
 def _show(evaluation: Evaluation) -> None:
@@ -99,17 +164,19 @@ def _show(evaluation: Evaluation) -> None:
             case.name,
             case.dice_volume,
             case.dice_slices,
-            _mm(case.hd95_mm),
-            _mm(case.asd_mm),
-            round(case.volume_ml, 1),
-            round(case.volume_true_ml, 1),
+            _figure(case.hd95_mm, 2),
+            _figure(case.asd_mm, 2),
+            _figure(case.volume_ml, 1),
+            _figure(case.volume_true_ml, 1),
         )
         for case in evaluation.cases
     ]
     show("Segmentation against the reference", columns, rows)
     mean = evaluation.mean["dice_volume"]
-    typer.echo(f"mean volume Dice {mean:.4f}, pooled {evaluation.pooled_dice:.4f}")
+    interval = evaluation.interval_95["dice_volume"]
+    between = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+    typer.echo(f"mean volume Dice {mean:.4f}{between}, pooled {evaluation.pooled_dice:.4f}")
 
 
-def _mm(distance: float | None) -> float | str:
-    return "none" if distance is None else round(distance, 2)
+def _figure(value: float | None, digits: int) -> float | str:
+    return "none" if value is None else round(value, digits)

@@ -7,6 +7,7 @@ null and ``spacing_known`` is false. A volume is the sum of areas times the dist
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,11 @@ class Listed:
 def pixels(plane: Plane) -> int:
     """The size of the mask."""
     return int(np.bitwise_count(plane.result.mask.bits).sum())
+
+
+def unlike_training(plane: Plane) -> bool | None:
+    """Whether the slice is unlike the images that the model was trained on; None where that is not known."""
+    return None if math.isnan(plane.result.unlike) else plane.result.unlike > 1
 
 
 def area_mm2(plane: Plane) -> float | None:
@@ -61,6 +67,7 @@ def document(series: str, masks: Sequence[Listed], undelivered: int, model: str)
         "slices": len(planes),
         "gland_slices": sum(pixels(plane) > 0 for plane in planes),
         "undelivered": undelivered,
+        "unlike_training_slices": sum(unlike_training(plane) is True for plane in planes),
         "spacing_known": all(area_mm2(plane) is not None for plane in planes),
         "volume_ml": volume_ml(masks[0].stack) if len(masks) == 1 else None,
         "masks": [_mask(mask) for mask in masks],
@@ -86,6 +93,7 @@ def _slice(number: int, plane: Plane) -> dict[str, Any]:
         "pixels": pixels(plane),
         "area_mm2": area_mm2(plane),
         "confidence": round(plane.result.confidence, 4),
+        "unlike_training": unlike_training(plane),
     }
     uid = plane.header.get("SOPInstanceUID")
     return content | ({"sop_instance_uid": str(uid)} if uid else {})

@@ -22,6 +22,7 @@ class Result:
     mask: Mask
     confidence: float
     spacing_known: bool
+    unlike: float  # above 1: unlike the training images; NaN: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,12 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[Result]]:
     for i, key in enumerate(batch.rows.keys):
         place = site.open_ticket(batch.rows.tickets[i], key)
         series.setdefault(batch.rows.series[i], {})[key] = Result(
-            key, place, batch.masks[i], float(batch.confidence_N[i]), bool(batch.spacing_known_N[i])
+            key,
+            place,
+            batch.masks[i],
+            float(batch.confidence_N[i]),
+            bool(batch.spacing_known_N[i]),
+            float(batch.unlike_N[i]),
         )
     return {name: list(rows.values()) for name, rows in series.items()}
 

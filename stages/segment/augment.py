@@ -3,7 +3,7 @@
 Geometry (rotation, scale, shear, shift, smooth deformation, flips) moves image and truth together;
 intensity (contrast, gamma, coil flare, blur, low resolution, noise) touches the image only; neighbours are
 exchanged, since files order slices either way, and dropped, so that a single image can be segmented too.
-All randomness comes from one generator.
+All randomness comes from one generator, which must be of the batch's device.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def augment(x_NCHW: Tensor, truth_N1HW: Tensor, generator: Generator) -> tuple[T
         (_exchanged, 0.5),
         (_lonely, 0.25),
     ):
-        hit_N = torch.rand(len(x_NCHW), generator=generator) < chance
+        hit_N = torch.rand(len(x_NCHW), generator=generator, device=generator.device) < chance
         if hit_N.any():
             x_NCHW = x_NCHW.clone()
             x_NCHW[hit_N] = change(x_NCHW[hit_N], generator)
@@ -43,7 +43,8 @@ def augment(x_NCHW: Tensor, truth_N1HW: Tensor, generator: Generator) -> tuple[T
 
 def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
     """[n, 1, 1, 1] draws between low and high."""
-    return low + (high - low) * torch.rand(n, 1, 1, 1, generator=generator)
+    draw = torch.rand(n, 1, 1, 1, generator=generator, device=generator.device)
+    return low + (high - low) * draw
 
 
 def _chance(n: int, share: float, generator: Generator) -> Tensor:
@@ -68,7 +69,8 @@ def _warp(x_NCHW: Tensor, generator: Generator) -> Tensor:
         torch.stack(((sin * mirror).flatten(), (cos / stretch * upend).flatten(), shift_y), 1),
     )
     grid_NHW2 = F.affine_grid(torch.stack(rows, 1), [n, 1, h, w], align_corners=False)
-    bends = 0.06 * torch.randn(n, 2, 5, 5, generator=generator) * _chance(n, 0.4, generator)
+    nodes = torch.randn(n, 2, 5, 5, generator=generator, device=generator.device)
+    bends = 0.06 * nodes * _chance(n, 0.4, generator)
     return grid_NHW2 + F.interpolate(bends, (h, w), mode="bicubic", align_corners=False).movedim(1, 3)
 
 
@@ -89,15 +91,15 @@ def _gamma(x: Tensor, generator: Generator) -> Tensor:
 def _flare(x: Tensor, generator: Generator) -> Tensor:
     """An endorectal coil: gain that falls off from a point behind the gland, or anywhere."""
     n, _, h, w = x.shape
-    row = torch.linspace(-1, 1, h).view(1, 1, h, 1) - _uniform(n, -0.3, 1.2, generator)
-    column = torch.linspace(-1, 1, w).view(1, 1, 1, w) - _uniform(n, -0.6, 0.6, generator)
+    row = torch.linspace(-1, 1, h, device=x.device).view(1, 1, h, 1) - _uniform(n, -0.3, 1.2, generator)
+    column = torch.linspace(-1, 1, w, device=x.device).view(1, 1, 1, w) - _uniform(n, -0.6, 0.6, generator)
     reach = _uniform(n, 0.3, 1.0, generator)
     return x + _uniform(n, -1.0, 2.5, generator) * torch.exp(-(row**2 + column**2) / (2 * reach**2))
 
 
 def _blur(x: Tensor, generator: Generator) -> Tensor:
     """A 5x5 binomial blur, mixed with the original."""
-    tap = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    tap = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=x.device) / 16
     kernel = torch.outer(tap, tap).expand(x.shape[1], 1, 5, 5)
     blurred = F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), kernel, groups=x.shape[1])
     return torch.lerp(x, blurred, _uniform(len(x), 0.3, 1.0, generator))
@@ -111,7 +113,8 @@ def _low_resolution(x: Tensor, generator: Generator) -> Tensor:
 
 
 def _noise(x: Tensor, generator: Generator) -> Tensor:
-    return x + _uniform(len(x), 0, 0.25, generator) * torch.randn(x.shape, generator=generator)
+    grain = torch.randn(x.shape, generator=generator, device=generator.device)
+    return x + _uniform(len(x), 0, 0.25, generator) * grain
 
 
 def _exchanged(x: Tensor, generator: Generator) -> Tensor:  # noqa: ARG001  # one signature for all changes

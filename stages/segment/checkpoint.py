@@ -1,7 +1,8 @@
 """The weights file: safetensors with a JSON description, nothing executable in it.
 
 The network is stored in half precision (its Dice is that of the stored values: figures in the
-description are read back from the file), the feature projection in single precision. The description
+description are read back from the file), as are the rows that unlikeness compares with, where there are any;
+the feature projection is in single precision. The description
 says which model it is, which preprocessing it expects, and what it reached on validation cases.
 """
 
@@ -26,6 +27,7 @@ from stages.segment.model import ModelConfig
 SHIPPED = Path(__file__).parent / "weights" / "prostate.safetensors"
 FORMAT = 1
 _KEY = "medsecure"
+_ROWS = "novelty.rows_MC"  # their number is the file's
 
 
 class WeightsError(OperatorError):
@@ -65,9 +67,9 @@ def save(
         "metrics": metrics,
     }
     tensors = {
-        name: (value.half() if name.startswith("net.") else value.float()).contiguous()
+        name: (value.half() if name.startswith("net.") or name == _ROWS else value.float()).contiguous()
         for name, value in segmenter.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        if name in _stored(segmenter)
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
@@ -103,10 +105,10 @@ def describe(path: Path | None = None) -> WeightsInfo:
 def load(path: Path | None = None) -> tuple[Segmenter, WeightsInfo]:
     """The model in evaluation mode, single precision, on the CPU. Raises WeightsError."""
     info = describe(path)
-    segmenter = Segmenter(info.model)
-    wanted = {name for name in segmenter.state_dict() if not name.endswith("num_batches_tracked")}
     with safe_open(info.path, framework="pt") as file:
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  # not a dict
+    segmenter = Segmenter(info.model, len(tensors.get(_ROWS, ())))
+    wanted = _stored(segmenter)
     if set(tensors) != wanted:
         odd = ", ".join(sorted(wanted ^ set(tensors))[:3])
         raise WeightsError(f"the tensors in {info.path} are not those of its description: {odd}")
@@ -117,3 +119,13 @@ def load(path: Path | None = None) -> tuple[Segmenter, WeightsInfo]:
     except RuntimeError as error:  # torch's only signal for a shape that differs
         raise WeightsError(f"the tensors in {info.path} are not those of its description: {error}") from error
     return segmenter.eval(), info
+
+
+def _stored(segmenter: Segmenter) -> set[str]:
+    """Names of the tensors in a file: without counters, and without unlikeness where it is not fitted."""
+    return {
+        name
+        for name in segmenter.state_dict()
+        if not name.endswith("num_batches_tracked")
+        and (segmenter.novelty.fitted or not name.startswith("novelty."))
+    }

@@ -12,13 +12,23 @@ from torch import Generator, Tensor
 
 from stages.preprocess.grid import to_field
 from stages.preprocess.stage import Preprocess, PreprocessOptions
-from stages.segment.cases import Case, CaseError, find_pairs, read_case
+from stages.segment.cases import Case, CaseError, Pair, find_pairs, read_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from stages.batches import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One case, prepared."""
+
+    name: str
+    x_NCHW: Tensor  # float32
+    truth_N1HW: Tensor  # float32, 0 or 1
+    files: bytes  # names and SHA-256 digests of its files
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +37,17 @@ class Slices:
 
     x_NCHW: Tensor  # float32
     truth_N1HW: Tensor  # float32, 0 or 1
-    cases: int
+    case_N: Tensor  # int64, the number of the case that a slice is of
     digest: str  # SHA-256 over the files, in name order
+
+    @property
+    def cases(self) -> int:
+        """How many cases the slices are of."""
+        return len(torch.unique(self.case_N))
+
+    def to(self, device: str) -> Slices:
+        """The same on another device."""
+        return Slices(self.x_NCHW.to(device), self.truth_N1HW.to(device), self.case_N, self.digest)
 
     def __len__(self) -> int:
         return len(self.x_NCHW)
@@ -40,7 +59,7 @@ class Slices:
 
         Slices are drawn without repetition as far as each kind lasts.
         """
-        shows_N = self.truth_N1HW.amax((1, 2, 3)) > 0
+        shows_N = (self.truth_N1HW.amax((1, 2, 3)) > 0).cpu()
         kinds = [torch.nonzero(shows_N)[:, 0], torch.nonzero(~shows_N)[:, 0]]
         if not len(kinds[1]):
             structure_share = 1.0
@@ -52,7 +71,8 @@ class Slices:
         order_N = torch.cat(drawn)
         order_N = order_N[torch.randperm(len(order_N), generator=generator)]
         for rows in torch.split(order_N, size):
-            yield self.x_NCHW[rows], self.truth_N1HW[rows]
+            at = rows.to(self.x_NCHW.device)
+            yield self.x_NCHW[at], self.truth_N1HW[at]
 
 
 def _draw(kind: Tensor, count: int, generator: Generator) -> Tensor:
@@ -65,22 +85,37 @@ def _draw(kind: Tensor, count: int, generator: Generator) -> Tensor:
 
 def read_slices(folder: Path, recipe: PreprocessOptions) -> Slices:
     """Decode and prepare every case of a folder. Raises CaseError."""
-    digest = hashlib.sha256()
-    xs: list[Tensor] = []
-    truths: list[Tensor] = []
-    pairs = find_pairs(folder)
+    slices = joined(read_labelled(find_pairs(folder), recipe))
+    if not slices.truth_N1HW.any():
+        raise CaseError(f"no reference in {folder} marks anything: there is nothing to learn")
+    return slices
+
+
+def read_labelled(pairs: Iterable[Pair], recipe: PreprocessOptions) -> Iterator[Labelled]:
+    """Decode and prepare cases one by one. Raises CaseError."""
     with Preprocess(recipe).open() as preprocess:
         for pair in pairs:
-            for path in (pair.image, pair.truth):
-                digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+            files = b"".join(
+                path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest() for path in pair.files
+            )
             case = read_case(pair)
             prepared = preprocess(case.frames).kept
-            xs.append(torch.from_numpy(prepared.x_NCHW))
-            truths.append(torch.from_numpy(truth_on_field(case, prepared, recipe.size)))
-    truth_N1HW = torch.cat(truths)
-    if not truth_N1HW.any():
-        raise CaseError(f"no reference in {folder} marks anything: there is nothing to learn")
-    return Slices(torch.cat(xs), truth_N1HW, len(pairs), digest.hexdigest())
+            if not len(prepared):
+                raise CaseError(f"{pair.image} has no slice that shows anything")
+            truth_N1HW = torch.from_numpy(truth_on_field(case, prepared, recipe.size))
+            yield Labelled(pair.name, torch.from_numpy(prepared.x_NCHW), truth_N1HW, files)
+
+
+def joined(cases: Iterable[Labelled]) -> Slices:
+    """The slices of these cases, at least one, in their order."""
+    many = list(cases)
+    numbers = [torch.full((len(case.x_NCHW),), number) for number, case in enumerate(many)]
+    return Slices(
+        torch.cat([case.x_NCHW for case in many]),
+        torch.cat([case.truth_N1HW for case in many]),
+        torch.cat(numbers),
+        hashlib.sha256(b"".join(case.files for case in many)).hexdigest(),
+    )
 
 
 def truth_on_field(

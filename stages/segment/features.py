@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
 from stages.segment.model import AttentionUNet, ModelConfig, fold_norms
+from stages.segment.novelty import Novelty
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,29 +83,35 @@ class Descriptor(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """What is deployed: network and descriptor, x [N, C, H, W] to probability [N, H, W], feature [N, D]."""
+    """What is deployed: x [N, C, H, W] to probability [N, H, W], feature [N, D] and unlikeness [N]."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, novelty_rows: int = 0) -> None:
         super().__init__()
         self.net = AttentionUNet(config)
         self.descriptor = Descriptor(config)
+        self.novelty = Novelty(config.channels[-1], novelty_rows)
 
-    def forward(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability of the structure per pixel, and the unit feature vector per slice."""
-        probability_N1HW, raw_NR = self.raw(x_NCHW)
-        return probability_N1HW[:, 0], self.descriptor(raw_NR)
+    def forward(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probability of the structure per pixel; per slice the unit feature vector and the unlikeness."""
+        probability_N1HW, raw_NR, context_NC = self.raw(x_NCHW)
+        return probability_N1HW[:, 0], self.descriptor(raw_NR), self.novelty(context_NC)
 
-    def raw(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability [N, 1, H, W] and the features before projection [N, R], in single precision."""
+    def raw(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probability [N, 1, H, W], features before projection [N, R], bottleneck averages [N, C]."""
         maps = self.net(x_NCHW)
         probability_N1HW = torch.sigmoid(maps.logit_N1HW.float())
         raw_NR = self.descriptor.raw(x_NCHW, probability_N1HW, maps.deep.float(), maps.decoded.float())
-        return probability_N1HW, raw_NR
+        return probability_N1HW, raw_NR, maps.deep.float().mean((2, 3))
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
         """Fit the projection on these inputs; the network must be in evaluation mode."""
         self.descriptor.fit(torch.cat([self.raw(x_NCHW)[1] for x_NCHW in batches]))
+
+    @torch.no_grad()
+    def fit_novelty(self, batches: Iterable[Tensor], case_N: Tensor) -> int:
+        """Fit what unlikeness compares with on these inputs, in evaluation mode; how many exceed it."""
+        return self.novelty.fit(torch.cat([self.raw(x_NCHW)[2] for x_NCHW in batches]), case_N)
 
     def frozen(self) -> Segmenter:
         """Itself, for inference only: evaluation mode, normalisation folded."""

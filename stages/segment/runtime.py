@@ -1,42 +1,64 @@
-"""One interface over what executes the model: x [N, C, H, W] to probability [N, H, W] and feature [N, D].
+"""One interface over what executes the model: x [N, C, H, W] to probability, feature and unlikeness.
 
 ``torch`` runs on CPU and CUDA (there in bfloat16) and is the reference; ``openvino`` runs on the CPU, in
-single precision, and agrees with it to rounding. ``auto`` is the faster: OpenVINO on the CPU.
-The OpenVINO model is made from the torch module in memory through the frontend itself, because
-``openvino.convert_model`` reports its use over the network.
+single precision, and agrees with it to rounding; ``openvino-int8`` runs the quantised artefact (see
+int8.py). ``auto`` is the fastest there is: torch on CUDA, on the CPU int8 where a sound artefact lies
+ready, else ``openvino``.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.segment import checkpoint
+from stages.segment import checkpoint, int8
+from stages.segment.export import to_openvino
+from stages.segment.unreported import unreported
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stages.segment.features import Segmenter
 
-Runtime = Literal["auto", "torch", "openvino"]
-Infer = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+Runtime = Literal["auto", "torch", "openvino", "openvino-int8"]
 
 
-def load(weights: Path | None, device: str, threads: int, runtime: Runtime = "auto") -> Infer:
-    """The model of a weights file (the shipped one when None) as a function. Raises WeightsError."""
-    segmenter, _ = checkpoint.load(weights)
+class Answer(NamedTuple):
+    """Of a batch of slices."""
+
+    probability_NHW: NDArray[np.float32]
+    feature_ND: NDArray[np.float32]
+    unlike_N: NDArray[np.float32]  # see novelty.py: above 1 is unlike the training images, NaN is not known
+
+
+Infer = Callable[[NDArray[np.float32]], Answer]
+
+
+def load(
+    weights: Path | None, device: str, threads: int, runtime: Runtime = "auto", artefacts: Path | None = None
+) -> Infer:
+    """The model of a weights file (the shipped one when None) as a function.
+
+    Raises WeightsError, and ArtefactError where int8 is asked for by name and has no sound artefact.
+    """
+    segmenter, info = checkpoint.load(weights)
     segmenter.frozen()
-    if device != "cpu" and runtime == "openvino":
-        raise ValueError(f"the openvino runtime serves the CPU, not {device}: choose runtime auto or torch")
-    if device == "cpu" and runtime != "torch":
-        return with_openvino(segmenter, threads)
-    return with_torch(segmenter, device, threads)
+    if device != "cpu" and runtime.startswith("openvino"):
+        raise ValueError(f"the {runtime} runtime serves the CPU, not {device}: choose runtime auto or torch")
+    if device != "cpu" or runtime == "torch":
+        return with_torch(segmenter, device, threads)
+    if runtime != "openvino":
+        try:
+            return with_openvino(int8.read(info, artefacts)[0], threads)
+        except int8.ArtefactError:
+            if runtime == "openvino-int8":
+                raise
+    return with_openvino(to_openvino(segmenter), threads)
 
 
 def with_torch(segmenter: Segmenter, device: str, threads: int) -> Infer:
@@ -45,42 +67,44 @@ def with_torch(segmenter: Segmenter, device: str, threads: int) -> Infer:
         torch.set_num_threads(threads)
     segmenter.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
 
-    def infer(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(x_NCHW: NDArray[np.float32]) -> Answer:
         # A copy: batches from the object store are read-only, which torch.from_numpy refuses.
         x = torch.tensor(x_NCHW).to(device, non_blocking=True, memory_format=torch.channels_last)
         narrow = torch.autocast("cuda", torch.bfloat16) if device != "cpu" else nullcontext()
         with torch.inference_mode(), narrow:
-            probability_NHW, feature_ND = segmenter(x)
-        return probability_NHW.float().cpu().numpy(), feature_ND.float().cpu().numpy()
+            found = segmenter(x)
+        return Answer(*(one.float().cpu().numpy() for one in found))
 
     return infer
 
 
-def with_openvino(segmenter: Segmenter, threads: int) -> Infer:
-    """A frozen model compiled by OpenVINO for the CPU, any batch and field size."""
-    # Imported here: a CUDA worker has no use for it, and it takes longest of all imports.
-    import openvino  # noqa: PLC0415
-    from openvino.frontend import FrontEndManager  # noqa: PLC0415
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: PLC0415
+def with_openvino(model: Any, threads: int) -> Infer:
+    """An ``openvino.Model`` of a segmenter, run on the CPU."""
+    run = compiled(model, threads)
 
-    config = segmenter.net.config
-    example = torch.zeros(2, config.in_channels, 8 * config.stride, 8 * config.stride)
-    with warnings.catch_warnings():
-        # torch deprecates tracing; OpenVINO's decoder for torch.export still breaks on torch 2.13.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        decoder = TorchScriptPythonDecoder(segmenter, example_input=example)
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
-    model.reshape({0: [-1, config.in_channels, -1, -1]})
+    def infer(x_NCHW: NDArray[np.float32]) -> Answer:
+        result = run(np.ascontiguousarray(x_NCHW))
+        return Answer(*(result[i].copy() for i in range(3)))  # the compiled model owns its output buffers
+
+    return infer
+
+
+def compiled(model: Any, threads: int) -> Any:
+    """An ``openvino.CompiledModel`` for the CPU."""
     options: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "f32",  # of what is not quantised
     }
-    compiled = openvino.Core().compile_model(model, "CPU", options)
+    return unreported("openvino").Core().compile_model(model, "CPU", options)
 
-    def infer(x_NCHW: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        result = compiled(np.ascontiguousarray(x_NCHW))
-        return result[0].copy(), result[1].copy()  # the compiled model owns its output buffers
 
-    return infer
+def flip_averaged(infer: Infer) -> Infer:
+    """The probability averaged with that of the slice's left-right mirror image; the features as they are."""
+
+    def both(x_NCHW: NDArray[np.float32]) -> Answer:
+        answer = infer(x_NCHW)
+        mirrored_NHW = infer(np.ascontiguousarray(x_NCHW[..., ::-1])).probability_NHW[..., ::-1]
+        return answer._replace(probability_NHW=np.float32(0.5) * (answer.probability_NHW + mirrored_NHW))
+
+    return both

@@ -25,7 +25,7 @@ from stages.base import Reason, Reject, Split
 from stages.batches import Mask, Prepared, Segmented
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
-from stages.segment.runtime import Runtime, load
+from stages.segment.runtime import Answer, Runtime, flip_averaged, load
 
 UNIT_TOLERANCE = 0.01  # a feature vector further from unit length is no feature vector
 
@@ -41,7 +41,11 @@ class SegmentOptions:
     threads: Annotated[int, Ge(1), Le(256)] = 1
     """CPU threads of one worker."""
     runtime: Runtime = "auto"
-    """What executes the model; auto is OpenVINO on the CPU and torch on CUDA."""
+    """What executes the model; auto is torch on CUDA, on the CPU openvino-int8 where its artefact lies."""
+    artefacts: Path | None = None
+    """Folder of the int8 models that `medsecure quantise` makes; None is the weights file's."""
+    flip_average: bool = False
+    """Average the probability with that of the mirror image: a little more accurate, twice the time."""
     threshold: Annotated[float, Ge(0.05), Le(0.95)] = 0.5
     """The probability from which a pixel is inside."""
     largest_component: bool = True
@@ -61,7 +65,9 @@ class Segment:
         """Load the weights and compile the model. Raises WeightsError."""
         options = self.options
         info = checkpoint.describe(options.weights)
-        infer = load(options.weights, self.device, options.threads, options.runtime)
+        infer = load(options.weights, self.device, options.threads, options.runtime, options.artefacts)
+        if options.flip_average:
+            infer = flip_averaged(infer)
         expected = (info.model.in_channels, info.recipe.size, info.recipe.size)
 
         def run(batch: Prepared) -> Split[Segmented]:
@@ -72,16 +78,16 @@ class Segment:
                 )
             probability_NHW = np.zeros((len(batch), *expected[1:]), np.float32)
             feature_ND = np.zeros((len(batch), info.feature_dim), np.float32)
+            unlike_N = np.zeros(len(batch), np.float32)
             for lo in range(0, len(batch), options.batch):
                 part = slice(lo, lo + options.batch)
-                probability_NHW[part], feature_ND[part] = infer(batch.x_NCHW[part])
-            return self._answer(batch, probability_NHW, feature_ND)
+                probability_NHW[part], feature_ND[part], unlike_N[part] = infer(batch.x_NCHW[part])
+            return self._answer(batch, Answer(probability_NHW, feature_ND, unlike_N))
 
         yield run
 
-    def _answer(
-        self, batch: Prepared, probability_NHW: NDArray[np.float32], feature_ND: NDArray[np.float32]
-    ) -> Split[Segmented]:
+    def _answer(self, batch: Prepared, answer: Answer) -> Split[Segmented]:
+        probability_NHW, feature_ND, unlike_N = answer
         sound_N = (
             np.isfinite(batch.x_NCHW).all((1, 2, 3))
             & np.isfinite(probability_NHW).all((1, 2))
@@ -99,7 +105,14 @@ class Segment:
             for probability_HW, grid in zip(probability_NHW, grids, strict=True)
         )
         known_N = np.array([grid.spacing_known for grid in grids], np.bool_)
-        segmented = Segmented(rows, masks, confidence(probability_NHW, threshold), known_N, feature_ND[kept])
+        segmented = Segmented(
+            rows,
+            masks,
+            confidence(probability_NHW, threshold),
+            known_N,
+            feature_ND[kept],
+            unlike_N[kept],
+        )
         detail = "the model gives no finite answer for this slice"
         rejected = tuple(
             Reject(batch.rows.keys[i], self.name, Reason.DEGENERATE, detail) for i in np.flatnonzero(~sound_N)

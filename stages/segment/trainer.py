@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass as validated
 from torch.optim.swa_utils import AveragedModel
 
 from stages.base import OperatorError
+from stages.segment import checkpoint
 from stages.segment.augment import augment
 from stages.segment.dataset import Slices
 from stages.segment.loss import segmentation_loss
@@ -28,7 +29,8 @@ from stages.segment.model import AttentionUNet, ModelConfig
 
 WARM_UP = 0.04  # share of the schedule
 GRADIENT_NORM = 5.0  # longer gradients are cut to this
-LENGTH = {"epochs", "minutes", "validation", "threads"}  # options that a resumed training may change
+# Options that a resumed training may change; the initial weights are compared by digest.
+FREE = {"epochs", "minutes", "validation", "validation_epochs", "threads", "compile", "init"}
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
@@ -49,12 +51,22 @@ class TrainOptions:
     """Of the moving average, per step."""
     structure_share: Annotated[float, Gt(0), Le(1)] = 0.67
     """Share of slices drawn that show the structure."""
+    adversarial_share: Annotated[float, Ge(0), Le(1)] = 0.25
+    """Share of steps whose input is attacked first by one signed gradient step; 0 attacks none."""
+    adversarial_step: Annotated[float, Gt(0), Le(1)] = 0.08
+    """Largest change of a pixel by the attack, in standard deviations: about 4/255 of the grey range."""
+    init: Path | None = None
+    """A weights file to start from; None starts from random weights."""
     seed: Annotated[int, Ge(0)] = 0
     """Of initial weights, order and augmentation."""
     threads: Annotated[int, Ge(1), Le(256)] = 1
     """CPU threads."""
     validation: Path | None = None
     """Folder of cases that are only measured, never learned from."""
+    validation_epochs: Annotated[int, Ge(1), Le(100_000)] = 5
+    """Epochs between two looks at the validation cases while training goes on."""
+    compile: bool = True
+    """On CUDA, compile the network."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network's shape."""
 
@@ -67,17 +79,24 @@ class Trainer:
     """The mutable state of one training, saved and restored as a whole."""
 
     def __init__(self, slices: Slices, options: TrainOptions, device: str) -> None:
-        self.slices, self.options, self.device = slices, options, device
+        self.options, self.device = options, device
+        self.slices = slices.to(device)
+        self.init: str | None = None  # digest of the weights file it started from
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             net = AttentionUNet(options.model)
+        if options.init is not None:
+            self.init = _start_from(net, options.init)
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
         self.average = AveragedModel(self.net, avg_fn=self._towards, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), options.learning_rate, weight_decay=options.weight_decay
         )
-        self.generator = torch.Generator().manual_seed(options.seed)
+        self.run = torch.compile(self.net) if device != "cpu" and options.compile else self.net
+        self.generator = torch.Generator().manual_seed(options.seed)  # of the order, the same on any device
+        self.changes = torch.Generator(device).manual_seed(options.seed)  # of augmentation and attacks
         self.epoch, self.step, self.seconds, self.loss = 0, 0, 0.0, 0.0
+        self.history: list[dict[str, float]] = []  # one entry an epoch, for the curves
 
     def _towards(self, average: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
         """One step of the moving average, which forgets faster while it is young."""
@@ -104,25 +123,64 @@ class Trainer:
             rate = self.options.learning_rate * schedule(self.fraction)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(self._step(*augment(x_NCHW, truth_N1HW, self.generator)))
+            losses.append(self._step(*augment(x_NCHW, truth_N1HW, self.changes)))
             self.step += 1
             self.seconds += time.monotonic() - start
             if self.options.minutes and self.fraction >= 1:
                 break
         self.epoch += 1
-        self.loss = sum(losses) / len(losses)
+        self.loss = float(torch.stack(losses).mean())
+        self.history.append({"epoch": self.epoch, "loss": self.loss, "seconds": self.seconds})
 
-    def _step(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> float:
-        x = x_NCHW.to(self.device, memory_format=torch.channels_last)
-        narrow = torch.autocast("cuda", torch.bfloat16) if self.device != "cpu" else nullcontext()
-        with narrow:
-            loss = segmentation_loss(self.net(x), truth_N1HW.to(self.device))
+    @torch.no_grad()
+    def validate(self, slices: Slices) -> float:
+        """Pooled Dice of the averaged weights on the field, noted in the history; cheap, not the report's."""
+        net = self.average.module.eval()
+        overlap, total = 0, 0
+        size = self.options.batch
+        parts = zip(torch.split(slices.x_NCHW, size), torch.split(slices.truth_N1HW, size), strict=True)
+        for x_NCHW, truth_N1HW in parts:
+            logit_N1HW = net(x_NCHW.to(self.device, memory_format=torch.channels_last)).logit_N1HW
+            inside, wanted = logit_N1HW.cpu() > 0, truth_N1HW > 0
+            overlap += int((inside & wanted).sum())
+            total += int(inside.sum()) + int(wanted.sum())
+        dice = 2 * overlap / total if total else 1.0
+        self.history[-1]["validation_dice"] = dice
+        return dice
+
+    def _step(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> torch.Tensor:
+        """The loss stays on the device: reading it would make a GPU wait."""
+        x = x_NCHW.contiguous(memory_format=torch.channels_last)
+        if float(torch.rand((), generator=self.generator)) < self.options.adversarial_share:
+            x = self._attacked(x, truth_N1HW)
+        with self._narrow():
+            loss = segmentation_loss(self.run(x), truth_N1HW)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), GRADIENT_NORM)
         self.optimizer.step()
         self.average.update_parameters(self.net)
-        return float(loss.detach())
+        return loss.detach()
+
+    def _narrow(self) -> AbstractContextManager[object]:
+        """bfloat16 on CUDA; it needs no loss scaling."""
+        return torch.autocast("cuda", torch.bfloat16) if self.device != "cpu" else nullcontext()
+
+    def _attacked(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> torch.Tensor:
+        """Fast adversarial training (Wong et al. 2020, arXiv:2001.03994): random start, one signed step.
+
+        In evaluation mode, so that attacked input does not enter the normalisation's statistics twice.
+        """
+        step = self.options.adversarial_step
+        noise = 2 * torch.rand(x_NCHW.shape, generator=self.changes, device=self.changes.device) - 1
+        changed = (x_NCHW + step * noise).requires_grad_()
+        self.net.eval()
+        with self._narrow():
+            loss = segmentation_loss(self.net(changed), truth_N1HW)
+        (slope,) = torch.autograd.grad(loss, changed)
+        self.net.train()
+        moved = changed.detach() + 1.25 * step * slope.sign()
+        return torch.clamp(moved, x_NCHW - step, x_NCHW + step)
 
     def state(self) -> dict[str, Any]:
         """Everything the next step depends on."""
@@ -131,23 +189,32 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "changes": self.changes.get_state(),
+            "history": self.history,
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
             "loss": self.loss,
-            "belongs_to": _belongs_to(self.slices, self.options),
+            "belongs_to": self._belongs_to(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``. Raises ResumeError if it is of other data or options."""
-        if state["belongs_to"] != _belongs_to(self.slices, self.options):
+        if state["belongs_to"] != self._belongs_to():
             raise ResumeError("the saved training used other data or options: train without --resume")
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
+        self.changes.set_state(state["changes"])
+        self.history = state["history"]
         self.epoch, self.step = state["epoch"], state["step"]
         self.seconds, self.loss = state["seconds"], state["loss"]
+
+    def _belongs_to(self) -> dict[str, Any]:
+        """What a resumed training must share; the length of the schedule may change."""
+        kept = {name: value for name, value in asdict(self.options).items() if name not in FREE}
+        return {"data": self.slices.digest, "init": self.init, "options": repr(kept)}
 
     def save(self, path: Path) -> None:
         """Write the state; the file appears whole or not at all."""
@@ -166,14 +233,17 @@ class Trainer:
         self.restore(state)
 
 
+def _start_from(net: AttentionUNet, weights: Path) -> str:
+    """Copy a weights file's network; its digest. Raises WeightsError, also where the shapes differ."""
+    segmenter, info = checkpoint.load(weights)
+    if info.model != net.config:
+        raise checkpoint.WeightsError(f"{weights} holds another network than train.model describes")
+    net.load_state_dict(segmenter.net.state_dict())
+    return info.digest
+
+
 def schedule(fraction: float) -> float:
     """The learning rate relative to its top: linear warm-up, then half a cosine to zero."""
     if fraction < WARM_UP:
         return max(fraction / WARM_UP, 0.01)
     return 0.5 * (1 + math.cos(math.pi * (fraction - WARM_UP) / (1 - WARM_UP)))
-
-
-def _belongs_to(slices: Slices, options: TrainOptions) -> dict[str, Any]:
-    """What a resumed training must share; the length of the schedule may change."""
-    kept = {name: value for name, value in asdict(options).items() if name not in LENGTH}
-    return {"data": slices.digest, "options": repr(kept)}

@@ -44,7 +44,9 @@ EVENTS: tuple[Event, ...] = (
     Measured(
         "front",
         "read+double",
-        receipt(Lap("read", 6, 5, 0.25), Lap("double", 5, 4, 0.5), nbytes=640, rss_bytes=10_000_000),
+        receipt(
+            Lap("read", 6, 5, 0.25), Lap("double", 5, 4, 0.5, flagged=3), nbytes=640, rss_bytes=10_000_000
+        ),
     ),
     rejected("read", Reason.CORRUPT),
     rejected("double", Reason.OVERFLOW),
@@ -121,6 +123,11 @@ def test_a_receipt_of_two_fused_stages(told: Exporter) -> None:
     assert value(samples, "medsecure_stage_seconds_bucket", ("stage", "double"), ("le", "0.5")) == 1
     assert value(samples, "medsecure_hop_bytes_total", ("stage", "read+double")) == 640
     assert value(samples, "medsecure_worker_resident_bytes", ("stage", "read+double")) == 10_000_000
+
+
+def test_flagged_rows_are_counted(told: Exporter) -> None:
+    """Of every stage that flags any."""
+    assert value(exposed(told), "medsecure_unlike_frames_total") == 3
 
 
 def test_entries_of_which_one_was_there(told: Exporter) -> None:

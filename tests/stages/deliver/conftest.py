@@ -72,6 +72,7 @@ class Clinic:
             np.linspace(0.5, 0.9, count, dtype=np.float32),
             np.full(count, known),
             np.zeros((count, 4), np.float32),
+            np.array([(0.5, 1.5, np.nan)[i % 3] for i in range(count)], np.float32),
         )
 
     def stage(self, options: DeliverOptions | None = None) -> Deliver:

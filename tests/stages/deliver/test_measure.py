@@ -41,6 +41,19 @@ def test_slices_are_listed_in_anatomical_order(clinic: Clinic) -> None:
     )
 
 
+def test_slices_unlike_the_training_images_are_marked(clinic: Clinic) -> None:
+    """Yes, no, or not known, never a guess; the series counts those that are."""
+    places, masks = clinic.dicom(6), clinic.balls(6)
+    batch = clinic.batch(places, masks)
+    clinic.deliver(batch)
+    measured = clinic.measured()
+    (mask,) = measured["masks"]
+    wanted = [None if np.isnan(unlike) else bool(unlike > 1) for unlike in batch.unlike_N]
+    assert [one["unlike_training"] for one in mask["slices"]] == wanted
+    assert None in wanted
+    assert measured["unlike_training_slices"] == batch.flagged == wanted.count(True)
+
+
 def test_without_spacing_nothing_is_claimed_in_millimetres(clinic: Clinic) -> None:
     """Areas and volume are null and the flag is false; pixels remain."""
 

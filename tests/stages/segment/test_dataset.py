@@ -18,7 +18,7 @@ def numbered(shows: list[int]) -> Slices:
     """Slices whose pixels are their number; those with 1 show the structure."""
     number = torch.arange(float(len(shows))).view(-1, 1, 1, 1)
     truth = torch.tensor(shows, dtype=torch.float32).view(-1, 1, 1, 1)
-    return Slices(number.expand(-1, 3, 4, 4), truth.expand(-1, 1, 4, 4), 1, "")
+    return Slices(number.expand(-1, 3, 4, 4), truth.expand(-1, 1, 4, 4), torch.zeros(len(shows)), "")
 
 
 def test_slices_are_what_the_stream_feeds_the_model(cases: Path) -> None:

@@ -9,7 +9,7 @@ from stages.segment.features import Segmenter
 def test_features_are_unit_vectors(tiny: Segmenter) -> None:
     """Probability in 0..1 on the grid, features of length one."""
     with torch.inference_mode():
-        probability, feature = tiny(torch.randn(3, 3, 32, 32))
+        probability, feature, _ = tiny(torch.randn(3, 3, 32, 32))
     assert probability.shape == (3, 32, 32)
     assert 0 <= probability.min() <= probability.max() <= 1
     torch.testing.assert_close(feature.norm(dim=1), torch.ones(3))
@@ -19,7 +19,7 @@ def test_features_are_unit_vectors(tiny: Segmenter) -> None:
 def test_a_flat_slice_has_features_too(tiny: Segmenter, value: float) -> None:
     """A slice without anything on it, hence with an empty mask, still gets a finite unit vector."""
     with torch.inference_mode():
-        _, feature = tiny(torch.full((1, 3, 32, 32), value))
+        _, feature, _ = tiny(torch.full((1, 3, 32, 32), value))
     torch.testing.assert_close(feature.norm(dim=1), torch.ones(1))
 
 

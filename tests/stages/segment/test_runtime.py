@@ -14,8 +14,8 @@ X = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
 
 def test_openvino_equals_torch(tiny_weights: Path) -> None:
     """Both runtimes give the same probabilities and features to rounding."""
-    torch_p, torch_f = runtime.load(tiny_weights, "cpu", 1, "torch")(X)
-    openvino_p, openvino_f = runtime.load(tiny_weights, "cpu", 1, "openvino")(X)
+    torch_p, torch_f, _ = runtime.load(tiny_weights, "cpu", 1, "torch")(X)
+    openvino_p, openvino_f, _ = runtime.load(tiny_weights, "cpu", 1, "openvino")(X)
     np.testing.assert_allclose(openvino_p, torch_p, atol=2e-5)
     np.testing.assert_allclose(openvino_f, torch_f, atol=2e-4)
 
@@ -26,9 +26,9 @@ def test_read_only_input_of_any_batch_size(tiny_weights: Path, name: runtime.Run
     infer = runtime.load(tiny_weights, "cpu", 1, name)
     frozen = X.copy()
     frozen.flags.writeable = False
-    whole_p, whole_f = infer(frozen)
+    whole_p, whole_f, _ = infer(frozen)
     assert (whole_p.shape, whole_f.shape) == ((5, 32, 32), (5, 16))
-    one_p, one_f = infer(frozen[3:4])
+    one_p, one_f, _ = infer(frozen[3:4])
     np.testing.assert_allclose(one_p[0], whole_p[3], atol=2e-5)
     np.testing.assert_allclose(one_f[0], whole_f[3], atol=2e-4)
 
@@ -64,7 +64,17 @@ def test_openvino_on_cuda_is_a_contradiction(tiny_weights: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(tiny_weights: Path) -> None:
     """bfloat16 on the GPU gives the same answer to its precision."""
-    cpu_p, cpu_f = runtime.load(tiny_weights, "cpu", 1, "torch")(X)
-    cuda_p, cuda_f = runtime.load(tiny_weights, "cuda", 1)(X)
+    cpu_p, cpu_f, _ = runtime.load(tiny_weights, "cpu", 1, "torch")(X)
+    cuda_p, cuda_f, _ = runtime.load(tiny_weights, "cuda", 1)(X)
     np.testing.assert_allclose(cuda_p, cpu_p, atol=0.05)
     assert (np.sum(cuda_f * cpu_f, 1) > 0.99).all()
+
+
+def test_flip_average_is_the_mean_of_both_views(tiny_weights: Path) -> None:
+    """Mirrored input gives the mirrored probability; features are those of the slice as it is."""
+    infer = runtime.load(tiny_weights, "cpu", 1, "torch")
+    averaged = runtime.flip_averaged(infer)
+    p, f, _ = averaged(X)
+    np.testing.assert_allclose(p, (infer(X)[0] + infer(X[..., ::-1].copy())[0][..., ::-1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(averaged(X[..., ::-1].copy())[0], p[..., ::-1], atol=1e-6)
+    np.testing.assert_array_equal(f, infer(X)[1])

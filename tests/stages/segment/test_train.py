@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stages.preprocess.stage import PreprocessOptions
 from stages.segment import checkpoint
 from stages.segment.cases import CaseError
+from stages.segment.dataset import read_slices
+from stages.segment.loss import segmentation_loss
 from stages.segment.model import ModelConfig
 from stages.segment.train import Progress, ResumeError, TrainOptions, train
-from stages.segment.trainer import schedule
+from stages.segment.trainer import Trainer, schedule
 
 TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
 RECIPE = PreprocessOptions(size=32, spacing_mm=2.0)
@@ -132,3 +138,95 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
     assert schedule(0) == pytest.approx(0.01)
     assert schedule(0.04) == pytest.approx(1)
     assert schedule(1) == pytest.approx(0)
+
+
+def test_training_starts_from_a_weights_file(cases: Path, tmp_path: Path) -> None:
+    """The first step is taken from its network; the record names its digest and no path."""
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    run(cases, first, TrainOptions(epochs=30, batch=6, learning_rate=0.01, model=TINY))
+    options = TrainOptions(epochs=1, batch=6, learning_rate=1e-6, average_decay=0, init=first, model=TINY)
+    run(cases, second, options)
+    wanted, found = (checkpoint.load(path)[0].net.state_dict() for path in (first, second))
+    for name, value in wanted.items():
+        if "norm" not in name:  # their statistics follow the new batches
+            torch.testing.assert_close(found[name], value, atol=2e-3, rtol=0)
+    info = checkpoint.describe(second)
+    assert info.training["init_digest"] == checkpoint.describe(first).digest
+    assert str(tmp_path) not in json.dumps(info.training)
+    assert checkpoint.describe(first).digest in second.with_suffix(".md").read_text()
+
+
+def test_weights_of_another_network_are_no_start(cases: Path, tmp_path: Path) -> None:
+    """The file is named, and what differs."""
+    first = tmp_path / "first.safetensors"
+    run(cases, first, TrainOptions(epochs=1, batch=6, model=TINY))
+    other = replace(TINY, attention=False)
+    with pytest.raises(checkpoint.WeightsError, match=r"first\.safetensors holds another network"):
+        run(cases, tmp_path / "w.safetensors", TrainOptions(init=first, model=other))
+
+
+def test_attack_raises_the_loss_within_its_bound(cases: Path) -> None:
+    """One signed step from a random start hurts, and no pixel moves further than asked."""
+    options = TrainOptions(model=TINY, adversarial_step=0.1)
+    trainer = Trainer(read_slices(cases, RECIPE), options, "cpu")
+    x, truth = trainer.slices.x_NCHW[:6], trainer.slices.truth_N1HW[:6]
+    attacked = trainer._attacked(x, truth)
+    assert (attacked - x).abs().max() <= 0.1 + 1e-6
+    trainer.net.eval()
+    with torch.no_grad():
+        before, after = (float(segmentation_loss(trainer.net(one), truth)) for one in (x, attacked))
+    assert after > before
+    assert trainer.net.train().training
+
+
+def test_share_of_attacked_steps_is_the_one_asked_for(cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None at 0, every one at 1."""
+    attacked = []
+    monkeypatch.setattr(Trainer, "_attacked", lambda _, x, __: attacked.append(1) or x)
+    slices = read_slices(cases, RECIPE)
+    for share, steps in ((0.0, 0), (1.0, 2)):
+        attacked.clear()
+        Trainer(slices, TrainOptions(batch=6, model=TINY, adversarial_share=share), "cpu").run_epoch()
+        assert len(attacked) == steps
+
+
+def test_validation_is_looked_at_now_and_then(cases: Path, tmp_path: Path) -> None:
+    """Every second epoch reports the Dice of the held-out cases; looking does not change the training."""
+    watched = TrainOptions(epochs=4, batch=6, model=TINY, validation=cases, validation_epochs=2)
+    seen = run(cases, tmp_path / "a.safetensors", watched)
+    assert [one.validation_dice is not None for one in seen] == [False, True, False, True]
+    assert all(0 <= one.validation_dice <= 1 for one in seen if one.validation_dice is not None)
+    run(cases, tmp_path / "b.safetensors", replace(watched, validation=None))
+    one, other = (checkpoint.load(tmp_path / f"{n}.safetensors")[0].state_dict() for n in "ab")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_card_and_curves_lie_beside_the_weights(cases: Path, tmp_path: Path) -> None:
+    """The card states the digest, every option and every case; the curves are a picture."""
+    out = tmp_path / "w.safetensors"
+    run(cases, out, TrainOptions(epochs=2, batch=6, model=TINY, validation=cases, validation_epochs=1))
+    card, info = out.with_suffix(".md").read_text(), checkpoint.describe(out)
+    assert info.digest in card
+    assert info.training["data_digest"] in card
+    assert all(f"| {name} |" in card for name in info.training["options"])
+    assert all(f"| {case['name']} | {case['dice_volume']:.3f} |" in card for case in info.metrics["cases"])
+    with Image.open(out.with_suffix(".png")) as picture:
+        assert len(np.unique(np.asarray(picture))) > 10
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_cuda_learns(cases: Path, tmp_path: Path) -> None:
+    """bfloat16, compiled, augmented on the device: the loss falls as on the CPU."""
+    options = TrainOptions(epochs=40, batch=6, learning_rate=0.01, model=TINY)
+    losses: list[float] = []
+    train(
+        cases,
+        tmp_path / "w.safetensors",
+        options,
+        resume=False,
+        progress=lambda one: losses.append(one.loss),
+        preprocess=RECIPE,
+        device="cuda",
+    )
+    assert losses[-1] < losses[0] / 1.5
