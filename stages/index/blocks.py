@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,32 @@ SCHEMA: Final = pa.schema(
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Blobs(Sequence[bytes]):
+    """The byte strings of an Arrow array, each made when it is asked for: a search asks for none."""
+
+    array: Any
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[bytes, ...]: ...
+    def __getitem__(self, place: int | slice) -> bytes | tuple[bytes, ...]:
+        found = self.array[place]
+        return tuple(found.to_pylist()) if isinstance(place, slice) else found.as_py()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.array.to_pylist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # compared, never looked up
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """The committed records of one LWE block. Arrays are read-only and may be views of the file.
@@ -50,7 +76,7 @@ class Block:
     """
 
     first_index: int
-    keys: tuple[bytes, ...]
+    keys: Sequence[bytes]
     positions_N: NDArray[np.uint32]  # the row's place in the block as encrypted; LWE slot - header's slot
     header: bytes
     head_Dn: Words  # empty where every record is erased
@@ -227,12 +253,12 @@ def _block(batch: Any, extent: Extent) -> Block | Statements:
     words = len(columns_W) // kept if kept else 0
     return Block(
         extent.first,
-        tuple(keys.to_pylist()),
+        Blobs(keys),
         positions.to_numpy(),
         header[0].as_py(),
         head.to_numpy().view(word).reshape(words, -1 if words else 0),
         columns_W.reshape(kept, words),
-        tuple(sealed.to_pylist()),
+        Blobs(sealed),
         erased,
     )
 
