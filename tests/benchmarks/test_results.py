@@ -56,7 +56,7 @@ def test_the_decision_names_the_counts_it_rests_on() -> None:
     results, text = committed("retrieval")["results"], ADR.read_text()
     wanted = {"set": "LWE32", "D": 256, "record bits": "default", "query bits": 8}
     row = next(row for row in results["rows"] if wanted.items() <= row.items())
-    assert f"the {results['records']} of them" in text
+    assert f"records, {results['records']} of them" in text
     assert f"the {results['queries']} that training never saw" in text
     assert f"{100 * row['queries cut']:.0f} % of the queries" in text
     assert all(row["image alone finds itself, encrypted"] == 1 for row in results["defaults"])
