@@ -146,7 +146,7 @@ def search(
                     f"the vector has {len(feature_D)} features, the index's records have {header.dimensions}"
                 )
             score_N = open_scores(keys.lwe, header, block.answer, weights_D)
-            best = heapq.nlargest(top, itertools.chain(best, _candidates(block, block.answer, score_N)))
+            best = heapq.nlargest(top, itertools.chain(best, _candidates(block, block.answer, score_N, top)))
     answer = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
     if closed and not best:
         raise QueryError(
@@ -156,9 +156,13 @@ def search(
     return Result(tuple(_proven(reader, source, one) for one in best), answer)
 
 
-def _candidates(block: Scored, answer: Answer, score_N: NDArray[np.float64]) -> Iterator[_Candidate]:
-    rows = enumerate(zip(score_N.tolist(), answer.positions_N.tolist(), strict=True), block.first_index)
-    return (_Candidate(score, -index, position, block.header) for index, (score, position) in rows)
+def _candidates(
+    block: Scored, answer: Answer, score_N: NDArray[np.float64], top: int
+) -> Iterator[_Candidate]:
+    """The block's ``top`` records; of equal scores the earlier ones."""
+    for row in np.argsort(-score_N, kind="stable")[:top].tolist():
+        index, position = block.first_index + row, int(answer.positions_N[row])
+        yield _Candidate(float(score_N[row]), -index, position, block.header)
 
 
 def _proven(reader: Reader, source: Source, found: _Candidate) -> Hit:

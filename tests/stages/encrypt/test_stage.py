@@ -16,6 +16,7 @@ from stages.encrypt.owner import SecretKey
 from stages.encrypt.parameters import LWE64
 from stages.encrypt.scheme import Encryptor
 from stages.encrypt.search import quantise_query, score_block
+from stages.encrypt.signing import load_signer
 from stages.encrypt.stage import Encrypt, EncryptOptions, encrypt_batch
 from stages.encrypt.wire import decode_header
 
@@ -51,11 +52,13 @@ def test_a_batch_becomes_one_block_that_the_owner_can_search(
         assert cosine_N == pytest.approx(batch.feature_ND @ batch.feature_ND[row], abs=6e-3)
 
 
-def test_a_batch_under_an_exact_key_is_scored_exactly(exact_pair: tuple[Encryptor, SecretKey]) -> None:
+def test_a_batch_under_an_exact_key_is_scored_exactly(
+    exact_pair: tuple[Encryptor, SecretKey], key_directory: Path
+) -> None:
     """LWE64: the stage's scale leaves room for exact scores; cosines are right to 10^-3."""
     encryptor, secret = exact_pair
     batch = features(5)
-    sealed = encrypt_batch(encryptor, batch).kept
+    sealed = encrypt_batch(encryptor, load_signer(key_directory), batch).kept
     header = decode_header(sealed.header)
     assert (header.parameters, header.scale) == (LWE64, 8183)
     weights_D = quantise_query(batch.feature_ND[3], LWE64)
