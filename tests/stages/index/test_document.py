@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from stages.batches import Sealed
 from stages.index import audit, erasure, leaf, manifest
 from stages.index.blocks import SCHEMA
 
-DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "index.md").read_text()
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENT = (ROOT / "docs" / "index.md").read_text()
 NUMBERS = re.compile(r"^\| (\d+) \| (\d+) \|", re.MULTILINE)
 
 
@@ -83,3 +85,25 @@ def test_every_file_of_an_index_is_listed(tmp_path: Path, make_index: Callable[.
 def test_the_limit_on_findings_is_the_codes() -> None:
     """The number in the text."""
     assert f"stops after {audit.MAX_FINDINGS:,} findings" in DOCUMENT
+
+
+def test_the_figures_are_those_of_the_benchmark() -> None:
+    """Every number of the section on speed is that of the committed result."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "index.json").read_text())["results"]
+    for rows, one in results["append"].items():
+        row = f"| {int(rows):,} | {one['index, ms']:.1f} | {one['raw, ms']:.1f} | {one['share of raw']:.0%} |"
+        assert f"{row} {one['SQLite, ms']:.1f} | {one['LMDB, ms']:.1f} |" in DOCUMENT
+    for size, one in results["retrieval"].items():
+        warm = (
+            f"{one['warm, index, ms']:.2f} | {one['warm, scan, ms']:.1f} | {one['warm, 1 - index/scan']:.1%}"
+        )
+        cold = (
+            f"{one['cold, index, ms']:.0f} | {one['cold, scan, ms']:.0f} | {one['cold, 1 - index/scan']:.1%}"
+        )
+        assert f"| {int(size):,} | {warm} | {cold} |" in DOCUMENT
+        assert one["warm, 1 - index/scan"] > 0.35
+    cold_met = [size for size, one in results["retrieval"].items() if one["cold, 1 - index/scan"] > 0.35]
+    assert cold_met == ["1000000"]
+    ours, theirs = results["proof"], results["pymerkle"]
+    assert f"made in {ours['make, us']:.0f} µs and checked in {ours['check, us']:.0f} µs" in DOCUMENT
+    assert f"takes {theirs['make, us']:.0f} and {theirs['check, us']:.0f} µs" in DOCUMENT
