@@ -125,7 +125,12 @@ def _masks(key: SecretKey, header: Header, rows_Rn: Words, positions_N: NDArray[
     """Rows times the columns of S at these positions of the block, mod q."""
     word = key.parameters.word
     rows = torch.from_numpy(np.array(rows_Rn, word).view(f"<i{word.itemsize}"))
-    S_nN = key.S_nl[:, torch.from_numpy(positions_N.astype(np.int64) + header.slot)]
+    slots_N = positions_N.astype(np.int64) + header.slot
+    N, first = len(slots_N), int(slots_N[0]) if len(slots_N) else 0
+    if np.array_equal(slots_N, np.arange(first, first + N)):  # as in most blocks: gathering would cost more
+        S_nN = key.S_nl[:, first : first + N]
+    else:
+        S_nN = key.S_nl[:, torch.from_numpy(slots_N)]
     masks_RN: Words = gemm.product(gemm.prepare(rows, gemm.Method.FLOAT64), S_nN).numpy().view(word)
     return masks_RN
 
