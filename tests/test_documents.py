@@ -92,3 +92,24 @@ def test_the_readme_states_what_the_benchmark_measured() -> None:
     assert f"{results['threads']['frames_per_second']:.0f} frames/s: Ray reaches" in readme
     assert f"reaches {results['ray_to_threads']:.2f} of it" in readme
     assert f"| {results['ray']['memory_bytes'] / 2**30:.1f} GiB |" in readme
+
+
+def test_the_readme_states_what_encryption_and_index_measured() -> None:
+    """So are those of encryption, of search and of the index."""
+    folder = ROOT / "benchmarks" / "results"
+    lwe, index = (json.loads((folder / f"{name}.json").read_text())["results"] for name in ("lwe", "index"))
+    readme = (ROOT / "README.md").read_text()
+    rate = max(one for name, one in lwe["encryption"].items() if "blocks of 1024" in name)
+    for peer, digits in (
+        ("phe-2048", 0),
+        ("TenSEAL BFV-4096, 1 a ciphertext", 0),
+        ("TenSEAL BFV-4096, 8 a ciphertext", 1),
+    ):
+        assert f"{rate * lwe['peers'][peer]['ms/image'] / 1e3:,.{digits}f} × " in readme
+    single, million = lwe["single image"], lwe["search"]["sizes"][-1]
+    assert f"| {rate:,.0f} images/s" in readme
+    assert f"| {single['online, ms']:.2f} ms ({single['all at once, ms']:.0f} ms with everything) |" in readme
+    least = min(million[f"1 queries, {threads} threads, us/record"] for threads in (1, 2))
+    assert f"| {least:.2f} s, {lwe['search']['bytes/score']:.0f} bytes a score" in readme
+    one = index["retrieval"]["1000000"]
+    assert f"{one['warm, scan, ms'] / one['warm, index, ms']:,.0f} times as fast as a scan" in readme
