@@ -105,7 +105,7 @@ def test_the_readme_states_what_encryption_and_index_measured() -> None:
         ("TenSEAL BFV-4096, 1 a ciphertext", 0),
         ("TenSEAL BFV-4096, 8 a ciphertext", 1),
     ):
-        assert f"{rate * lwe['peers'][peer]['ms/image'] / 1e3:,.{digits}f} × " in readme
+        assert f"{rate * lwe['peers'][peer]['ms/image'] / 1e3:,.{digits}f} \u00d7 " in readme
     single, million = lwe["single image"], lwe["search"]["sizes"][-1]
     assert f"| {rate:,.0f} images/s" in readme
     assert f"| {single['online, ms']:.2f} ms ({single['all at once, ms']:.0f} ms with everything) |" in readme
