@@ -25,8 +25,7 @@ from stages.encrypt.exchange import (
     decode_question,
     encode_answers,
 )
-from stages.encrypt.search import Answer
-from stages.encrypt.shares import score_words
+from stages.encrypt.search import Answer, score_words
 from stages.encrypt.wire import decode_header
 from stages.index.reader import Reader, open_reader
 

@@ -22,7 +22,7 @@ from stages.base import OperatorError
 from stages.encrypt.errors import LweError
 from stages.encrypt.exchange import Scored, decode_frame, encode_frame
 from stages.encrypt.parameters import Parameters, by_number
-from stages.encrypt.shares import Words, word_type
+from stages.encrypt.wire import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ class Recorder:
     def asked(self, question: Asked) -> int:
         """A question; its number."""
         name = question.party.encode()
-        words = question.words_D.astype(word_type(question.parameters)).tobytes()
+        words = question.words_D.astype(question.parameters.word).tobytes()
         self._entry(_QUESTION, _ASKED.pack(question.parameters.number, len(name)) + name + words)
         self._questions += 1
         return self._questions - 1
@@ -186,5 +186,5 @@ def _load(file: Path, stream: BinaryIO) -> Answers:
 def _asked(body: bytes) -> Asked:
     number, name = _ASKED.unpack_from(body)
     parameters = by_number(number)
-    words_D = np.frombuffer(body, word_type(parameters), offset=_ASKED.size + name)
+    words_D = np.frombuffer(body, parameters.word, offset=_ASKED.size + name)
     return Asked(body[_ASKED.size : _ASKED.size + name].decode(), parameters, words_D)

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.answers import AnswersError, load
 from pipeline.proven import check_prefix, prove_rows
 from stages.encrypt.errors import LweError
-from stages.encrypt.shares import score_words
+from stages.encrypt.search import score_words
 from stages.encrypt.wire import decode_header
 from stages.index.verifier import NoteError, open_checkpoint
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pipeline.answers import Recorder
     from stages.encrypt.parameters import Parameters
-    from stages.encrypt.shares import Words
+    from stages.encrypt.wire import Words
     from stages.index.reader import Reader
 
 _WAIT_S: Final = 30.0  # without a byte

@@ -18,8 +18,7 @@ import numpy as np
 from stages.encrypt.errors import LweError
 from stages.encrypt.parameters import ParameterError, Parameters, by_number
 from stages.encrypt.search import Answer
-from stages.encrypt.shares import Words, word_type
-from stages.encrypt.wire import HEADER_BYTES, MAX_DIMENSIONS, decode_header
+from stages.encrypt.wire import HEADER_BYTES, MAX_DIMENSIONS, Words, decode_header
 
 _QUESTION: Final = struct.Struct("<4sHHIQ32s")  # magic, version, parameters, D, size, root; D words follow
 _QUESTION_MAGIC: Final = b"MSPQ"
@@ -49,7 +48,7 @@ class Question:
     def encode(self) -> bytes:
         """The question's bytes."""
         fixed = (self.parameters.number, len(self.words_D), self.size, self.root)
-        words = self.words_D.astype(word_type(self.parameters)).tobytes()
+        words = self.words_D.astype(self.parameters.word).tobytes()
         return _QUESTION.pack(_QUESTION_MAGIC, _VERSION, *fixed) + words
 
 
@@ -69,7 +68,7 @@ def decode_question(data: bytes) -> Question:
         raise ExchangeError(f"a question has at least {_QUESTION.size} bytes, not {len(data)}")
     magic, version, number, dimensions, size, root = _QUESTION.unpack_from(data)
     parameters = _parameters(magic, _QUESTION_MAGIC, version, number)
-    words = word_type(parameters)
+    words = parameters.word
     if not 0 < dimensions <= MAX_DIMENSIONS or len(data) != _QUESTION.size + dimensions * words.itemsize:
         raise ExchangeError(f"a question of {dimensions} features does not have {len(data)} bytes")
     return Question(parameters, size, root, np.frombuffer(data, words, offset=_QUESTION.size))
@@ -113,7 +112,7 @@ def decode_answers(parameters: Parameters, read: Callable[[int], bytes]) -> Iter
 
 def encode_frame(block: Scored) -> bytes:
     """One block's answer."""
-    answer, words = block.answer, word_type(decode_header(block.header).parameters)
+    answer, words = block.answer, decode_header(block.header).parameters.word
     if answer is None:
         return _FRAME.pack(block.first_index, block.records, _SKIPPED) + block.header
     full = np.array_equal(answer.positions_N, np.arange(block.records))
@@ -132,7 +131,7 @@ def decode_frame(data: bytes, parameters: Parameters) -> Scored:
     header = data[_FRAME.size : at]
     if kind == _SKIPPED and len(data) == at:
         return Scored(first, records, header, None)
-    words, n = word_type(parameters), parameters.n
+    words, n = parameters.word, parameters.n
     listed = 4 * records if kind == _SOME else 0
     if kind not in (_FULL, _SOME) or len(data) != at + listed + (n + records) * words.itemsize:
         raise ExchangeError(f"the answer for {records} records from {first} on does not have its length")

@@ -15,7 +15,7 @@ from stages.encrypt import gemm
 from stages.encrypt.cohort import Partial, most_records
 from stages.encrypt.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
 from stages.encrypt.owner import SecretKey
-from stages.encrypt.shares import Words, word_type
+from stages.encrypt.wire import Words
 
 
 def open_sum(key: SecretKey, partial: Partial) -> NDArray[np.int64]:
@@ -27,7 +27,7 @@ def open_sum(key: SecretKey, partial: Partial) -> NDArray[np.int64]:
         )
     if partial.records > most_records(header):
         raise PlaintextOverflowError(f"a sum of {partial.records} records may leave the plaintext range")
-    words, D = word_type(parameters), header.dimensions
+    words, D = parameters.word, header.dimensions
     if partial.head_Dn.shape != (D, parameters.n) or partial.total_D.shape != (D,):
         raise ShapeError(f"the partial sum is not one of {D} features under {parameters.name}")
     if partial.head_Dn.dtype != words or partial.total_D.dtype != words:
@@ -41,7 +41,7 @@ def open_sum(key: SecretKey, partial: Partial) -> NDArray[np.int64]:
 
 def _mask(key: SecretKey, partial: Partial) -> Words:
     """C1 times the sum of the S_j, mod q; the S_j are added in groups that the exact product allows."""
-    words = word_type(key.parameters)
+    words = key.parameters.word
     slots_N = partial.positions_N.astype(np.int64) + partial.header.slot
     groups = (slots_N[lo : lo + gemm.SMALL] for lo in range(0, len(slots_N), gemm.SMALL))
     S_nG = torch.stack([key.S_nl[:, torch.from_numpy(some)].sum(1, dtype=torch.int8) for some in groups], 1)

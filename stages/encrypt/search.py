@@ -57,9 +57,25 @@ def score_block(
 
     ``positions_N`` says which columns of the block these are; None means all.
     """
-    positions_N = check_block(header, head_Dn, columns_ND, positions_N)
     check_weights(header, weights_D)
-    words_D = weights_D.astype(header.parameters.word)  # mod q: signs are extended
+    # Mod q: signs are extended.
+    return score_words(header, head_Dn, columns_ND, weights_D.astype(header.parameters.word), positions_N)
+
+
+def score_words(
+    header: Header,
+    head_Dn: Words,
+    columns_ND: Words,
+    words_D: Words,
+    positions_N: NDArray[np.uint32] | None = None,
+) -> Answer:
+    """``score_block`` for weights that are any words mod q, such as a share of a private query."""
+    positions_N = check_block(header, head_Dn, columns_ND, positions_N)
+    if words_D.shape != (header.dimensions,) or words_D.dtype != header.parameters.word:
+        raise ShapeError(
+            f"the share is {words_D.dtype} {words_D.shape}, the block has {header.dimensions} features of "
+            f"{header.parameters.q_bits} bits"
+        )
     # einsum, not @: NumPy's integer matmul is an unvectorised triple loop.
     head_n = np.einsum("d,dn->n", words_D, head_Dn)
     return Answer(head_n, np.einsum("nd,d->n", columns_ND, words_D), positions_N)

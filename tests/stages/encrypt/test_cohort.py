@@ -19,8 +19,8 @@ from stages.encrypt.owner import SecretKey, expand_secret, generate
 from stages.encrypt.parameters import LWE32, Parameters
 from stages.encrypt.quantise import scale_for
 from stages.encrypt.scheme import Block, Encryptor
-from stages.encrypt.search import quantise_query, score_block
-from stages.encrypt.shares import join, score_words, split_weights
+from stages.encrypt.search import quantise_query, score_block, score_words
+from stages.encrypt.shares import join, split_weights
 from stages.encrypt.wire import Header
 
 
