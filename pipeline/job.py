@@ -25,6 +25,7 @@ from stages.encrypt.signing import load_signer
 from stages.index.durable import check_free
 from stages.index.errors import IndexStoreError
 from stages.index.reader import open_reader
+from stages.index.session import open_writer
 from stages.index.stats import stats
 from stages.segment.checkpoint import WeightsError, describe
 
@@ -51,6 +52,7 @@ def run(job: Job, watcher: Watcher) -> Summary:
     SIGINT and SIGTERM drain the stream; a second one interrupts it.
     """
     check(job)
+    _take_in(job)
     before = index_size(job.index)
     with ExitStack() as stack:
         desk = stack.enter_context(Desk(job, before))
@@ -128,6 +130,13 @@ def _check_owner(index: Path, public: PublicKeys) -> None:
             f"the index holds records of key {theirs[0][:16]}, these keys are {public.key_id.hex()[:16]}: "
             "give the keys it was made with, or another --index"
         )
+
+
+def _take_in(job: Job) -> None:
+    """Publish what a killed run committed and did not live to publish: the sum counts from there."""
+    if any(job.index.glob("*")):
+        with open_writer(job.index, job.settings.index):
+            pass
 
 
 def index_size(index: Path) -> int:
