@@ -22,8 +22,7 @@ from pipeline.answers import note_of
 from pipeline.question import QueryError
 from stages.encrypt.exchange import Scored
 from stages.encrypt.owner import open_scores
-from stages.encrypt.search import Answer, quantise_query, score_block
-from stages.encrypt.shares import weight_words
+from stages.encrypt.search import Answer, quantise_query, score_block, weight_words
 from stages.encrypt.wire import decode_header
 from stages.index.leaf import decode_leaf
 from stages.index.verifier import ProofError, verify_proof

@@ -46,6 +46,11 @@ def quantise_query(feature_D: NDArray[np.floating], parameters: Parameters = LWE
     return weights_D
 
 
+def weight_words(weights_D: NDArray[np.integer], parameters: Parameters) -> Words:
+    """The weights mod q."""
+    return weights_D.astype(np.int64).view(np.uint64).astype(parameters.word)
+
+
 def score_block(
     header: Header,
     head_Dn: Words,
@@ -58,8 +63,8 @@ def score_block(
     ``positions_N`` says which columns of the block these are; None means all.
     """
     check_weights(header, weights_D)
-    # Mod q: signs are extended.
-    return score_words(header, head_Dn, columns_ND, weights_D.astype(header.parameters.word), positions_N)
+    words_D = weight_words(weights_D, header.parameters)
+    return score_words(header, head_Dn, columns_ND, words_D, positions_N)
 
 
 def score_words(

@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 
 from stages.encrypt.errors import ShapeError
 from stages.encrypt.parameters import Parameters
-from stages.encrypt.search import Answer
+from stages.encrypt.search import Answer, weight_words
 from stages.encrypt.wire import Words
-
-
-def weight_words(weights_D: NDArray[np.integer], parameters: Parameters) -> Words:
-    """The weights mod q."""
-    return weights_D.astype(np.int64).view(np.uint64).astype(parameters.word)
 
 
 def split_weights(

@@ -26,8 +26,7 @@ from pipeline.private import Access, ReplicaError, replicas
 from stages.encrypt.exchange import Question, Scored, decode_question, encode_answers
 from stages.encrypt.keys import OwnerKeys, load_owners, new_keys
 from stages.encrypt.parameters import LWE32
-from stages.encrypt.search import quantise_query
-from stages.encrypt.shares import weight_words
+from stages.encrypt.search import quantise_query, weight_words
 from stages.index.manifest import Manifest
 from stages.index.reader import Reader, open_reader
 from tests.api.conftest import Serve, scripted

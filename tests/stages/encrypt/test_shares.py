@@ -13,8 +13,8 @@ from stages.encrypt.keys import OwnerKeys
 from stages.encrypt.owner import open_scores
 from stages.encrypt.parameters import LWE32, Parameters
 from stages.encrypt.scheme import Encryptor
-from stages.encrypt.search import quantise_query, score_block, score_words
-from stages.encrypt.shares import join, split_weights, weight_words
+from stages.encrypt.search import quantise_query, score_block, score_words, weight_words
+from stages.encrypt.shares import join, split_weights
 from stages.encrypt.wire import Header
 from tests.stages.encrypt.test_search import encrypted, unit_rows
 
