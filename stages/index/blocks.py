@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Final, overload
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from stages.batches import Sealed
 from stages.encrypt.errors import HeaderError
 from stages.encrypt.wire import Words, decode_header
 from stages.index.errors import DamagedError
-from stages.index.leaf import KEY_BYTES, Leaf, encode_leaf
+from stages.index.leaf import KEY_BYTES, Leaf, encode_leaves
 from stages.index.manifest import Extent, Kind
 
 _HALF: Final = np.dtype("<u4")
@@ -68,6 +68,15 @@ class Blobs(Sequence[bytes]):
     __hash__ = None  # type: ignore[assignment]  # compared, never looked up
 
 
+class Digests(NamedTuple):
+    """What the leaf records of a block's records hold of them, N each in a row, and of the block."""
+
+    head: bytes
+    header: bytes
+    columns: bytes
+    sealed: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """The committed records of one LWE block. Arrays are read-only and may be views of the file.
@@ -98,27 +107,39 @@ class Block:
         column_D: Words = self.columns_ND[row - bisect_left(self.erased, (row, 0))]
         return column_D
 
-    def entries(self) -> list[bytes]:
-        """The leaf record of every row, from its bytes; that of an erased one as it was kept."""
+    def digests(self) -> Digests:
+        """The digests that its leaf records hold."""
+        head = sha256(self.head_Dn.data).digest()  # first: it is long, and other threads may run meanwhile
+        gone = {row for row, _ in self.erased}
+        kept = len(self) - len(gone)
+        words = np.ascontiguousarray(self.columns_ND).data.cast("B")
+        width = len(words) // kept if kept else 1
+        columns = [sha256(words[i : i + width]).digest() for i in range(0, len(words), width)]
+        sealed = [sha256(one).digest() for row, one in enumerate(self.sealed) if row not in gone]
+        return Digests(head, sha256(self.header).digest(), b"".join(columns), b"".join(sealed))
+
+    def entries(self, digests: Digests | None = None) -> list[bytes]:
+        """The leaf record of every row, from its bytes; that of an erased one as it was kept.
+
+        ``digests`` need not be made again where they are at hand.
+        """
         gone = {row for row, _ in self.erased}
         kept = [row for row in range(len(self)) if row not in gone]
         if not kept:
             return list(self.sealed)
-        words = np.ascontiguousarray(self.columns_ND).data.cast("B")
-        width = len(words) // len(kept)
-        columns = [sha256(words[i : i + width]).digest() for i in range(0, len(words), width)]
-        head, header = self._digests()
-        positions = self.positions_N.tolist()
+        head, header, columns, sealed = digests or self.digests()
+        keys = b"".join(key for row, key in enumerate(self.keys) if row not in gone)
+        made = encode_leaves(keys, self.positions_N[kept], columns, head, header, sealed)
         found = list(self.sealed)
-        for row, column in zip(kept, columns, strict=True):
-            sealed = sha256(self.sealed[row]).digest()
-            found[row] = encode_leaf(self.keys[row], positions[row], column, head, header, sealed)
+        for row, entry in zip(kept, made, strict=True):
+            found[row] = entry
         return found
 
     def leaf(self, row: int) -> Leaf:
         """The leaf record of a record that is there, from its bytes."""
         column, sealed = sha256(self.column(row).data).digest(), sha256(self.sealed[row]).digest()
-        return Leaf(self.keys[row], int(self.positions_N[row]), column, *self._digests(), sealed)
+        head, header = sha256(self.head_Dn.data).digest(), sha256(self.header).digest()
+        return Leaf(self.keys[row], int(self.positions_N[row]), column, head, header, sealed)
 
     def parts(self) -> Iterator[Block]:
         """The runs of records that are there, each as a block of its own; views."""
@@ -153,9 +174,6 @@ class Block:
             ),
             erased=tuple(sorted(everything.items())),
         )
-
-    def _digests(self) -> tuple[bytes, bytes]:
-        return sha256(self.head_Dn.data).digest(), sha256(self.header).digest()
 
 
 @dataclass(frozen=True, slots=True)

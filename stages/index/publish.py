@@ -9,11 +9,11 @@ is. A crash leaves the checkpoint at the old size or the new one; recovery publi
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from stages.index.durable import Fence, publish, staged, sync_files
 from stages.index.erasure import decode_erasure, is_erasure
@@ -28,11 +28,10 @@ _MANY: Final = 1 << 15  # entries that are published without waiting for that
 _MOST: Final = 1 << 17  # entries an append waits for: it bounds the memory
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an entry stands that the cache does not know yet."""
 
-    index: int
+    number: int
     leaf_hash: bytes
 
 
@@ -74,9 +73,9 @@ class Publisher:
         """The size of the published log."""
         return self._edge.size
 
-    def place(self, key: bytes) -> Place | None:
-        """Where a record stands that was committed lately."""
-        return self._keys.get(key)
+    def places(self, keys: Iterable[bytes]) -> dict[bytes, Place]:
+        """Where those of these records stand that were committed lately."""
+        return {key: place for key in keys if (place := self._keys.get(key))}
 
     def check(self) -> None:
         """Raise what went wrong in the background; wait where too much is not published."""
@@ -85,15 +84,21 @@ class Publisher:
             if self._failure is not None:
                 raise self._failure
 
-    def add(self, records: Sequence[bytes], hashes: Sequence[bytes], keys: Sequence[bytes]) -> None:
-        """Take in a committed block: its entries, their leaf hashes, and their keys if they are records."""
+    def add(
+        self, records: Sequence[bytes], hashes: Sequence[bytes], keys: Sequence[bytes]
+    ) -> dict[bytes, Place]:
+        """Take in a committed block: its entries, their leaf hashes, and their keys if they are records.
+
+        Where these records stand.
+        """
+        places = dict(zip(keys, map(Place, count(self._size), hashes), strict=False))
         with self._changed:
-            places = zip(keys, range(self._size, self._size + len(keys)), hashes, strict=False)
-            self._keys.update((key, Place(index, one)) for key, index, one in places)
+            self._keys |= places
             self._records += records
             self._hashes += hashes
             self._size += len(records)
             self._changed.notify_all()
+        return places
 
     def publish(self) -> None:
         """Publish everything that is committed; return when that is durable."""
@@ -117,7 +122,7 @@ class Publisher:
         self._edge = edge
         with self._changed:
             del self._records[: len(records)], self._hashes[: len(records)]
-            known = [(key, place.index) for key, place in self._keys.items() if place.index < edge.size]
+            known = [(key, place.number) for key, place in self._keys.items() if place.number < edge.size]
             self._changed.notify_all()
         drop_filled(home, old.size, edge.size)
         erased = [decode_erasure(one).key for one in records if is_erasure(one)]

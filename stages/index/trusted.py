@@ -34,6 +34,7 @@ class Trusted:
         self.size = size
         self.root = root
         self._tile = lru_cache(_CACHED)(self._read)
+        self._bundle = lru_cache(_CACHED)(self._bundle_path)
         self._peaks = list(perfect_parts(0, size))  # height and number of the perfect subtrees, largest first
         self._edge: list[bytes] | None = None
         self._rest: list[bytes] = []  # the hash over all that is to the right of each of them
@@ -62,11 +63,12 @@ class Trusted:
     def record(self, index: int) -> bytes:
         """A leaf record, which hashes to the leaf."""
         number, place = divmod(index, WIDTH)
-        record = self._slice(number, place)
-        tile = self._tile(0, number)
-        if record is None or leaf_hash(record) != tile[place * HASH_BYTES : (place + 1) * HASH_BYTES]:
-            record = self._tiles.record(index)  # a bundle that is not full, or of entries of other lengths
-        if leaf_hash(record) != tile[place * HASH_BYTES : (place + 1) * HASH_BYTES]:
+        wanted = self._tile(0, number)[place * HASH_BYTES : (place + 1) * HASH_BYTES]
+        sliced = self._slice(number, place)
+        if sliced is not None and leaf_hash(sliced) == wanted:
+            return sliced
+        record = self._tiles.record(index)  # a bundle that is not full, or of entries of other lengths
+        if leaf_hash(record) != wanted:
             path = tile_path(None, number, self._tiles.width(None, number))
             raise DamagedError(path, f"does not hold record {index} as it was committed")
         return record
@@ -74,13 +76,16 @@ class Trusted:
     def _slice(self, number: int, place: int) -> bytes | None:
         """What stands where the record does in a bundle of records only."""
         try:
-            fd = os.open(f"{self._directory}/{tile_path(None, number, WIDTH)}", os.O_RDONLY)
+            fd = os.open(self._bundle(number), os.O_RDONLY)
         except FileNotFoundError:
             return None
         try:
             return os.pread(fd, _LEAF_BYTES, place * _LEAF_BYTES)[2:]
         finally:
             os.close(fd)
+
+    def _bundle_path(self, number: int) -> str:
+        return f"{self._directory}/{tile_path(None, number, WIDTH)}"
 
     def _check_edge(self) -> list[bytes]:
         """The hashes of the perfect subtrees, which make up the root."""

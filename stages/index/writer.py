@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -23,7 +23,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from stages.batches import Entries, Sealed
-from stages.index.blocks import Block, Statements, block_of, encode_block
+from stages.index.blocks import Block, Digests, Statements, block_of, encode_block
 from stages.index.durable import Fence
 from stages.index.errors import IndexStoreError
 from stages.index.lookup import Lookup
@@ -48,11 +48,9 @@ class _Draft:
     """A block on its way to the disk."""
 
     block: Block | Statements
-    segment: int
-    offset: int
-    length: int
+    extent: Extent
     stored: Future[None]
-    digest: Future[bytes]
+    digests: Future[Digests] | None  # of its records, if it holds any
 
 
 class Writer:
@@ -127,11 +125,12 @@ class Writer:
 
     def _append(self, batch: Sealed) -> Entries:
         keys = batch.rows.keys
-        places = {key: place for key in keys if (place := self._publisher.place(key))}
+        places = self._publisher.places(keys)
         rows = _first_of_each(keys, places)
         known = self._lookup.find([keys[row] for row in rows[:1]])  # a retried batch is known as a whole
+        asked = self.pool.submit(self._lookup.find, [keys[row] for row in rows])
         draft = self._draft(block_of(batch, rows, self._head.size)) if rows and not known else None
-        known = self._lookup.find([keys[row] for row in rows])
+        known = asked.result()
         if known:
             if draft is not None:
                 draft.stored.result()  # what replaces it goes to the same place
@@ -139,50 +138,42 @@ class Writer:
             rows = [row for row in rows if keys[row] not in known]
             draft = self._draft(block_of(batch, rows, self._head.size)) if rows else None
         if draft is not None:
-            first = self._head.size
-            hashes = self._commit(draft, [keys[row] for row in rows])
-            places |= {keys[row]: Place(first + i, hashes[i]) for i, row in enumerate(rows)}
+            places |= self._commit(draft, [keys[row] for row in rows])
         if known:
             tiles = Tiles(self.directory, self._publisher.published)
             there = {key: one.number for key, one in known.items() if not one.erased}
             places |= {key: Place(number, tiles.node(0, number)) for key, number in there.items()}
-        return _entries(keys, places, set(rows))
+        return _entries(keys, places, rows)
 
     def _draft(self, block: Block | Statements) -> _Draft:
-        """Begin to write a block where the log ends; it is not part of the log yet."""
+        """Write a block where the log ends, and hash it; it is not part of the log yet."""
         segment, offset = self._end()
         self._broken = True  # until it is committed
         data = encode_block(block, opens_segment=not offset)
         stored = self._tail.store(segment, offset, data)
-        return _Draft(block, segment, offset, len(data), stored, self.pool.submit(_sha256, data))
+        digests = self.pool.submit(block.digests) if isinstance(block, Block) else None
+        kind = Kind.STATEMENTS if isinstance(block, Statements) else Kind.WHOLE
+        now_ms, digest = time.time_ns() // 1_000_000, sha256(data).digest()
+        where = (segment, offset, len(data))
+        extent = Extent(block.first_index, len(block), *where, now_ms, kind, digest)
+        return _Draft(block, extent, stored, digests)
 
-    def _commit(self, draft: _Draft, keys: Sequence[bytes]) -> list[bytes]:
-        """Make a block part of the log, durably; the leaf hashes of its entries.
+    def _commit(self, draft: _Draft, keys: Sequence[bytes]) -> dict[bytes, Place]:
+        """Make a block part of the log, durably; where its records stand.
 
-        The block's bytes, its row and the hashes of its records are seen to at the same time.
+        Its entries are made and hashed by others while its row is written here.
         """
-        block, head = draft.block, self._head
-        entered = self.pool.submit(self._enter, draft)
-        entries = block.entries()
-        hashes = [leaf_hash(entry) for entry in entries]
-        extent = entered.result()
+        extent, head = draft.extent, self._head
+        made = self.pool.submit(_hashed, draft)
+        self.fence.check()
+        self._tail.enter(extent, head.blocks)
+        entries, hashes = made.result()
         draft.stored.result()
         self.fence.check()  # nothing is acknowledged that another writer may have written over
         self._head = Head(extent.stop, head.blocks + 1, extent)
-        self._publisher.add(entries, hashes, keys)
+        places = self._publisher.add(entries, hashes, keys)
         self._broken = False
-        return hashes
-
-    def _enter(self, draft: _Draft) -> Extent:
-        """Write the block's row, durably."""
-        block = draft.block
-        kind = Kind.STATEMENTS if isinstance(block, Statements) else Kind.WHOLE
-        now_ms = time.time_ns() // 1_000_000
-        where = (draft.segment, draft.offset, draft.length)
-        extent = Extent(block.first_index, len(block), *where, now_ms, kind, draft.digest.result())
-        self.fence.check()
-        self._tail.enter(extent, self._head.blocks)
-        return extent
+        return places
 
     def _end(self) -> tuple[int, int]:
         """Where the next block goes: segment and offset."""
@@ -203,17 +194,24 @@ def _first_of_each(keys: Sequence[bytes], places: Mapping[bytes, Place]) -> list
     return rows
 
 
-def _entries(keys: Sequence[bytes], places: Mapping[bytes, Place], fresh: set[int]) -> Entries:
+def _entries(keys: Sequence[bytes], places: Mapping[bytes, Place], fresh: Sequence[int]) -> Entries:
     """The answer to a batch, without the rows that have no place."""
     rows = [row for row, key in enumerate(keys) if key in places]
-    found = [places[keys[row]] for row in rows]
+    answered = tuple(keys[row] for row in rows)
+    found = [places[key] for key in answered]
+    fresh_N = np.zeros(len(keys), np.bool_)
+    fresh_N[list(fresh)] = True
     return Entries(
-        tuple(keys[row] for row in rows),
-        np.array([place.index for place in found], np.int64),
-        tuple(place.leaf_hash for place in found),
-        np.array([row in fresh for row in rows], np.bool_),
+        answered,
+        np.array([number for number, _ in found], np.int64),
+        tuple(hashed for _, hashed in found),
+        fresh_N[rows],
     )
 
 
-def _sha256(data: Any) -> bytes:
-    return sha256(data).digest()
+def _hashed(draft: _Draft) -> tuple[list[bytes], list[bytes]]:
+    """The entries of a block, and their leaf hashes."""
+    block = draft.block
+    known = draft.digests.result() if draft.digests else None
+    entries = block.entries(known) if isinstance(block, Block) else block.entries()
+    return entries, [leaf_hash(entry) for entry in entries]
