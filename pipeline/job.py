@@ -16,7 +16,6 @@ from cluster.session import session
 from pipeline.desk import Desk, Job, Watcher
 from pipeline.engine import Pump
 from pipeline.graph import GraphError
-from pipeline.lineage import OtherModelError, check_model, note_model
 from pipeline.local import LocalCrew
 from pipeline.stream import stream
 from stages.base import OperatorError
@@ -24,6 +23,7 @@ from stages.encrypt.keys import KeyFileError, load_public, load_site_secret
 from stages.encrypt.signing import load_signer
 from stages.index.durable import check_free
 from stages.index.errors import IndexStoreError
+from stages.index.identity import refuse_other_model
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.stats import stats
@@ -60,7 +60,6 @@ def run(job: Job, watcher: Watcher) -> Summary:
         hops = _hops(job, _device(job.settings, gpus))
         crew = _crew(job.settings, hops)
         stack.callback(crew.close)
-        note_model(job.index, describe(job.settings.segment.weights).digest)
         pump = Pump(hops, crew, job.settings.flow)
         stack.enter_context(_drained_by_signals(pump))
         desk.tally.start()
@@ -84,8 +83,9 @@ def check(job: Job) -> None:
         if any(job.index.glob("*")):
             check_free(job.index)
             _check_owner(job.index, public)
-            check_model(job.index, weights.digest)
-    except (KeyFileError, WeightsError, IndexStoreError, OtherModelError) as error:
+            stated = open_reader(job.index).model
+            refuse_other_model(job.index, stated, bytes.fromhex(weights.digest))
+    except (KeyFileError, WeightsError, IndexStoreError) as error:
         raise JobError(str(error)) from error
 
 

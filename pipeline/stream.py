@@ -24,15 +24,18 @@ def stream(
     settings: Settings, keys: Path, index: Path, results: Path, device: str
 ) -> Graph[Located, Entries]:
     """The graph: ingest, preprocess, segment (beside it deliver), gather, encrypt, append."""
-    model = f"weights {describe(settings.segment.weights).digest[:16]}"
+    weights = describe(settings.segment.weights).digest
     return (
         Graph.of(Ingest(settings.ingest, keys))
         .then(Preprocess(settings.preprocess))
         .then(Segment(settings.segment, device))
-        .beside(Deliver(settings.deliver, results, keys, model, settings.ingest), join=Segmented.join)
+        .beside(
+            Deliver(settings.deliver, results, keys, f"weights {weights[:16]}", settings.ingest),
+            join=Segmented.join,
+        )
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, device))
-        .then(Append(settings.index, index, keys))
+        .then(Append(settings.index, index, keys, bytes.fromhex(weights)))
     )
 
 

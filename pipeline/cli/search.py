@@ -17,12 +17,12 @@ from pipeline import private, query, question
 from pipeline.answers import recording
 from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show
 from pipeline.cli.options import Config, settings
-from pipeline.lineage import check_model
 from stages.base import OperatorError
 from stages.encrypt.keys import OwnerKeys, PassphraseNeededError, load_owners
 from stages.encrypt.owner import decrypt
 from stages.encrypt.sealing import open_sealed
 from stages.encrypt.wire import decode_header
+from stages.index.identity import refuse_other_model
 from stages.index.reader import Reader, open_reader
 from stages.segment.checkpoint import describe
 
@@ -95,7 +95,8 @@ def search(
     owners = open_owners(secret)
     if image is not None:
         chosen = settings(config)
-        check_model(directory, describe(chosen.segment.weights).digest)
+        weights = describe(chosen.segment.weights).digest
+        refuse_other_model(directory, reader.model, bytes.fromhex(weights))
         feature_D = question.describe_image(image, frame, chosen)
     else:
         feature_D = question.read_vector(vector or Path())

@@ -34,5 +34,9 @@ class UnwritableError(IndexStoreError):
     """The operating system does not let the index be written."""
 
 
+class OtherModelError(IndexStoreError):
+    """Features of one model meet an index of another's: they cannot be compared."""
+
+
 class ErasedError(IndexStoreError):
     """A record that was erased is asked for."""

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stages.index.durable import publish, staged, sync_files
-from stages.index.errors import DamagedError, NotAnIndexError
+from stages.index.errors import DamagedError, NotAnIndexError, OtherModelError
 from stages.index.note import PrivateKey, Signer, public_key
 from stages.index.verifier import (
     ED25519,
@@ -112,6 +112,15 @@ def encode_keys(keys: Sequence[PrivateKey]) -> bytes:
 def encode_public(keys: Sequence[PublicKey]) -> bytes:
     """The public keys' file."""
     return "".join(f"{key.vkey}\n" for key in keys).encode()
+
+
+def refuse_other_model(directory: Path, stated: bytes | None, model: bytes) -> None:
+    """Refuse features of these weights, a SHA-256, where the checkpoint states others'."""
+    if stated not in (None, model):
+        raise OtherModelError(
+            f"{directory} holds features of weights {stated.hex()[:16]}, these are {model.hex()[:16]}: "
+            "they cannot be compared, so use the weights it was made with, or another index"
+        )
 
 
 def is_index(directory: Path) -> bool:

@@ -58,7 +58,10 @@ class Signer:
     origin: str
     private: tuple[PrivateKey, ...]
     keys: KeyRoot | None  # re-stated by every checkpoint; None signs no key tree
+    model: bytes | None = None  # SHA-256 of the weights; stated likewise
 
     def checkpoint(self, size: int, root: bytes) -> bytes:
         """The signed checkpoint of the tree of this size and root."""
-        return sign(Checkpoint(self.origin, size, root, self.keys).text, self.origin, self.private)
+        return sign(
+            Checkpoint(self.origin, size, root, self.keys, self.model).text, self.origin, self.private
+        )

@@ -85,6 +85,11 @@ class Reader:
         return self._log
 
     @property
+    def model(self) -> bytes | None:
+        """SHA-256 of the weights that the features are of; None where the checkpoint states none."""
+        return self._checkpoint.model
+
+    @property
     def keys_size(self) -> int | None:
         """How many entries the signed key tree is of; None where the checkpoint has none."""
         return None if self._checkpoint.keys is None else self._checkpoint.keys.size
@@ -181,9 +186,14 @@ class Reader:
     def prove_growth(self, old: bytes) -> GrowthProof:
         """The proof that the log of an earlier checkpoint, a note, is the beginning of this one.
 
-        Raises NoteError where it is no checkpoint of this log, ForkedError where no proof exists.
+        Raises NoteError where it is no checkpoint of this log, ForkedError where no proof exists or the log
+        states another model now.
         """
         before = open_checkpoint(old, self._log)
+        if before.model not in (None, self.model):
+            raise ForkedError(
+                f"the log of {self.size} records states another model than it did at {before.size} records"
+            )
         if before.size <= self.size:
             path = consistency_path(before.size, self.size, self._tiles.node)
             if verify_consistency(before.size, self.size, path, before.root, self.root):

@@ -21,6 +21,7 @@ from stages.index.identity import (
     read_identity,
     read_signing_keys,
     refuse_foreign,
+    refuse_other_model,
 )
 from stages.index.keyfile import sign_keys
 from stages.index.lookup import open_lookup
@@ -36,10 +37,12 @@ LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which 
 
 
 @contextmanager
-def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
+def open_writer(directory: Path, options: IndexOptions, model: bytes | None = None) -> Iterator[Writer]:
     """The index's writer, after whatever an interrupted one left behind is taken in or cut off.
 
-    Makes the index. In the end everything is published, unless something failed.
+    Makes the index. In the end everything is published, unless something failed. ``model`` is the SHA-256 of
+    the weights that made the features: from the first time on every checkpoint states it, and another is
+    refused.
     """
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
@@ -53,7 +56,10 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
                 create(directory, pool)
             identity, public = read_identity(directory)
             checkpoint, _ = read_checkpoint(directory, public)
-            signer = Signer(identity.origin, read_signing_keys(directory, public), checkpoint.keys)
+            if model is not None:
+                refuse_other_model(directory, checkpoint.model, model)
+            private = read_signing_keys(directory, public)
+            signer = Signer(identity.origin, private, checkpoint.keys, checkpoint.model or model)
             recovered = recover(directory, checkpoint)
             tail = stack.enter_context(closing(Tail(directory, pool)))
             lookup = stack.enter_context(

@@ -19,6 +19,7 @@ from stages.index.writer import IndexOptions
 class Append:
     """Sealed to Entries. One writer per index: a second one ends with ``BusyError``.
 
+    The log states by which model, the SHA-256 of its weights, the features were made, and refuses another's.
     Keys that are in the log already come back with ``fresh_N`` False. What was erased stays erased: such a
     key is rejected. A block that no worker of the public bundle signed ends with ``SignatureRefusedError``;
     nothing is written.
@@ -27,13 +28,14 @@ class Append:
     options: IndexOptions
     path: Path
     keys: Path  # the key folder or its public/
+    model: bytes
     name: ClassVar[str] = "append"
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Sealed], Split[Entries]]]:
         """Lock and recover the index; make it where there is none."""
         inspector = load_inspector(self.keys)
-        with open_writer(self.path, self.options) as writer:
+        with open_writer(self.path, self.options, self.model) as writer:
 
             def append(block: Sealed) -> Split[Entries]:
                 inspector.check(block)

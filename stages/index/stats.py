@@ -30,6 +30,7 @@ class Stats:
     segments: int
     segment_bytes: int  # ciphertext, metadata and framing
     total_bytes: int  # every file, caches included
+    model: str | None  # SHA-256 of the weights that the features are of, hex; None where the log states none
     key_ids: Mapping[str, int]  # LWE public keys that records are encrypted under, hex, and how many
     checkpoint_time: datetime
 
@@ -65,6 +66,7 @@ def stats(path: Path) -> Stats:
         len(lengths),
         lengths.total(),
         sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        None if checkpoint.model is None else checkpoint.model.hex(),
         dict(sorted(key_ids.items())),
         datetime.fromtimestamp((path / CHECKPOINT).stat().st_mtime, UTC),
     )

@@ -48,6 +48,7 @@ INCLUSION: Final = "c2sp.org/tlog-proof@v1"
 GROWTH: Final = "medsecure-u/growth-proof@v1"
 KEY: Final = "medsecure-u/key-proof@v1"
 KEYS_LINE: Final = "medsecure-u/keys"
+MODEL_LINE: Final = "medsecure-u/model"
 
 _KEY_ID_BYTES: Final = 4
 _MAX_NOTE_BYTES: Final = 1 << 17  # sixteen post-quantum signatures fit
@@ -213,12 +214,13 @@ class KeyRoot:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A log's identity, size and root hash, and what its key tree was when it last was brought up to date."""
+    """A log's identity, size and root hash, and what else it states of itself."""
 
     origin: str
     size: int
     root: bytes
-    keys: KeyRoot | None = None  # None where the note has no such line
+    keys: KeyRoot | None = None  # when it last was brought up to date; None where the note has no such line
+    model: bytes | None = None  # SHA-256 of the weights that the features are of; None likewise
 
     @property
     def text(self) -> str:
@@ -226,6 +228,8 @@ class Checkpoint:
         lines = [self.origin, str(self.size), b64encode(self.root).decode()]
         if self.keys is not None:
             lines.append(f"{KEYS_LINE} {self.keys.size} {b64encode(self.keys.root).decode()}")
+        if self.model is not None:
+            lines.append(f"{MODEL_LINE} {b64encode(self.model).decode()}")
         return "\n".join(lines) + "\n"
 
 
@@ -296,17 +300,20 @@ def open_checkpoint(data: bytes, keys: tuple[PublicKey, ...]) -> Checkpoint:
     origin, *lines = open_note(data, keys).split("\n")
     if {key.name for key in keys if key.kind != COSIGNATURE} != {origin}:
         raise NoteError(f"the checkpoint is of {origin}, and not all keys are")
-    if len(lines) not in {3, 4} or lines[-1]:
-        raise NoteError("a checkpoint is origin, size, root and, at most, one line about its keys")
-    size, root, keys_root = parse_decimal(lines[0]), _hash(lines[1]), None
-    if lines[2]:
-        label, *fields = lines[2].split(" ")
-        if label != KEYS_LINE or len(fields) != 2:  # noqa: PLR2004 - size, root
-            raise NoteError("a line of the checkpoint is unknown")
-        keys_root = KeyRoot(parse_decimal(fields[0]), _hash(fields[1]))
+    if len(lines) < 3 or lines[-1]:  # noqa: PLR2004 - size, root, and the end
+        raise NoteError("a checkpoint is origin, size, root and what else the log states")
+    size, root, stated = parse_decimal(lines[0]), _hash(lines[1]), [line.split(" ") for line in lines[2:-1]]
+    keys_root, model = None, None
+    if stated and stated[0][0] == KEYS_LINE and len(stated[0]) == 3:  # noqa: PLR2004 - label, size, root
+        _, keys_size, keys_root_text = stated.pop(0)
+        keys_root = KeyRoot(parse_decimal(keys_size), _hash(keys_root_text))
         if keys_root.size > size:
             raise NoteError("the checkpoint's key tree has more records than its log")
-    return Checkpoint(origin, size, root, keys_root)
+    if stated and stated[0][0] == MODEL_LINE and len(stated[0]) == 2:  # noqa: PLR2004 - label, digest
+        model = _hash(stated.pop(0)[1])
+    if stated:
+        raise NoteError("a line of the checkpoint is unknown")
+    return Checkpoint(origin, size, root, keys_root, model)
 
 
 def parse_decimal(text: str) -> int:
@@ -399,6 +406,8 @@ def _inclusion(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[P
 
 def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[PublicKey, ...]) -> Proven:
     old = open_checkpoint(decode_base64(fields[0]), tuple(key for key in keys if key.kind != COSIGNATURE))
+    if old.model not in (None, log.model):
+        raise ProofError("the proof does not hold: the log states another model than it did")
     if not verify_consistency(old.size, log.size, path, old.root, log.root):
         raise ProofError("the proof does not hold: its path does not lead from the old root to the new one")
     return Proven("growth", log, old=old)

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.encrypt.keys import new_keys
+from stages.index.identity import read_checkpoint, read_identity, read_signing_keys
+from stages.index.note import Signer
+from stages.segment.checkpoint import SHIPPED, describe
 from tests.pipeline.cli.conftest import Medsecure, Study
 
 
@@ -86,7 +89,11 @@ def test_features_of_another_model_are_not_compared(
     """After a change of weights, search and run refuse the index instead of answering nonsense."""
     index = tmp_path / "index"
     shutil.copytree(streamed / "index", index)
-    (index / "model.json").write_text(json.dumps({"weights": "0" * 64}))
+    identity, public = read_identity(index)
+    now, _ = read_checkpoint(index, public)
+    assert now.model == bytes.fromhex(describe(SHIPPED).digest)
+    other = Signer(identity.origin, read_signing_keys(index, public), now.keys, bytes(32))
+    (index / "checkpoint").write_bytes(other.checkpoint(now.size, now.root))
     asked = ("--secret", keys / "owner.key", "--image", study.good[0])
     assert "holds features of weights" in medsecure("index", "search", index, *asked, expect=2).err
     again = ("--engine", "local", "--source", study.folder, "--keys", keys, "--results", tmp_path / "r")

@@ -121,7 +121,7 @@ def test_an_erased_key_is_rejected_by_name(index: tuple[Path, list[Sealed]], tmp
     block = replace(blocks[0], signature=load_signer(tmp_path / "keys").sign(blocks[0]))
     run(path, 1, 2)
     for _ in range(2):
-        with Append(OPTIONS, path, tmp_path / "keys").open() as append:
+        with Append(OPTIONS, path, tmp_path / "keys", bytes(32)).open() as append:
             split = append(block)
         assert [(one.key, one.reason) for one in split.rejected] == [
             (key, Reason.ERASED) for key in blocks[0].rows.keys[1:3]

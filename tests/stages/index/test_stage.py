@@ -14,12 +14,17 @@ from stages.base import Stage
 from stages.batches import Entries, Sealed
 from stages.encrypt.keys import KeyFileError, new_keys
 from stages.encrypt.signing import SignatureRefusedError, load_signer
+from stages.index.errors import OtherModelError
 from stages.index.reader import open_reader
+from stages.index.session import open_writer
 from stages.index.stage import Append
 from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]
+
+
+MODEL = b"\xab" * 32  # SHA-256 of weights
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def signed(block: Sealed, keys: Path) -> Sealed:
 
 def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
     """All kept, none rejected; in the log when the stage is closed, or a moment after."""
-    recipe = Append(IndexOptions(), tmp_path / "index", keys / "public")
+    recipe = Append(IndexOptions(), tmp_path / "index", keys / "public", MODEL)
     stage: Stage[Sealed, Entries] = pickle.loads(pickle.dumps(recipe))  # noqa: S301 - our own
     assert stage.name == "append"
     with stage.open() as append:
@@ -47,10 +52,30 @@ def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock, keys: Path
 
 def test_the_stage_can_be_opened_again(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
     """A restarted worker goes on where the first one was."""
-    stage = Append(IndexOptions(), tmp_path, keys)
+    stage = Append(IndexOptions(), tmp_path, keys, MODEL)
     for fresh in (True, False):
         with stage.open() as append:
             assert append(signed(make_block(1, 9), keys)).kept.fresh_N.tolist() == [fresh] * 9
+
+
+def test_features_of_another_model_are_refused(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
+    """The first model with records is stated by every checkpoint from then on, and stays."""
+    index = tmp_path / "index"
+    with open_writer(index, IndexOptions()):
+        assert open_reader(index).model is None
+    for _ in range(2):
+        with Append(IndexOptions(), index, keys, MODEL).open() as append:
+            append(signed(make_block(1, 9), keys))
+        assert open_reader(index).model == MODEL
+        with open_writer(index, IndexOptions()) as writer:
+            writer.append(make_block(2, 3))
+    other = Append(IndexOptions(), index, keys, bytes(32))
+    with (
+        pytest.raises(OtherModelError, match=r"of weights abababab.*, these are 000000"),
+        other.open(),
+    ):
+        pass
+    assert open_reader(index).size == 12
 
 
 def test_what_no_worker_signed_is_not_appended(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
@@ -64,7 +89,7 @@ def test_what_no_worker_signed_is_not_appended(tmp_path: Path, make_block: MakeB
         "is not what worker key": replace(block, columns_ND=changed),
         "which the public bundle does not name": signed(make_block(1, 9), tmp_path / "foreign"),
     }
-    with Append(IndexOptions(), tmp_path / "index", keys).open() as append:
+    with Append(IndexOptions(), tmp_path / "index", keys, MODEL).open() as append:
         for sentence, one in bad.items():
             with pytest.raises(SignatureRefusedError, match=sentence):
                 append(one)
@@ -76,7 +101,7 @@ def test_an_index_needs_a_bundle_to_open(tmp_path: Path) -> None:
     """Without verification keys there is nothing to append by, and no index is made."""
     with (
         pytest.raises(KeyFileError, match=r"bundle\.json"),
-        Append(IndexOptions(), tmp_path / "index", tmp_path).open(),
+        Append(IndexOptions(), tmp_path / "index", tmp_path, MODEL).open(),
     ):
         pass
     assert not (tmp_path / "index").exists()

@@ -70,11 +70,20 @@ def test_a_checkpoint_has_three_lines() -> None:
 
 
 def test_a_checkpoint_may_name_the_root_of_its_keys() -> None:
-    """One line after the root, and the only one that is known."""
+    """One line after the root."""
     read = open_checkpoint(TWICE, BOTH)
     assert read == Checkpoint(NAME, 9, bytes(range(32)), KeyRoot(7, bytes(range(32))))
     assert read.text.splitlines()[3] == f"medsecure-u/keys 7 {HASH}"
     assert TWICE.startswith(read.text.encode() + b"\n")
+
+
+@pytest.mark.parametrize("keys", [None, KeyRoot(7, bytes(range(32)))])
+def test_a_checkpoint_may_name_the_model_of_its_features(keys: KeyRoot | None) -> None:
+    """The last line, with or without that of the keys before it."""
+    model = bytes(range(1, 33))
+    read = open_checkpoint(Signer(NAME, (KEY, LATTICE), keys, model).checkpoint(9, bytes(range(32))), BOTH)
+    assert read == Checkpoint(NAME, 9, bytes(range(32)), keys, model)
+    assert read.text.splitlines()[-1] == f"medsecure-u/model {b64encode(model).decode()}"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,11 @@ def test_a_checkpoint_may_name_the_root_of_its_keys() -> None:
         f"{HEAD}\nmedsecure-u/keys 2 {HASH}\n",
         f"{HEAD}\nmedsecure-u/keys 1 {HASH[:-4]}\n",
         f"{HEAD}\nmedsecure-u/keys 1 {HASH}\nmedsecure-u/keys 1 {HASH}\n",
+        f"{HEAD}\nmedsecure-u/model\n",
+        f"{HEAD}\nmedsecure-u/model {HASH[:-4]}\n",
+        f"{HEAD}\nmedsecure-u/model {HASH} {HASH}\n",
+        f"{HEAD}\nmedsecure-u/model {HASH}\nmedsecure-u/model {HASH}\n",
+        f"{HEAD}\nmedsecure-u/model {HASH}\nmedsecure-u/keys 1 {HASH}\n",
         "example.com/other\n1\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
     ],
 )

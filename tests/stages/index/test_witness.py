@@ -124,6 +124,24 @@ def test_a_second_history_signed_by_the_logs_own_keys_is_caught(
         witness(open_reader(log), state, key, NOW_S)
 
 
+def test_a_log_that_changes_its_model_is_caught(log: Path, state: Path, key: WitnessKey) -> None:
+    """Same tree; but its features would be compared with those of other weights."""
+    identity, public = read_identity(log)
+    size, root, private = open_reader(log).size, open_reader(log).root, read_signing_keys(log, public)
+
+    def state_model(model: bytes | None) -> None:
+        (log / "checkpoint").write_bytes(Signer(identity.origin, private, None, model).checkpoint(size, root))
+
+    state_model(bytes(32))
+    witness(open_reader(log), state, key, NOW_S)
+    for other in (bytes(range(32)), None):
+        state_model(other)
+        with pytest.raises(EquivocationError, match="states another model than it did"):
+            witness(open_reader(log), state, key, NOW_S)
+    state_model(bytes(32))
+    assert witness(open_reader(log), state, key, NOW_S) is not None
+
+
 def test_growth_from_what_the_witness_saw_is_proven_to_others(
     log: Path, state: Path, key: WitnessKey, make_index: MakeIndex
 ) -> None:
