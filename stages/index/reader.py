@@ -22,7 +22,7 @@ from stages.index.keyfile import rebuilt, stored
 from stages.index.leaf import Leaf
 from stages.index.lookup import Peek
 from stages.index.manifest import Extent, Kind
-from stages.index.proof import GrowthProof, KeyProof, Proof
+from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
 from stages.index.segments import Segments
 from stages.index.tiles import Tiles
 from stages.index.tree import consistency_path
@@ -107,15 +107,24 @@ class Reader:
 
     def find(self, key: bytes) -> int | None:
         """The index of the record with this key: from the cache where it helps, else by looking through."""
+        return next((index for index in self._having(key) if self._eraser(index) is None), None)
+
+    def find_erased(self, key: bytes) -> int | None:
+        """The index of the record with this key that the log says was erased, up to this checkpoint."""
+        erasers = ((index, self._eraser(index)) for index in self._having(key))
+        return next((index for index, eraser in erasers if eraser is not None and eraser < self.size), None)
+
+    def _having(self, key: bytes) -> Iterator[int]:
+        """The records with this key, erased or not."""
         known, size = self._peek.find(key)
         if known is not None:
             if known.number >= self.size:
-                return None  # appended after this reader's checkpoint
+                return  # appended after this reader's checkpoint
             if self._tiles.key(known.number) == key:
-                return known.number if self._eraser(known.number) is None else None
+                yield known.number
+                return
             size = 0  # the cache is wrong
-        found = (index for index, other in self._tiles.keys(size) if other == key)
-        return next((index for index in found if self._eraser(index) is None), None)
+        yield from (index for index, other in self._tiles.keys(size) if other == key)
 
     def blocks(self) -> Iterator[Block]:
         """All records that are there, in blocks, as views of the mapped files; drop each to bound memory.
@@ -149,11 +158,17 @@ class Reader:
         """A record may be missing where a proven entry of the log says that it was erased."""
         if eraser >= self.size:
             raise ErasedError(f"record {index} was erased after this checkpoint: open the index again")
+        erasure, _ = self._erasure(index, eraser, extent)
+        day = datetime.fromtimestamp(erasure.time_ms / 1000, UTC).date()
+        raise ErasedError(f"record {index} was erased on {day}, as entry {eraser} of the index says")
+
+    def _erasure(self, index: int, eraser: int, extent: Extent) -> tuple[Erasure, Proof]:
+        """What the entry says that erased the record, and the proof of it."""
         if index < eraser:
-            entry = decode_entry(self.prove(eraser).record)
+            proof = self.prove(eraser)
+            entry = decode_entry(proof.record)
             if isinstance(entry, Erasure) and entry.index == index:
-                day = datetime.fromtimestamp(entry.time_ms / 1000, UTC).date()
-                raise ErasedError(f"record {index} was erased on {day}, as entry {eraser} of the index says")
+                return entry, proof
         raise DamagedError(extent.file, f"lacks record {index}, and no entry of the log says it was erased")
 
     def _eraser(self, index: int) -> int | None:
@@ -177,6 +192,15 @@ class Reader:
         if not 0 <= index < self.size:
             raise IndexError(f"the index has {self.size} records; there is no record {index}")
         return Proof(index, self._tree.record(index), self._tree.path(index), self._note)
+
+    def prove_erasure(self, index: int) -> ErasureProof:
+        """The proof that a record is in the log and was erased; it holds, or this raises."""
+        record = self.prove(index)
+        extent, block = self._segments.holder(index)
+        eraser = block.eraser(index - block.first_index) if isinstance(block, Block) else None
+        if eraser is None or eraser >= self.size:
+            raise IndexStoreError(f"the log of {self.size} entries does not say that {index} was erased")
+        return ErasureProof(record, self._erasure(index, eraser, extent)[1])
 
     def prove_growth(self, old: bytes) -> GrowthProof:
         """The proof that the log of an earlier checkpoint, a note, is the beginning of this one.

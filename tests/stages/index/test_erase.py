@@ -23,6 +23,7 @@ from stages.index.erasure import Cause, Erasure, decode_entry
 from stages.index.errors import DamagedError, ErasedError, IndexStoreError
 from stages.index.identity import INTENT
 from stages.index.leaf import LeafError
+from stages.index.lookup import LOOKUP
 from stages.index.manifest import MANIFEST, Manifest
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
@@ -112,6 +113,28 @@ def test_the_log_says_what_was_erased_when_and_why(index: tuple[Path, list[Seale
     for damaged in (entry.encode()[:-1], entry.encode()[:-4] + b"\x09\0\0\0"):
         with pytest.raises(LeafError):
             decode_entry(damaged)
+
+
+def test_an_erasure_is_proven_to_a_stranger(index: tuple[Path, list[Sealed]]) -> None:
+    """Record and erasure under one checkpoint, with the cache or without; not at an earlier checkpoint."""
+    path, blocks = index
+    keys, before = keys_of(blocks), open_reader(path)
+    run(path, *GONE)
+    run(path, 6, cause=Cause.RETENTION)
+    for _ in range(2):
+        reader = open_reader(path)
+        found = [reader.find_erased(keys[number]) for number in (*GONE, 6, 5)]
+        assert found == [*GONE, 6, None]
+        causes = [verify_proof(reader.prove_erasure(one).encode(), reader.log).erased for one in (*GONE, 6)]
+        assert [one and (one.entry, one.cause) for one in causes] == [
+            *((len(keys) + i, "request") for i in range(len(GONE))),
+            (len(keys) + len(GONE), "retention"),
+        ]
+        (path / LOOKUP).unlink(missing_ok=True)
+    assert before.find_erased(keys[3]) is None
+    for wrong in (before, reader):
+        with pytest.raises(IndexStoreError, match=r"does not say that \d+ was erased"):
+            wrong.prove_erasure(3 if wrong is before else 5)
 
 
 def test_an_erased_key_is_rejected_by_name(index: tuple[Path, list[Sealed]], tmp_path: Path) -> None:
