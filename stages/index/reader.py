@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
@@ -137,22 +138,21 @@ class Reader:
                 yield from block.parts()
 
     def record(self, index: int) -> Record:
-        """One record, every byte of it checked against the signed root."""
+        """One record, every byte of it checked against the signed root, and its own from then on."""
         proof = self.prove(index)
-        extent, block = self._segments.holder(index)
-        row = index - block.first_index
-        if isinstance(block, Statements):
-            raise IndexError(f"entry {index} of the index is no record: it says that one was erased")
-        eraser = block.eraser(row)
-        if eraser is not None:
-            self._check_erased(index, eraser, extent)
-        leaf = block.leaf(row)
-        if leaf.encode() != proof.record:
-            raise DamagedError(extent.file, f"does not hold record {index} ({leaf.key.hex()}) as committed")
-        column_D, head_Dn = block.column(row), block.head_Dn
-        return Record(
-            index, leaf.key, leaf.position, block.header, head_Dn, column_D, block.sealed[row], leaf
-        )
+        while True:
+            extent, block = self._segments.holder(index)
+            if isinstance(block, Statements):
+                raise IndexError(f"entry {index} of the index is no record: it says that one was erased")
+            eraser = block.eraser(index - block.first_index)
+            if eraser is not None:
+                self._check_erased(index, eraser, extent)
+            record = _copied(block, index)
+            if record.leaf.encode() == proof.record:
+                return record
+            if self._segments.leads_to(index, extent):
+                key = record.key.hex()
+                raise DamagedError(extent.file, f"does not hold record {index} ({key}) as committed")
 
     def _check_erased(self, index: int, eraser: int, extent: Extent) -> NoReturn:
         """A record may be missing where a proven entry of the log says that it was erased."""
@@ -245,3 +245,14 @@ def open_reader(directory: Path, log: tuple[PublicKey, ...] | None = None) -> Re
         raise DamagedError(PUBLIC_KEY, "is not what was asked for")
     checkpoint, note = read_checkpoint(directory, own)
     return Reader(directory, own, checkpoint, note)
+
+
+def _copied(block: Block, index: int) -> Record:
+    """A record that is there, with copies of its words, which are hashed: the file may be overwritten."""
+    row = index - block.first_index
+    head_Dn, column_D = block.head_Dn.copy(), block.column(row).copy()
+    head_Dn.flags.writeable = column_D.flags.writeable = False
+    key, position, sealed = block.keys[row], int(block.positions_N[row]), block.sealed[row]
+    hashes = (sha256(part).digest() for part in (column_D.data, head_Dn.data, block.header, sealed))
+    leaf = Leaf(key, position, *hashes)
+    return Record(index, key, position, block.header, head_Dn, column_D, sealed, leaf)
