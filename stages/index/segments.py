@@ -71,7 +71,7 @@ class Segments:
         return self._held(self.manifest.find(index))
 
     def leads_to(self, index: int, extent: Extent) -> bool:
-        """Whether an entry still is where it was found: old bytes are overwritten after the manifest moved."""
+        """Whether an entry still is where it was found: old bytes are overwritten once it is not."""
         return self.manifest[self.manifest.find(index)] == extent
 
     def _held(self, number: int) -> tuple[Extent, Block | Statements]:

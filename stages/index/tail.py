@@ -21,6 +21,7 @@ class Tail:
         self._directory = directory
         self._pool = pool
         self._segment: tuple[int, int] | None = None  # number and descriptor
+        self._full = 0  # where the last block ends that was committed to it here
         changed = make_directory((directory / MANIFEST).parent)
         self._manifest = self._open(MANIFEST)
         self._allocated = os.fstat(self._manifest).st_size
@@ -32,12 +33,12 @@ class Tail:
         fresh = not offset
         if self._segment is None or self._segment[0] != segment:
             self._close_segment()
-            self._segment = (segment, self._open(segment_path(segment)))
+            self._segment, self._full = (segment, self._open(segment_path(segment))), offset
         return self._pool.submit(self._store, self._segment[1], offset, data, fresh)
 
     def enter(self, extent: Extent, number: int) -> None:
         """Write a block's row; return when it is durable."""
-        row, self._end = extent.encode(), (number + 1) * ROW_BYTES
+        row, self._end, self._full = extent.encode(), (number + 1) * ROW_BYTES, extent.end
         if self._end > self._allocated:
             write_at(self._manifest, bytes(_AHEAD), self._end - ROW_BYTES)
             self._allocated = self._end - ROW_BYTES + _AHEAD
@@ -75,6 +76,11 @@ class Tail:
 
     def _close_segment(self) -> None:
         if self._segment is not None:
+            fd = self._segment[1]
             with suppress(OSError):  # everything that matters was synced
-                os.close(self._segment[1])
+                if os.fstat(fd).st_size > self._full:  # a block that was written and then not wanted
+                    os.ftruncate(fd, self._full)
+                    os.fdatasync(fd)
+            with suppress(OSError):
+                os.close(fd)
             self._segment = None

@@ -210,13 +210,14 @@ def hammered(path: Path, readers: int, checkpoints: int) -> None:
 
 def test_readers_see_no_nonsense_while_a_writer_works(tmp_path: Path) -> None:
     """Appends, erasures, compactions and new writers; nothing is lost, nothing comes back."""
-    hammered(tmp_path / "index", 2, 15)
+    hammered(tmp_path / "index", 2, 12)
 
 
 @pytest.mark.slow
-def test_readers_see_no_nonsense_in_hundreds_of_checkpoints(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+def test_readers_see_no_nonsense_in_a_hundred_checkpoints(tmp_path: Path) -> None:
     """The same, with more of them and longer."""
-    hammered(tmp_path / "index", 4, 250)
+    hammered(tmp_path / "index", 3, 100)
 
 
 if __name__ == "__main__":
