@@ -180,8 +180,8 @@ def read(path: Path, seed: int, checkpoints: int) -> None:
     """Look at a log that grows until it has had so many checkpoints."""
     while not is_index(path):
         time.sleep(0.01)
-    readership = Readership(path, seed)
-    while readership.checkpoints < checkpoints:
+    readership, parent = Readership(path, seed), os.getppid()
+    while readership.checkpoints < checkpoints and os.getppid() == parent:
         readership.look()
 
 
