@@ -81,12 +81,15 @@ class Staged:
 
 
 @contextmanager
-def staged(directory: Path, files: Sequence[tuple[Path, bytes]]) -> Iterator[list[Staged]]:
-    """Write each file under a temporary name; the caller syncs them and then calls ``publish``."""
+def staged(directory: Path, files: Sequence[tuple[Path, bytes]], prefix: str = "") -> Iterator[list[Staged]]:
+    """Write each file under a temporary name; the caller syncs them and then calls ``publish``.
+
+    Who does so at the same time as others gives the names a prefix of its own.
+    """
     with ExitStack() as stack:
         answer = []
         for number, (target, data) in enumerate(files):
-            temporary = directory / str(number)
+            temporary = directory / f"{prefix}{number}"
             fd = stack.enter_context(opened(temporary, os.O_TRUNC))
             write_at(fd, data, 0)
             answer.append(Staged(fd, temporary, target))

@@ -8,6 +8,7 @@ taken from ``record``). A writer may append meanwhile: nothing below the checkpo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -20,6 +21,7 @@ from stages.index.erasure import Erasure, decode_entry
 from stages.index.errors import DamagedError, ErasedError, ForkedError, IndexStoreError
 from stages.index.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
 from stages.index.keyfile import rebuilt, stored
+from stages.index.keytree import KeyTree
 from stages.index.leaf import Leaf
 from stages.index.lookup import Peek
 from stages.index.manifest import Extent, Kind
@@ -59,6 +61,7 @@ class Reader:
         self._segments = Segments(directory, checkpoint.size)
         self._tree = Trusted(directory, checkpoint.size, checkpoint.root)
         self._peek = Peek(directory)
+        self._keys: KeyTree | None = None  # of this checkpoint, once it was needed
 
     @property
     def size(self) -> int:
@@ -225,10 +228,12 @@ class Reader:
         signed = self._checkpoint.keys
         if signed is None:
             raise IndexStoreError("the checkpoint signs no key tree, so nothing proves what the log lacks")
-        for tree in (stored(self._directory, signed.size), None):
-            leaf, path = (tree or rebuilt(Tiles(self._directory, signed.size))).prove(key)
-            if verify_key(key, leaf, path, signed.root):
-                return KeyProof(key, leaf, path, self._note)
+        for tree in (self._keys or stored(self._directory, signed.size), None):
+            with suppress(ValueError):  # rows that are those of no tree
+                self._keys = tree or rebuilt(Tiles(self._directory, signed.size))
+                leaf, path = self._keys.prove(key)
+                if verify_key(key, leaf, path, signed.root):
+                    return KeyProof(key, leaf, path, self._note)
         raise DamagedError(CHECKPOINT, "signs a key tree that is not that of its records")
 
 

@@ -22,7 +22,7 @@ from stages.index.identity import (
     read_signing_keys,
     refuse_foreign,
 )
-from stages.index.keyfile import sign_keys
+from stages.index.keeper import KeyKeeper
 from stages.index.lookup import open_lookup
 from stages.index.note import Signer
 from stages.index.publish import Publisher
@@ -64,16 +64,19 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
         except (OSError, sqlite3.Error) as error:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
         writer = Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher)
+        keeper = KeyKeeper(directory, publisher)
         publisher.start()
+        keeper.start()
         try:
             finish(writer)
             yield writer
         finally:
+            keeper.stop()
             publisher.stop()
         if not writer.broken:
             writer.publish()
             fence.check()
-            sign_keys(directory, pool, signer, Tiles(directory, writer.size))
+            keeper.keep()
 
 
 def _take_in(publisher: Publisher, tail: Iterable[Block | Statements]) -> None:

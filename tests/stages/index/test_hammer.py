@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from stages.batches import Rows, Sealed
+from stages.index import keeper
 from stages.index.compact import compact
 from stages.index.erase import erase
 from stages.index.erasure import Cause, is_erasure
@@ -72,6 +73,7 @@ def is_appended(record: Record) -> bool:
 def write(path: Path) -> None:
     """Append, erase now and then, compact now and then, close and open again, until the input ends."""
     dice, blocks = random.Random(1), count()  # noqa: S311 - not for secrets
+    keeper.EVERY_S = 0.2  # type: ignore[misc]
     while not ended():
         with open_writer(path, OPTIONS) as writer:
             for _ in range(dice.randrange(1, ROUNDS)):
