@@ -50,15 +50,13 @@ class Segments:
         self._size = size
         self._maps: WeakValueDictionary[int, mmap] = WeakValueDictionary()
         self._checked: set[Extent] = set()  # whose bytes were right, there
-        self._file = _identity(directory)
-        self._manifest = Manifest(directory, size)
+        self._manifest, self._file = _opened(directory, size)
 
     @property
     def manifest(self) -> Manifest:
         """Where the blocks lie now."""
-        file = _identity(self._directory)
-        if file != self._file:
-            self._manifest, self._file = Manifest(self._directory, self._size), file
+        if _identity(self._directory) != self._file:
+            self._manifest, self._file = _opened(self._directory, self._size)
             self._maps.clear()
         return self._manifest
 
@@ -111,6 +109,17 @@ class Segments:
                 return mmap(file.fileno(), 0, prot=PROT_READ)
         except FileNotFoundError:
             raise DamagedError(extent.file, "is missing") from None
+
+
+def _opened(directory: Path, size: int) -> tuple[Manifest, tuple[int, int] | None]:
+    """The manifest, and which file it is: the same before and after it was opened, or the number might pass
+    to a later file unnoticed.
+    """
+    while True:
+        before = _identity(directory)
+        manifest = Manifest(directory, size)
+        if _identity(directory) == before:
+            return manifest, before
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:
