@@ -112,8 +112,9 @@ class Segments:
 
 
 def _opened(directory: Path, size: int) -> tuple[Manifest, tuple[int, int] | None]:
-    """The manifest, and which file it is: the same before and after it was opened, or the number might pass
-    to a later file unnoticed.
+    """The manifest, and which file it is.
+
+    That is asked before and after it is opened: a number may pass from one file to a later one.
     """
     while True:
         before = _identity(directory)
