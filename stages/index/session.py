@@ -55,7 +55,7 @@ def open_writer(directory: Path, options: IndexOptions) -> Iterator[Writer]:
             checkpoint, _ = read_checkpoint(directory, public)
             signer = Signer(identity.origin, read_signing_keys(directory, public), checkpoint.keys)
             recovered = recover(directory, checkpoint)
-            tail = stack.enter_context(closing(Tail(directory, pool)))
+            tail = stack.enter_context(closing(Tail(directory, pool, fence)))
             lookup = stack.enter_context(
                 closing(open_lookup(directory, Tiles(directory, recovered.edge.size)))
             )

@@ -8,18 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from stages.index.durable import make_directory, sync_directories, sync_directory, write_at
+from stages.index.durable import Fence, make_directory, sync_directories, sync_directory, write_at
+from stages.index.errors import BusyError
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, segment_path
 
 _AHEAD: Final = 1 << 16  # zeros after the last row: a row that does not change the file's size syncs faster
 
 
 class Tail:
-    """Writes blocks and rows durably; no two threads at once."""
+    """Writes blocks and rows durably; no two threads at once.
 
-    def __init__(self, directory: Path, pool: Executor) -> None:
+    What a file has beyond them is cut off when it is closed, unless the lock was taken: then it is another's.
+    """
+
+    def __init__(self, directory: Path, pool: Executor, fence: Fence) -> None:
         self._directory = directory
         self._pool = pool
+        self._fence = fence
         self._segment: tuple[int, int] | None = None  # number and descriptor
         self._full = 0  # where the last block ends that was committed to it here
         changed = make_directory((directory / MANIFEST).parent)
@@ -60,7 +65,7 @@ class Tail:
         """Release the files."""
         self._close_segment()
         try:
-            if self._end:
+            if self._end and self._is_ours():
                 os.ftruncate(self._manifest, self._end)
         finally:
             os.close(self._manifest)
@@ -78,9 +83,18 @@ class Tail:
         if self._segment is not None:
             fd = self._segment[1]
             with suppress(OSError):  # everything that matters was synced
-                if os.fstat(fd).st_size > self._full:  # a block that was written and then not wanted
+                if (
+                    os.fstat(fd).st_size > self._full and self._is_ours()
+                ):  # a block that was not wanted after all
                     os.ftruncate(fd, self._full)
                     os.fdatasync(fd)
             with suppress(OSError):
                 os.close(fd)
             self._segment = None
+
+    def _is_ours(self) -> bool:
+        try:
+            self._fence.check()
+        except BusyError:
+            return False
+        return True
