@@ -8,15 +8,20 @@ and never again; the pump then decides what to repeat. A stage that raises is a 
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stages.base import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from actors.receipts import Receipt
+
+CLOSING_S: Final = 10.0  # after so long, and again and again, it is said which stages are closing
+_LOG: Final = logging.getLogger(__name__)
 
 
 class StageFailed(EngineError):  # noqa: N818 (a verdict on a stage, read aloud as one)
@@ -62,4 +67,26 @@ class Crew(Protocol):
         """News since the last call; waits up to ``timeout_s`` where there is none. Raises StageFailed."""
 
     def close(self) -> None:
-        """Release every host; flights in the air are abandoned."""
+        """Release every host, however long each takes; flights in the air are abandoned.
+
+        Raises StageFailed, once all are released, where a stage could not be closed in order.
+        """
+
+
+@contextmanager
+def manned(crew: Crew) -> Iterator[Crew]:
+    """The crew, which is closed in the end; of two failures the first is raised and the other told."""
+    try:
+        yield crew
+    except BaseException:
+        try:
+            crew.close()
+        except StageFailed as error:
+            _LOG.error("after the failure of the run, a stage could not be closed: %s", error)
+        raise
+    crew.close()
+
+
+def tell_closing(names: Sequence[str], waited_s: float) -> None:
+    """Say who is waited for: a sink may have much to write, and only an interrupt ends it early."""
+    _LOG.warning("closing for %.0f s so far, not finished yet: %s", waited_s, ", ".join(names))

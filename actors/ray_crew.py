@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from actors.crew import Flight, Landing, Lost, StageFailed
+from actors import crew
+from actors.crew import Flight, Landing, Lost, StageFailed, tell_closing
 from actors.host import Hop, Host
 
 if TYPE_CHECKING:
@@ -86,10 +87,16 @@ class RayCrew:
 
     def close(self) -> None:
         """See ``Crew.close``. Hosts release their stages before they go."""
-        closing = [replica.actor.close.remote() for replica in self._replicas()]
-        ray.wait(closing, num_returns=len(closing), timeout=10.0)
-        for replica in self._replicas():
-            ray.kill(replica.actor)
+        for receipt in self._air:
+            ray.cancel(receipt)  # what has not begun is not begun
+        self._air.clear()
+        try:
+            failures = _close(self._replicas())
+        finally:
+            for replica in self._replicas():
+                ray.kill(replica.actor)
+        if failures:
+            raise StageFailed("; ".join(failures))
 
     def _replicas(self) -> list[_Replica]:
         return [replica for pools in self._pools.values() for pool in pools for replica in pool]
@@ -141,6 +148,35 @@ def _ready(replica: _Replica) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def _close(replicas: Sequence[_Replica]) -> list[str]:
+    """Let every host release its stages; what went wrong.
+
+    A process that dies meanwhile is closed once more, after its restart: what it left is finished then.
+    """
+    began_s = time.monotonic()
+    closing = {replica.actor.close.remote(): (replica, False) for replica in replicas}
+    failures = []
+    while closing:
+        done, _ = ray.wait(list(closing), timeout=crew.CLOSING_S)
+        if not done:
+            tell_closing([replica.name for replica, _ in closing.values()], time.monotonic() - began_s)
+        for ref in done:
+            replica, again = closing.pop(ref)
+            try:
+                ray.get(ref)
+            except RayError as error:
+                if again or _is_bug(error):
+                    failures.append(f"{replica.name}: {_headline(error)}")
+                    continue
+                try:
+                    _ready(replica)
+                except StageFailed as failed:
+                    failures.append(str(failed))
+                else:
+                    closing[replica.actor.close.remote()] = (replica, True)
+    return failures
 
 
 def _is_bug(error: RayError) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from actors.crew import manned
 from actors.ray_crew import RayCrew
 from cluster.session import session
 from pipeline.desk import Desk, Job, Watcher
@@ -48,7 +49,8 @@ class JobError(OperatorError):
 def run(job: Job, watcher: Watcher) -> Summary:
     """Stream all sources; the summary is also written as ``summary.json`` in the results folder.
 
-    Raises JobError before anything has started, SessionError and StageFailed where the engine fails.
+    Raises JobError before anything has started, SessionError and StageFailed where the engine fails, also
+    where a stage cannot be closed in order: what it still had to write may be missing.
     SIGINT and SIGTERM drain the stream; a second one interrupts it.
     """
     check(job)
@@ -58,8 +60,7 @@ def run(job: Job, watcher: Watcher) -> Summary:
         desk = stack.enter_context(Desk(job, before))
         gpus = stack.enter_context(_compute(job.settings))
         hops = _hops(job, _device(job.settings, gpus))
-        crew = _crew(job.settings, hops)
-        stack.callback(crew.close)
+        crew = stack.enter_context(manned(_crew(job.settings, hops)))
         pump = Pump(hops, crew, job.settings.flow)
         stack.enter_context(_drained_by_signals(pump))
         desk.tally.start()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from actors.crew import Flight, Landing, StageFailed
+from actors import crew
+from actors.crew import Flight, Landing, StageFailed, tell_closing
 from actors.host import Hop, Host
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ class LocalCrew:
             for desk in self._all():
                 desk.opened()
         except BaseException:  # an interrupt as well: threads that are still opening must not be left behind
-            self.close()
+            with suppress(StageFailed):  # the first failure is the one to tell
+                self.close()
             raise
 
     def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
@@ -57,8 +60,9 @@ class LocalCrew:
 
     def close(self) -> None:
         """See ``Crew.close``."""
-        for desk in self._all():
-            desk.close()
+        failures = [failure for desk in self._all() for failure in desk.close()]
+        if failures:
+            raise StageFailed("; ".join(failures))
 
     def _all(self) -> list[_Desk]:
         return [desk for desks in self._desks.values() for desk in desks]
@@ -82,9 +86,10 @@ class _Desk:
         self.name = hop.name
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ready: list[Future[Any]] = [Future() for _ in range(hop.replicas)]
+        self._closed: list[Future[Any]] = [Future() for _ in range(hop.replicas)]
         self._threads = [
-            threading.Thread(target=self._work, args=(hop, ready), name=hop.name, daemon=True)
-            for ready in self._ready
+            threading.Thread(target=self._work, args=(hop, *futures), name=hop.name, daemon=True)
+            for futures in zip(self._ready, self._closed, strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -99,22 +104,27 @@ class _Desk:
         self._jobs.put((future, lo, hi, loads))
         return future
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
+        """End the threads; what went wrong as they released their stages."""
         while not self._jobs.empty():
             with suppress(queue.Empty):  # a thread was faster
                 if (job := self._jobs.get_nowait()) is not None:
                     job[0].cancel()
         for _ in self._threads:
             self._jobs.put(None)
+        began_s = time.monotonic()
+        while wait(self._closed, crew.CLOSING_S).not_done:
+            tell_closing([self.name], time.monotonic() - began_s)
         for thread in self._threads:
             thread.join()
+        errors = [error for closed in self._closed if (error := closed.exception()) is not None]
+        return [_verdict(self.name, error) for error in errors]
 
-    def _work(self, hop: Hop, ready: Future[Any]) -> None:
+    def _work(self, hop: Hop, ready: Future[Any], closed: Future[Any]) -> None:
         host = _settle(ready, lambda: Host(hop))
         while host is not None and (job := self._jobs.get()) is not None:
             _settle(job[0], partial(_run, host, *job[1:]))
-        if host is not None:
-            host.close()
+        _settle(closed, host.close if host is not None else lambda: None)
 
 
 def _verdict(name: str, error: BaseException) -> str:

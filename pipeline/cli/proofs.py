@@ -19,7 +19,7 @@ from stages.index.witness import EquivocationError, load_witness_key, new_witnes
 from stages.index.witness import witness as see
 
 if TYPE_CHECKING:
-    from stages.index.proof import GrowthProof, KeyProof, Proof
+    from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
 
 T = TypeVar("T")
 
@@ -38,7 +38,8 @@ def prove(
 ) -> None:
     """Write a proof for anyone with the log's public keys: that a record is there, or that it is not.
 
-    With --from and no key: that the log still begins with all that an earlier checkpoint covered.
+    Of an erased record: that it was there, and when and why it was erased. With --from and no key: that the
+    log still begins with all that an earlier checkpoint covered.
 
     Example: medsecure index prove index/ 3f…e1 --out proof.tlog
     """
@@ -46,7 +47,7 @@ def prove(
         raise OperatorError("give either a record's key or --from with an earlier checkpoint")
     reader = open_reader(directory) if at is None else _with_note(at, partial(open_reader_at, directory))
     if old is not None:
-        proof: GrowthProof | KeyProof | Proof = _with_note(old, reader.prove_growth)
+        proof: GrowthProof | KeyProof | ErasureProof | Proof = _with_note(old, reader.prove_growth)
     else:
         proof = _of_key(reader, parse_key(key or ""))
     data = proof.encode()
@@ -134,13 +135,15 @@ def witness(
     raise typer.Exit(int(not document["ok"]))
 
 
-def _of_key(reader: Reader, key: bytes) -> Proof | KeyProof:
+def _of_key(reader: Reader, key: bytes) -> Proof | ErasureProof | KeyProof:
     index = reader.find(key)
+    if index is None and (erased := reader.find_erased(key)) is not None:
+        return reader.prove_erasure(erased)
     if index is None:
         absence = reader.prove_key(key)
         if absence.index is None:
             return absence
-        index = absence.index  # the cache is wrong
+        index = absence.index  # erased after the checkpoint, or the cache is wrong
     return reader.prove(index)
 
 
@@ -160,5 +163,11 @@ def _sentence(facts: dict[str, object]) -> str:
             return f"{log} begins with its first {facts['old_size']:,} as they were"
         case "absence":
             return f"none of the first {facts['as_of']:,} records of {log} has key {facts['key']}"
+        case "erasure":
+            when = str(facts["erased_at"])[:19].replace("T", " ")
+            return (
+                f"record {facts['index']:,} of {log} has key {facts['key']} and was erased on {when} UTC, "
+                f"as entry {facts['erased_by']:,} says; cause: {facts['cause']}"
+            )
         case _:
             return f"record {facts['index']:,} of {log} has key {facts['key']}"

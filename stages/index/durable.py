@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from stages.index.errors import BusyError
 SYNCS: Final = 8  # threads of a pool for syncing: a journalling file system commits together what waits
 _POLL_S: Final = 0.05
 _EPOCH: Final = re.compile(rb"epoch ([0-9]{1,18}), ")
+_CHECK: Final = b", check "
+_CHECK_DIGITS: Final = 8  # of the SHA-256 over what is before
 
 
 @contextmanager
@@ -78,12 +81,15 @@ class Staged:
 
 
 @contextmanager
-def staged(directory: Path, files: Sequence[tuple[Path, bytes]]) -> Iterator[list[Staged]]:
-    """Write each file under a temporary name; the caller syncs them and then calls ``publish``."""
+def staged(directory: Path, files: Sequence[tuple[Path, bytes]], prefix: str = "") -> Iterator[list[Staged]]:
+    """Write each file under a temporary name; the caller syncs them and then calls ``publish``.
+
+    Who does so at the same time as others gives the names a prefix of its own.
+    """
     with ExitStack() as stack:
         answer = []
         for number, (target, data) in enumerate(files):
-            temporary = directory / str(number)
+            temporary = directory / f"{prefix}{number}"
             fd = stack.enter_context(opened(temporary, os.O_TRUNC))
             write_at(fd, data, 0)
             answer.append(Staged(fd, temporary, target))
@@ -143,12 +149,21 @@ def locked(path: Path, wait_s: float) -> Iterator[Fence]:
         _acquire(fd, path, wait_s)
         before = _EPOCH.match(os.pread(fd, 256, 0))
         epoch = int(before[1]) + 1 if before else 1
-        text = f"epoch {epoch}, pid {os.getpid()} on {socket.gethostname()}\n".encode()
+        text = _checked(f"epoch {epoch}, pid {os.getpid()} on {socket.gethostname()}".encode())
         os.ftruncate(fd, 0)
         write_at(fd, text, 0)
         yield Fence(path, fd, text)
     finally:
         os.close(fd)
+
+
+def is_lock_text(data: bytes) -> bool:
+    """Whether this is what a writer writes into its lock file; nothing is what one that died left behind."""
+    return not data or data == _checked(data.rpartition(_CHECK)[0])
+
+
+def _checked(text: bytes) -> bytes:
+    return text + _CHECK + sha256(text).hexdigest()[:_CHECK_DIGITS].encode() + b"\n"
 
 
 def check_free(directory: Path) -> None:
@@ -169,7 +184,7 @@ def _acquire(fd: int, path: Path, wait_s: float) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                holder = os.pread(fd, 256, 0).decode(errors="replace").strip()
+                holder = os.pread(fd, 256, 0).rpartition(_CHECK)[0].decode(errors="replace")
                 who = holder or "its pid is unknown"
                 raise BusyError(f"another writer holds {path.parent}: {who}") from None
             time.sleep(_POLL_S)

@@ -6,22 +6,19 @@ where such an entry, later in the log, names it.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from stages.index.leaf import Leaf, LeafError, decode_leaf
+from stages.index.verifier import ERASURE_ENTRY, ERASURE_KIND
 
-_VERSION: Final = 1
-_KIND: Final = 2
-_LAYOUT: Final = struct.Struct("<BB32sQQI")
-ERASURE_BYTES: Final = _LAYOUT.size
-_HEAD: Final = bytes((_VERSION, _KIND))
+ERASURE_BYTES: Final = ERASURE_ENTRY.size
+_HEAD: Final = bytes(ERASURE_KIND)
 
 
 class Cause(IntEnum):
-    """Why a record was erased."""
+    """Why a record was erased; ``verifier.CAUSES`` has the same names."""
 
     REQUEST = 1  # somebody asked for it
     RETENTION = 2  # it was kept as long as the rule allows
@@ -38,7 +35,7 @@ class Erasure:
 
     def encode(self) -> bytes:
         """The entry's bytes, which the leaf hash is over."""
-        return _LAYOUT.pack(_VERSION, _KIND, self.key, self.index, self.time_ms, self.cause)
+        return ERASURE_ENTRY.pack(*ERASURE_KIND, self.key, self.index, self.time_ms, self.cause)
 
 
 def is_erasure(data: bytes) -> bool:
@@ -50,7 +47,7 @@ def decode_erasure(data: bytes) -> Erasure:
     """The erasure that these bytes are."""
     if len(data) != ERASURE_BYTES or data[:2] != _HEAD:
         raise LeafError("these bytes are no erasure entry")
-    _, _, key, index, time_ms, cause = _LAYOUT.unpack(data)
+    _, _, key, index, time_ms, cause = ERASURE_ENTRY.unpack(data)
     if cause not in set(Cause):
         raise LeafError(f"this program knows no cause {cause} of an erasure")
     return Erasure(key, index, time_ms, Cause(cause))

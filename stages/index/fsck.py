@@ -1,13 +1,14 @@
 """A check of everything in an index's directory, and the repair of what can be made again.
 
-Beyond ``verify``: the cache of keys, the journal after the checkpoint, what an interrupted writer left
-behind, an unfinished erasure, the mode of the signing key. What is *derived* can be repaired from segments
-that are sound: tiles, bundles, cache, leftovers. Segments, manifest, keys and checkpoint are the truth and
-are never written here.
+Beyond ``verify``: the caches, the lock, the journal after the checkpoint, zeros where something was erased,
+what an interrupted writer left behind, an unfinished erasure, the mode of the signing key. What is *derived*
+can be repaired from segments that are sound: tiles, bundles, caches, leftovers. Segments, manifest, keys and
+checkpoint are the truth and are never written here.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -15,21 +16,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from stages.index.compare import Finding
-from stages.index.durable import SYNCS, locked, publish, staged, sync_files
+from stages.index.durable import SYNCS, is_lock_text, locked, publish, staged, sync_files
 from stages.index.erase import decode_intent
 from stages.index.errors import DamagedError
 from stages.index.identity import INTENT, LOCK, SIGNING_KEY, STAGING, read_checkpoint, read_identity
 from stages.index.keyfile import KEY_TREE, is_sound
-from stages.index.lookup import LOOKUP
-from stages.index.manifest import MANIFEST, ROW_BYTES, Manifest, rows_from
+from stages.index.lookup import LOOKUP, LOOKUP_SUM, encode_sum, is_sum, remove_lookup
+from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from
 from stages.index.segments import Segments
 from stages.index.session import LOCK_WAIT_S, open_writer
 from stages.index.tiles import Edge, Tile, Tiles, grow
 from stages.index.verifier import Checkpoint
 from stages.index.verify import verify
 from stages.index.writer import IndexOptions
+
+_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Check:
 def fsck(path: Path) -> Check:
     """Check every file, without writing. What a writer is at looks unfinished: ask when there is none."""
     report = verify(path)
-    findings = [*report.errors, *_key_mode(path)]
+    findings = [*report.errors, *_key_mode(path), *_lock(path)]
     with suppress(DamagedError):  # a finding of the verification
         _, verifier = read_identity(path)
         checkpoint, _ = read_checkpoint(path, verifier)
@@ -73,8 +77,7 @@ def repair(path: Path, options: IndexOptions) -> Check:
             fence.check()
             publish(pool, written)
         if any(_lookup(path, checkpoint)):
-            for suffix in ("", "-wal", "-shm"):
-                (path / (LOOKUP + suffix)).unlink(missing_ok=True)
+            remove_lookup(path)
         if any(_key_tree(path, checkpoint)):
             (path / KEY_TREE).unlink()  # made again from the log when it is needed
         for file in (path / STAGING).iterdir():
@@ -87,7 +90,7 @@ def repair(path: Path, options: IndexOptions) -> Check:
 def _is_derived(finding: Finding, *, sound: bool) -> bool:
     if finding.file.startswith("tile"):
         return sound
-    return finding.file in (LOOKUP, KEY_TREE, STAGING, INTENT) or finding.reason.startswith(
+    return finding.file in (LOOKUP, LOOKUP_SUM, KEY_TREE, STAGING, INTENT, LOCK) or finding.reason.startswith(
         ("holds", "is led to")
     )
 
@@ -99,9 +102,23 @@ def _key_mode(path: Path) -> Iterator[Finding]:
         yield Finding(None, None, SIGNING_KEY, f"can be read by others: its mode is {mode:04o}, not 0600")
 
 
+def _lock(path: Path) -> Iterator[Finding]:
+    if (path / LOCK).exists() and not is_lock_text((path / LOCK).read_bytes()):
+        yield Finding(None, None, LOCK, "is not what a writer wrote: the next one writes it again")
+
+
 def _lookup(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
-    """Whether the cache, where there is one, says what the log says."""
+    """Whether the cache, where there is one, says what the log says, and is as its last writer left it."""
+    summed = b""
+    with suppress(FileNotFoundError):
+        summed = (path / LOOKUP_SUM).read_bytes()
+    if summed and not is_sum(summed):
+        yield Finding(None, None, LOOKUP_SUM, "is damaged")
+        return
     if not (path / LOOKUP).exists():
+        return
+    if summed and summed != encode_sum(path):
+        yield Finding(None, None, LOOKUP, f"is damaged: it has not the digest in {LOOKUP_SUM}")
         return
     try:
         with closing(sqlite3.connect(f"{(path / LOOKUP).resolve().as_uri()}?mode=ro", uri=True)) as db:
@@ -155,13 +172,41 @@ def _tail(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
             yield Finding(None, None, name, "is led to by no row: the next writer removes it")
         elif not after and file.stat().st_size > ends[name] and known[-1].file == name:
             yield Finding(None, None, name, "holds bytes after its last block: the next writer cuts them off")
-    if (path / INTENT).exists():
+    if not (path / INTENT).exists():
+        yield from _remains(path, known)
+    else:
         reason = "says that an erasure was interrupted: the next writer finishes it"
         try:
             decode_intent((path / INTENT).read_bytes())
         except DamagedError as error:
             reason = error.reason
         yield Finding(None, None, INTENT, reason)
+
+
+def _remains(path: Path, rows: Sequence[Extent]) -> Iterator[Finding]:
+    """Segments with something where no block lies: what was there was overwritten with zeros."""
+    segments: dict[str, list[Extent]] = {}
+    for row in rows:
+        segments.setdefault(row.file, []).append(row)
+    for name, blocks in sorted(segments.items()):
+        blocks.sort(key=lambda block: block.offset)
+        ends = [0, *(block.end for block in blocks)]
+        with suppress(FileNotFoundError), (path / name).open("rb") as file:  # a finding of the verification
+            size = os.fstat(file.fileno()).st_size
+            starts = [block.offset for block in blocks]
+            starts += [] if name == rows[-1].file else [size]  # else what follows is an append's
+            dead = [(end, start) for end, start in zip(ends, starts, strict=False) if start > end]
+            if not all(_is_zero(file, *gap) for gap in dead):
+                yield Finding(None, None, name, "has something where no block lies: it was not erased")
+
+
+def _is_zero(file: BinaryIO, start: int, stop: int) -> bool:
+    file.seek(start)
+    for at in range(start, stop, _CHUNK):
+        data = file.read(min(_CHUNK, stop - at))
+        if data != bytes(len(data)):
+            return False
+    return True
 
 
 def _is_torn(path: Path, number: int) -> bool:

@@ -115,13 +115,30 @@ def grown(tree: KeyTree, rows: Iterable[bytes]) -> KeyTree:
     first = np.ones(len(table), np.bool_)
     first[1:] = (table["way"][1:] != table["way"][:-1]).any(axis=1)
     table, fresh = table[first], fresh[first]
+    return _changed(tree, table, table[fresh])
+
+
+def shrunk(tree: KeyTree, size: int) -> KeyTree:
+    """The tree of the rows of the log's first ``size`` records, from a tree of more."""
+    table = np.frombuffer(tree.rows, ROW)
+    later = table["number"] >= size
+    return _changed(tree, table[~later], table[later])
+
+
+def _changed(tree: KeyTree, table: NDArray[np.void], different: NDArray[np.void]) -> KeyTree:
+    """The tree of these rows, sorted, which are those of another tree but for the different ones."""
     bits = bucket_bits(len(table))
-    bucket_N = (table["way"][:, 0] >> _FIRST_BITS).astype(np.int64) >> (_FIRST_BITS - bits)
-    starts = np.searchsorted(bucket_N, np.arange((1 << bits) + 1))
+    starts = np.searchsorted(_buckets(table, bits), np.arange((1 << bits) + 1))
     kept = tree.nodes if bits == bucket_bits(len(tree)) else None
     changed = np.full(1 << bits, kept is None)
-    changed[bucket_N[fresh]] = True
+    changed[_buckets(different, bits)] = True
     return KeyTree(table.tobytes(), _nodes(table, starts, changed, kept))
+
+
+def _buckets(table: NDArray[np.void], bits: int) -> NDArray[np.int64]:
+    """In which of so many buckets each row lies."""
+    first_N: NDArray[np.int64] = (table["way"][:, 0] >> _FIRST_BITS).astype(np.int64)
+    return first_N >> (_FIRST_BITS - bits)
 
 
 def _nodes(

@@ -4,22 +4,31 @@ It holds every record's key, and whether the record was erased. It says which pr
 (a size and that tree's root). Where that is not a prefix of this log, it is made again; where it is, only
 the rest is read. Losing the last commits in a crash is harmless, so WAL is used without waiting for the
 disk; ``synchronous=NORMAL`` keeps the file whole.
+
+SQLite has no checksum, and slack that no query reads. So a writer that closes in order leaves the file's
+digest beside it, for ``fsck``; the next one takes it away before it writes.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
+from stages.index.durable import staged, sync_directory
 from stages.index.errors import DamagedError
+from stages.index.identity import STAGING
 from stages.index.tiles import Tiles
 from stages.index.verifier import EMPTY_ROOT
 
 LOOKUP: Final = "lookup.sqlite"
+LOOKUP_SUM: Final = "lookup.sum"
+_FILES: Final = (LOOKUP_SUM, LOOKUP, f"{LOOKUP}-wal", f"{LOOKUP}-shm")
 _SYNCHRONOUS: Final = "NORMAL"  # with WAL: the last commits may be lost, the file stays whole
 _ASKED: Final = 512  # keys in one question
 _CACHE_KIB: Final = 1 << 15
@@ -52,14 +61,34 @@ class Known:
 class Lookup:
     """A cache file, open. One thread may find while another adds."""
 
-    def __init__(self, db: sqlite3.Connection, reading: sqlite3.Connection) -> None:
+    def __init__(self, directory: Path, db: sqlite3.Connection, reading: sqlite3.Connection) -> None:
+        self._directory = directory
         self._db = db
         self._reading = reading
+        self._summed = (directory / LOOKUP_SUM).exists()
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the file, and leave its digest where it has changed."""
         self._reading.close()
+        with suppress(sqlite3.Error, OSError):  # without a digest nothing is wrong
+            (busy,) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[:1]
+            if not busy and not self._summed:
+                self._sum()
         self._db.close()
+
+    def _sum(self) -> None:
+        """Write the digest down; everything is in the file by now."""
+        target = self._directory / LOOKUP_SUM
+        with staged(self._directory / STAGING, [(target, encode_sum(self._directory))]) as (file,):
+            os.fdatasync(file.fd)
+            file.temporary.replace(target)
+
+    def _change(self) -> None:
+        """Take the digest away, durably, before the first change."""
+        if self._summed:
+            (self._directory / LOOKUP_SUM).unlink(missing_ok=True)
+            sync_directory(self._directory)
+            self._summed = False
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, Known]:
         """The keys that are known."""
@@ -75,6 +104,7 @@ class Lookup:
     ) -> None:
         """Learn keys, and which of all are erased; then the prefix of this size is known."""
         rows = list(keys)
+        self._change()
         with self._db:
             self._db.execute("BEGIN")
             held = _known(self._db)[2] + len(rows)
@@ -121,18 +151,38 @@ def _known(db: sqlite3.Connection) -> tuple[int, bytes, int]:
     return (0, EMPTY_ROOT, 0) if row is None else (int(row[0]), bytes(row[1]), int(row[2]))
 
 
+def encode_sum(directory: Path) -> bytes:
+    """What the digest's file says: its own digest, and then that of the cache."""
+    with (directory / LOOKUP).open("rb") as file:
+        line = f"{file_digest(file, 'sha256').hexdigest()}  {LOOKUP}\n".encode()
+    return sha256(line).hexdigest().encode() + b"\n" + line
+
+
+def is_sum(data: bytes) -> bool:
+    """Whether these bytes are a digest's file, of whatever cache."""
+    own, _, line = data.partition(b"\n")
+    return sha256(line).hexdigest().encode() == own
+
+
+def remove_lookup(directory: Path) -> None:
+    """Remove the cache: the next writer makes it again."""
+    for name in _FILES:
+        (directory / name).unlink(missing_ok=True)
+
+
 def open_lookup(directory: Path, tiles: Tiles) -> Lookup:
     """The cache for the writer, knowing all of this tree."""
     path = directory / LOOKUP
     try:
         return _open(path, directory, tiles)
     except (sqlite3.DatabaseError, StaleError, DamagedError):
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        remove_lookup(directory)
         return _open(path, directory, tiles)
 
 
 def _open(path: Path, directory: Path, tiles: Tiles) -> Lookup:
+    if not path.exists():
+        remove_lookup(directory)
     with ExitStack() as stack:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         stack.callback(db.close)
@@ -142,7 +192,7 @@ def _open(path: Path, directory: Path, tiles: Tiles) -> Lookup:
         db.executescript(_SCHEMA)
         reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         stack.callback(reading.close)
-        lookup = Lookup(db, reading)
+        lookup = Lookup(directory, db, reading)
         lookup.catch_up(directory, tiles)
         stack.pop_all()
         return lookup

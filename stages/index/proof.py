@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from stages.index.verifier import GROWTH, INCLUSION, KEY, KEY_LEAF
+from stages.index.verifier import ERASURE, GROWTH, INCLUSION, KEY, KEY_LEAF
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,24 @@ class Proof:
     def encode(self) -> bytes:
         """The proof file's bytes."""
         return _file(INCLUSION, (f"extra {_text(self.record)}", f"index {self.index}"), self.path, self.note)
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureProof:
+    """That a record is in the log and that a later entry says it was erased: two proofs at one checkpoint."""
+
+    record: Proof
+    erasure: Proof
+
+    def encode(self) -> bytes:
+        """The proof file's bytes. Where the second path begins, size and index tell."""
+        lines = (
+            f"record {_text(self.record.record)}",
+            f"index {self.record.index}",
+            f"erasure {_text(self.erasure.record)}",
+            f"entry {self.erasure.index}",
+        )
+        return _file(ERASURE, lines, (*self.record.path, *self.erasure.path), self.record.note)
 
 
 @dataclass(frozen=True, slots=True)

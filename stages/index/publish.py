@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,6 +23,7 @@ from stages.index.lookup import Lookup
 from stages.index.note import Signer
 from stages.index.partials import drop_filled, drop_unfinished
 from stages.index.tiles import Edge, grow
+from stages.index.verifier import KeyRoot
 
 PUBLISH_S: Final = 1.0  # how long an acknowledged block may stay invisible to readers
 _MANY: Final = 1 << 15  # entries that are published without waiting for that
@@ -76,6 +78,28 @@ class Publisher:
     def places(self, keys: Iterable[bytes]) -> dict[bytes, Place]:
         """Where those of these records stand that were committed lately."""
         return {key: place for key in keys if (place := self._keys.get(key))}
+
+    @property
+    def keys(self) -> KeyRoot | None:
+        """The root of the key tree that every checkpoint states; None where none is signed."""
+        return self._signer.keys
+
+    def restate(self, keys: KeyRoot) -> None:
+        """Publish a checkpoint that states this root of the key tree, as every later one does."""
+        with self._publishing:
+            self._signer = replace(self._signer, keys=keys)
+            note = self._signer.checkpoint(self._edge.size, self._edge.root)
+            place = self._directory / STAGING
+            with staged(place, [(self._directory / CHECKPOINT, note)], "keys-") as written:
+                sync_files(self._pool, [file.fd for file in written])
+                self._fence.check()
+                publish(self._pool, written)
+
+    def fail(self, error: BaseException) -> None:
+        """Something went wrong in the background: the next append raises it."""
+        with self._changed:
+            self._failure = error
+            self._changed.notify_all()
 
     def check(self) -> None:
         """Raise what went wrong in the background; wait where too much is not published."""
@@ -141,7 +165,5 @@ class Publisher:
             try:
                 self.publish()
             except BaseException as error:  # noqa: BLE001 - raised by the next append
-                with self._changed:
-                    self._failure = error
-                    self._changed.notify_all()
+                self.fail(error)
                 return

@@ -8,8 +8,10 @@ taken from ``record``). A writer may append meanwhile: nothing below the checkpo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,10 +21,11 @@ from stages.index.erasure import Erasure, decode_entry
 from stages.index.errors import DamagedError, ErasedError, ForkedError, IndexStoreError
 from stages.index.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
 from stages.index.keyfile import rebuilt, stored
+from stages.index.keytree import KeyTree
 from stages.index.leaf import Leaf
 from stages.index.lookup import Peek
 from stages.index.manifest import Extent, Kind
-from stages.index.proof import GrowthProof, KeyProof, Proof
+from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
 from stages.index.segments import Segments
 from stages.index.tiles import Tiles
 from stages.index.tree import consistency_path
@@ -58,6 +61,7 @@ class Reader:
         self._segments = Segments(directory, checkpoint.size)
         self._tree = Trusted(directory, checkpoint.size, checkpoint.root)
         self._peek = Peek(directory)
+        self._keys: KeyTree | None = None  # of this checkpoint, once it was needed
 
     @property
     def size(self) -> int:
@@ -112,15 +116,24 @@ class Reader:
 
     def find(self, key: bytes) -> int | None:
         """The index of the record with this key: from the cache where it helps, else by looking through."""
+        return next((index for index in self._having(key) if self._eraser(index) is None), None)
+
+    def find_erased(self, key: bytes) -> int | None:
+        """The index of the record with this key that the log says was erased, up to this checkpoint."""
+        erasers = ((index, self._eraser(index)) for index in self._having(key))
+        return next((index for index, eraser in erasers if eraser is not None and eraser < self.size), None)
+
+    def _having(self, key: bytes) -> Iterator[int]:
+        """The records with this key, erased or not."""
         known, size = self._peek.find(key)
         if known is not None:
             if known.number >= self.size:
-                return None  # appended after this reader's checkpoint
+                return  # appended after this reader's checkpoint
             if self._tiles.key(known.number) == key:
-                return known.number if self._eraser(known.number) is None else None
+                yield known.number
+                return
             size = 0  # the cache is wrong
-        found = (index for index, other in self._tiles.keys(size) if other == key)
-        return next((index for index in found if self._eraser(index) is None), None)
+        yield from (index for index, other in self._tiles.keys(size) if other == key)
 
     def blocks(self) -> Iterator[Block]:
         """All records that are there, in blocks, as views of the mapped files; drop each to bound memory.
@@ -133,32 +146,37 @@ class Reader:
                 yield from block.parts()
 
     def record(self, index: int) -> Record:
-        """One record, every byte of it checked against the signed root."""
+        """One record, every byte of it checked against the signed root, and its own from then on."""
         proof = self.prove(index)
-        extent, block = self._segments.holder(index)
-        row = index - block.first_index
-        if isinstance(block, Statements):
-            raise IndexError(f"entry {index} of the index is no record: it says that one was erased")
-        eraser = block.eraser(row)
-        if eraser is not None:
-            self._check_erased(index, eraser, extent)
-        leaf = block.leaf(row)
-        if leaf.encode() != proof.record:
-            raise DamagedError(extent.file, f"does not hold record {index} ({leaf.key.hex()}) as committed")
-        column_D, head_Dn = block.column(row), block.head_Dn
-        return Record(
-            index, leaf.key, leaf.position, block.header, head_Dn, column_D, block.sealed[row], leaf
-        )
+        while True:
+            extent, block = self._segments.holder(index)
+            if isinstance(block, Statements):
+                raise IndexError(f"entry {index} of the index is no record: it says that one was erased")
+            eraser = block.eraser(index - block.first_index)
+            if eraser is not None:
+                self._check_erased(index, eraser, extent)
+            record = _copied(block, index)
+            if record.leaf.encode() == proof.record:
+                return record
+            if self._segments.leads_to(index, extent):
+                key = record.key.hex()
+                raise DamagedError(extent.file, f"does not hold record {index} ({key}) as committed")
 
     def _check_erased(self, index: int, eraser: int, extent: Extent) -> NoReturn:
         """A record may be missing where a proven entry of the log says that it was erased."""
         if eraser >= self.size:
             raise ErasedError(f"record {index} was erased after this checkpoint: open the index again")
+        erasure, _ = self._erasure(index, eraser, extent)
+        day = datetime.fromtimestamp(erasure.time_ms / 1000, UTC).date()
+        raise ErasedError(f"record {index} was erased on {day}, as entry {eraser} of the index says")
+
+    def _erasure(self, index: int, eraser: int, extent: Extent) -> tuple[Erasure, Proof]:
+        """What the entry says that erased the record, and the proof of it."""
         if index < eraser:
-            entry = decode_entry(self.prove(eraser).record)
+            proof = self.prove(eraser)
+            entry = decode_entry(proof.record)
             if isinstance(entry, Erasure) and entry.index == index:
-                day = datetime.fromtimestamp(entry.time_ms / 1000, UTC).date()
-                raise ErasedError(f"record {index} was erased on {day}, as entry {eraser} of the index says")
+                return entry, proof
         raise DamagedError(extent.file, f"lacks record {index}, and no entry of the log says it was erased")
 
     def _eraser(self, index: int) -> int | None:
@@ -182,6 +200,15 @@ class Reader:
         if not 0 <= index < self.size:
             raise IndexError(f"the index has {self.size} records; there is no record {index}")
         return Proof(index, self._tree.record(index), self._tree.path(index), self._note)
+
+    def prove_erasure(self, index: int) -> ErasureProof:
+        """The proof that a record is in the log and was erased; it holds, or this raises."""
+        record = self.prove(index)
+        extent, block = self._segments.holder(index)
+        eraser = block.eraser(index - block.first_index) if isinstance(block, Block) else None
+        if eraser is None or eraser >= self.size:
+            raise IndexStoreError(f"the log of {self.size} entries does not say that {index} was erased")
+        return ErasureProof(record, self._erasure(index, eraser, extent)[1])
 
     def prove_growth(self, old: bytes) -> GrowthProof:
         """The proof that the log of an earlier checkpoint, a note, is the beginning of this one.
@@ -211,10 +238,12 @@ class Reader:
         signed = self._checkpoint.keys
         if signed is None:
             raise IndexStoreError("the checkpoint signs no key tree, so nothing proves what the log lacks")
-        for tree in (stored(self._directory, signed.size), None):
-            leaf, path = (tree or rebuilt(Tiles(self._directory, signed.size))).prove(key)
-            if verify_key(key, leaf, path, signed.root):
-                return KeyProof(key, leaf, path, self._note)
+        for tree in (self._keys or stored(self._directory, signed.size), None):
+            with suppress(ValueError):  # rows that are those of no tree
+                self._keys = tree or rebuilt(Tiles(self._directory, signed.size))
+                leaf, path = self._keys.prove(key)
+                if verify_key(key, leaf, path, signed.root):
+                    return KeyProof(key, leaf, path, self._note)
         raise DamagedError(CHECKPOINT, "signs a key tree that is not that of its records")
 
 
@@ -231,3 +260,14 @@ def open_reader(directory: Path, log: tuple[PublicKey, ...] | None = None) -> Re
         raise DamagedError(PUBLIC_KEY, "is not what was asked for")
     checkpoint, note = read_checkpoint(directory, own)
     return Reader(directory, own, checkpoint, note)
+
+
+def _copied(block: Block, index: int) -> Record:
+    """A record that is there, with copies of its words, which are hashed: the file may be overwritten."""
+    row = index - block.first_index
+    head_Dn, column_D = block.head_Dn.copy(), block.column(row).copy()
+    head_Dn.flags.writeable = column_D.flags.writeable = False
+    key, position, sealed = block.keys[row], int(block.positions_N[row]), block.sealed[row]
+    hashes = (sha256(part).digest() for part in (column_D.data, head_Dn.data, block.header, sealed))
+    leaf = Leaf(key, position, *hashes)
+    return Record(index, key, position, block.header, head_Dn, column_D, sealed, leaf)

@@ -49,34 +49,40 @@ class Segments:
         self._directory = directory
         self._size = size
         self._maps: WeakValueDictionary[int, mmap] = WeakValueDictionary()
-        self._checked: set[bytes] = set()  # digests of the blocks whose bytes were right
-        self._file = _identity(directory)
-        self._manifest = Manifest(directory, size)
+        self._checked: set[Extent] = set()  # whose bytes were right, there
+        self._manifest, self._file = _opened(directory, size)
 
     @property
     def manifest(self) -> Manifest:
         """Where the blocks lie now."""
-        file = _identity(self._directory)
-        if file != self._file:
-            self._manifest, self._file = Manifest(self._directory, self._size), file
+        if _identity(self._directory) != self._file:
+            self._manifest, self._file = _opened(self._directory, self._size)
             self._maps.clear()
         return self._manifest
 
     def block(self, number: int) -> Block | Statements:
         """The block, its bytes checked the first time."""
-        extent = self.manifest[number]
-        try:
-            return self._block(extent)
-        except DamagedError:
-            if self.manifest[number] == extent:
-                raise
-            return self._block(self.manifest[number])  # moved between the two looks
+        return self._held(number)[1]
 
     def holder(self, index: int) -> tuple[Extent, Block | Statements]:
         """The block that holds an entry, and where it lies."""
-        number = self.manifest.find(index)
-        block = self.block(number)
-        return self.manifest[number], block
+        return self._held(self.manifest.find(index))
+
+    def leads_to(self, index: int, extent: Extent) -> bool:
+        """Whether an entry still is where it was found: old bytes are overwritten once it is not."""
+        return self.manifest[self.manifest.find(index)] == extent
+
+    def _held(self, number: int) -> tuple[Extent, Block | Statements]:
+        while True:
+            extent = self.manifest[number]
+            try:
+                block = self._block(extent)
+            except DamagedError:
+                if self.manifest[number] == extent:
+                    raise
+            else:
+                if self.manifest[number] == extent:
+                    return extent, block  # decoded before anybody could overwrite it
 
     def peek(self, extent: Extent) -> Block | Statements:
         """The block, unchecked."""
@@ -84,9 +90,9 @@ class Segments:
 
     def _block(self, extent: Extent) -> Block | Statements:
         data = self._bytes(extent)
-        if extent.digest not in self._checked:
+        if extent not in self._checked:
             check_extent(data, extent)
-            self._checked.add(extent.digest)
+            self._checked.add(extent)
         return decode_block(data, extent)
 
     def _bytes(self, extent: Extent) -> memoryview:
@@ -103,6 +109,18 @@ class Segments:
                 return mmap(file.fileno(), 0, prot=PROT_READ)
         except FileNotFoundError:
             raise DamagedError(extent.file, "is missing") from None
+
+
+def _opened(directory: Path, size: int) -> tuple[Manifest, tuple[int, int] | None]:
+    """The manifest, and which file it is.
+
+    That is asked before and after it is opened: a number may pass from one file to a later one.
+    """
+    while True:
+        before = _identity(directory)
+        manifest = Manifest(directory, size)
+        if _identity(directory) == before:
+            return manifest, before
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:

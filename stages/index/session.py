@@ -23,7 +23,7 @@ from stages.index.identity import (
     refuse_foreign,
     refuse_other_model,
 )
-from stages.index.keyfile import sign_keys
+from stages.index.keeper import KeyKeeper
 from stages.index.lookup import open_lookup
 from stages.index.note import Signer
 from stages.index.publish import Publisher
@@ -61,7 +61,7 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
             private = read_signing_keys(directory, public)
             signer = Signer(identity.origin, private, checkpoint.keys, checkpoint.model or model)
             recovered = recover(directory, checkpoint)
-            tail = stack.enter_context(closing(Tail(directory, pool)))
+            tail = stack.enter_context(closing(Tail(directory, pool, fence)))
             lookup = stack.enter_context(
                 closing(open_lookup(directory, Tiles(directory, recovered.edge.size)))
             )
@@ -70,16 +70,19 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
         except (OSError, sqlite3.Error) as error:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
         writer = Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher)
+        keeper = KeyKeeper(directory, publisher)
         publisher.start()
+        keeper.start()
         try:
             finish(writer)
             yield writer
         finally:
+            keeper.stop()
             publisher.stop()
         if not writer.broken:
             writer.publish()
             fence.check()
-            sign_keys(directory, pool, signer, Tiles(directory, writer.size))
+            keeper.keep()
 
 
 def _take_in(publisher: Publisher, tail: Iterable[Block | Statements]) -> None:

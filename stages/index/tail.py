@@ -8,19 +8,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from stages.index.durable import make_directory, sync_directories, sync_directory, write_at
+from stages.index.durable import Fence, make_directory, sync_directories, sync_directory, write_at
+from stages.index.errors import BusyError
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, segment_path
 
 _AHEAD: Final = 1 << 16  # zeros after the last row: a row that does not change the file's size syncs faster
 
 
 class Tail:
-    """Writes blocks and rows durably; no two threads at once."""
+    """Writes blocks and rows durably; no two threads at once.
 
-    def __init__(self, directory: Path, pool: Executor) -> None:
+    What a file has beyond them is cut off when it is closed, unless the lock was taken: then it is another's.
+    """
+
+    def __init__(self, directory: Path, pool: Executor, fence: Fence) -> None:
         self._directory = directory
         self._pool = pool
+        self._fence = fence
         self._segment: tuple[int, int] | None = None  # number and descriptor
+        self._full = 0  # where the last block ends that was committed to it here
         changed = make_directory((directory / MANIFEST).parent)
         self._manifest = self._open(MANIFEST)
         self._allocated = os.fstat(self._manifest).st_size
@@ -32,12 +38,12 @@ class Tail:
         fresh = not offset
         if self._segment is None or self._segment[0] != segment:
             self._close_segment()
-            self._segment = (segment, self._open(segment_path(segment)))
+            self._segment, self._full = (segment, self._open(segment_path(segment))), offset
         return self._pool.submit(self._store, self._segment[1], offset, data, fresh)
 
     def enter(self, extent: Extent, number: int) -> None:
         """Write a block's row; return when it is durable."""
-        row, self._end = extent.encode(), (number + 1) * ROW_BYTES
+        row, self._end, self._full = extent.encode(), (number + 1) * ROW_BYTES, extent.end
         if self._end > self._allocated:
             write_at(self._manifest, bytes(_AHEAD), self._end - ROW_BYTES)
             self._allocated = self._end - ROW_BYTES + _AHEAD
@@ -59,7 +65,7 @@ class Tail:
         """Release the files."""
         self._close_segment()
         try:
-            if self._end:
+            if self._end and self._is_ours():
                 os.ftruncate(self._manifest, self._end)
         finally:
             os.close(self._manifest)
@@ -75,6 +81,20 @@ class Tail:
 
     def _close_segment(self) -> None:
         if self._segment is not None:
+            fd = self._segment[1]
             with suppress(OSError):  # everything that matters was synced
-                os.close(self._segment[1])
+                if (
+                    os.fstat(fd).st_size > self._full and self._is_ours()
+                ):  # a block that was not wanted after all
+                    os.ftruncate(fd, self._full)
+                    os.fdatasync(fd)
+            with suppress(OSError):
+                os.close(fd)
             self._segment = None
+
+    def _is_ours(self) -> bool:
+        try:
+            self._fence.check()
+        except BusyError:
+            return False
+        return True

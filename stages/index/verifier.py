@@ -5,7 +5,7 @@
 It uses the standard library and ``cryptography``; the writer uses its hashing and parsing, never the other
 way round. Trees are those of RFC 6962, the checks on them RFC 9162's (2.1.3.2, 2.1.4.2); notes, checkpoints
 and inclusion proofs are C2SP's (signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof); the key tree and
-the other two kinds of proof file are described in docs/index.md.
+the other kinds of proof file are described in docs/index.md.
 
 Parsing is strict: what our writer would not have written is refused, so no two byte sequences mean the same.
 Whatever the input, what is wrong is a ``ProofError``.
@@ -22,6 +22,7 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -36,6 +37,9 @@ EMPTY_ROOT: Final = sha256().digest()  # of a log without records
 EMPTY_KEYS: Final = bytes(HASH_BYTES)  # of a key tree without keys
 RECORD: Final = struct.Struct("<BB32sI32s32s32s32s")  # a leaf record; see docs/index.md
 RECORD_KIND: Final = (1, 1)  # version, kind: an encrypted record
+ERASURE_ENTRY: Final = struct.Struct("<BB32sQQI")  # the entry by which a record was erased
+ERASURE_KIND: Final = (1, 2)
+CAUSES: Final = {1: "request", 2: "retention"}  # why a record was erased
 KEY_LEAF: Final = struct.Struct(">32sQ")  # SHA-256 of the key, the record's number
 
 ED25519: Final = b"\x01"  # signature types of c2sp.org/signed-note
@@ -47,6 +51,7 @@ _PUBLIC_BYTES: Final = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 INCLUSION: Final = "c2sp.org/tlog-proof@v1"
 GROWTH: Final = "medsecure-u/growth-proof@v1"
 KEY: Final = "medsecure-u/key-proof@v1"
+ERASURE: Final = "medsecure-u/erasure-proof@v1"
 KEYS_LINE: Final = "medsecure-u/keys"
 MODEL_LINE: Final = "medsecure-u/model"
 
@@ -54,6 +59,8 @@ _KEY_ID_BYTES: Final = 4
 _MAX_NOTE_BYTES: Final = 1 << 17  # sixteen post-quantum signatures fit
 _MAX_BYTES: Final = 1 << 19
 _MAX_SIZE: Final = 1 << 63
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_TIME_MS: Final = 253_402_300_800_000  # the year 10000
 _BITS: Final = 8 * HASH_BYTES
 _NAME: Final = re.compile(r"[^\s+\x00-\x20]+")
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -106,6 +113,12 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
             r = node_hash(r, p)
         fn, sn = fn >> 1, sn >> 1
     return sn == 0 and r == root
+
+
+def path_length(index: int, size: int) -> int:
+    """How many hashes the inclusion path of leaf number ``index`` has in a log of ``size``."""
+    below = (index ^ (size - 1)).bit_length()  # levels at which it and the log's last leaf part
+    return below + (index >> below).bit_count()
 
 
 def verify_consistency(old: int, new: int, path: Sequence[bytes], old_root: bytes, new_root: bytes) -> bool:
@@ -345,10 +358,25 @@ def _hash(text: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """What an entry of the log says of a record that was erased."""
+
+    entry: int  # its own number
+    time_ms: int  # when, by the writer's clock, since 1970 UTC
+    cause: str
+
+    @property
+    def time(self) -> str:
+        """When, as ISO 8601 has it."""
+        return (_EPOCH + timedelta(milliseconds=self.time_ms)).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
 class Proven:
     """What a good proof says of the log at this checkpoint.
 
     inclusion: ``record`` is its record number ``index``, and has this key.
+    erasure: the same, and a later entry says that it was ``erased``.
     presence, absence: of its first ``checkpoint.keys.size`` records, number ``index`` or none has this key.
     growth: it begins with the log of the earlier checkpoint ``old``.
     """
@@ -359,6 +387,7 @@ class Proven:
     index: int | None = None
     record: bytes = b""
     old: Checkpoint | None = None
+    erased: Erased | None = None
 
     def facts(self) -> dict[str, object]:
         """The same for JSON."""
@@ -373,6 +402,9 @@ class Proven:
             facts["as_of"] = keys.size
         if self.old is not None:
             facts["old_size"], facts["old_root"] = self.old.size, self.old.root.hex()
+        if self.erased is not None:
+            facts["erased_by"], facts["erased_at"] = self.erased.entry, self.erased.time
+            facts["cause"] = self.erased.cause
         return facts
 
 
@@ -397,11 +429,34 @@ def verify_proof(data: bytes, keys: tuple[PublicKey, ...]) -> Proven:
 
 def _inclusion(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[PublicKey, ...]) -> Proven:
     record, index = decode_base64(fields[0]), parse_decimal(fields[1])
+    return Proven("inclusion", log, _included(record, index, path, log), index, record)
+
+
+def _included(record: bytes, index: int, path: list[bytes], log: Checkpoint) -> bytes:
+    """The key of a record that is in the log."""
     if not verify_inclusion(leaf_hash(record), index, log.size, path, log.root):
         raise ProofError("the proof does not hold: its path does not lead from the record to the root")
     if len(record) != RECORD.size or RECORD.unpack(record)[:2] != RECORD_KIND:
         raise ProofError("the proof is of a record of an unknown version or kind")
-    return Proven("inclusion", log, RECORD.unpack(record)[2], index, record)
+    key: bytes = RECORD.unpack(record)[2]
+    return key
+
+
+def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[PublicKey, ...]) -> Proven:
+    record, index = decode_base64(fields[0]), parse_decimal(fields[1])
+    entry, place = decode_base64(fields[2]), parse_decimal(fields[3])
+    own = path_length(index, log.size) if index < log.size else 0
+    key = _included(record, index, path[:own], log)
+    if not verify_inclusion(leaf_hash(entry), place, log.size, path[own:], log.root):
+        raise ProofError("the proof does not hold: its path does not lead from the erasure to the root")
+    if len(entry) != ERASURE_ENTRY.size or ERASURE_ENTRY.unpack(entry)[:2] != ERASURE_KIND:
+        raise ProofError("the proof's erasure is of an unknown version or kind")
+    _, _, *erased, time_ms, cause = ERASURE_ENTRY.unpack(entry)
+    if erased != [key, index] or place <= index:
+        raise ProofError("the proof does not hold: its erasure is not one of its record")
+    if cause not in CAUSES or time_ms >= _MAX_TIME_MS:
+        raise ProofError("the proof's erasure is of an unknown cause or time")
+    return Proven("erasure", log, key, index, record, erased=Erased(place, time_ms, CAUSES[cause]))
 
 
 def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[PublicKey, ...]) -> Proven:
@@ -428,6 +483,7 @@ _KINDS: Final[dict[str, tuple[tuple[str, ...], _Check]]] = {
     INCLUSION: (("extra", "index"), _inclusion),
     GROWTH: (("old",), _growth),
     KEY: (("key", "leaf"), _key),
+    ERASURE: (("record", "index", "erasure", "entry"), _erasure),
 }
 
 

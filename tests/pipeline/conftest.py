@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.crew import Crew
+from actors.crew import Crew, manned
 from actors.ray_crew import RayCrew
 from cluster.session import session
 from pipeline.engine import Event, Measured, Pump
@@ -75,12 +75,10 @@ def execute(engine: str) -> Execute:
         hops = graph.hops(flow.hops, flow.replicas)
         crew: Crew = RayCrew(hops.legs()) if engine == "ray" else LocalCrew(hops.legs())
         outcome = Outcome()
-        try:
+        with manned(crew):
             for event in Pump(hops, crew, flow).run(iter(source)):
                 outcome.note(event)
                 on_event(event, crew)
-        finally:
-            crew.close()
         return outcome
 
     return run

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from actors import crew
 from actors.crew import StageFailed
 from pipeline.engine import Measured
 from pipeline.flow import FlowOptions
 from stages.base import Reason
 from stages.batches import Refused
 from tests.pipeline.conftest import Execute
-from tests.pipeline.toys import Deliver, Double, Log, Read, graph, key_of, piece
+from tests.pipeline.toys import Closing, Deliver, Double, Log, Read, graph, key_of, piece
 
 
 def pieces(count: int, rows: int = 4) -> list:
@@ -144,6 +145,33 @@ def test_a_bug_ends_the_run_loudly(execute: Execute, tmp_path: Path) -> None:
         execute(graph(tmp_path, double=Double(bug=True)), pieces(2))
 
 
+def test_a_stage_that_closes_slowly_is_waited_for(
+    execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long that takes, and it is said who is waited for."""
+    monkeypatch.setattr(crew, "CLOSING_S", 0.3)
+    execute(graph(tmp_path, log=Closing(tmp_path / "log", closing_s=1.0)), [piece(range(4))])
+    assert (tmp_path / "log").read_text().endswith("closed\n")
+    assert "not finished yet: log" in caplog.text
+
+
+def test_a_stage_that_cannot_be_closed_ends_the_run(execute: Execute, tmp_path: Path) -> None:
+    """What it had to write last is not there: as loud as if it had failed earlier."""
+    closing = Closing(tmp_path / "log", full=True)
+    with pytest.raises(StageFailed, match=r"^log: OSError: \[Errno 28\] No space left on device$"):
+        execute(graph(tmp_path, log=closing), [piece(range(4))])
+
+
+def test_the_first_failure_is_the_one_that_is_raised(
+    execute: Execute, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one at close is told beside it."""
+    failing = graph(tmp_path, double=Double(bug=True), log=Closing(tmp_path / "log", full=True))
+    with pytest.raises(StageFailed, match="ZeroDivisionError: a bug in double"):
+        execute(failing, [piece(range(4))])
+    assert "could not be closed: log: OSError" in caplog.text
+
+
 def test_a_source_that_fails_ends_the_run(execute: Execute, tmp_path: Path) -> None:
     """An exception of the source is raised to the caller."""
 
@@ -208,3 +236,12 @@ def test_a_deadly_delivery_is_told_and_the_rows_stay_indexed(execute: Execute, t
     assert {letter.reject.reason for letter in outcome.rejected} == {Reason.UNDELIVERABLE}
     assert not any(letter.counted for letter in outcome.rejected)
     assert outcome.kept == 16
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+def test_a_worker_that_dies_while_it_closes_is_closed_again(execute: Execute, tmp_path: Path) -> None:
+    """Its successor takes over what was left, and closes in order."""
+    execute(graph(tmp_path, log=Closing(tmp_path / "log", deadly=True)), [piece(range(4))])
+    assert (tmp_path / "log.died").exists()
+    assert (tmp_path / "log").read_text().endswith("closed\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -124,6 +125,27 @@ class Log:
         with self.path.open("a") as file:
             file.writelines(f"{key.hex()}\n" for key in dict.fromkeys(batch.keys) if key.hex() not in there)
         return Split(batch)
+
+
+@dataclass(frozen=True)
+class Closing(Log):
+    """Takes its time to close, then says so in its file; ``full`` raises then, ``deadly`` dies, once."""
+
+    closing_s: float = 0.0
+    full: bool = False
+    deadly: bool = False
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Numbers], Split[Numbers]]]:
+        yield self._run
+        if self.deadly and not (marker := self.path.with_suffix(".died")).exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.closing_s)
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with self.path.open("a") as file:
+            file.write("closed\n")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,24 @@ def test_an_erased_record_is_nowhere_to_be_found(
     assert list(figures["key_ids"].values()) == [len(left)]
 
 
+def test_an_erasure_is_proven_with_the_public_keys_alone(
+    index: Path, medsecure: Medsecure, tmp_path: Path
+) -> None:
+    """That the record was there, and when, why and by which entry it was erased; not of what is there."""
+    listed = medsecure("index", "list", index, "--json").json
+    gone, proof, earlier = listed[4]["key"], tmp_path / "erased.proof", tmp_path / "earlier.note"
+    shutil.copy(index / "checkpoint", earlier)
+    medsecure("index", "erase", index, gone)
+    said = medsecure("index", "prove", index, gone, "--out", proof).out
+    assert f"record 4 of the log of {len(listed) + 1} records has key {gone} and was erased on 20" in said
+    assert f"as entry {len(listed)} says; cause: request" in said
+    checked = medsecure("verify-proof", proof, "--key", index / "checkpoint.pub", "--json").json
+    assert (checked["ok"], checked["claim"], checked["key"], checked["index"]) == (True, "erasure", gone, 4)
+    assert (checked["erased_by"], checked["cause"]) == (len(listed), "request")
+    before = medsecure("index", "prove", index, gone, "--at", earlier, "--out", proof, "--json").json
+    assert (before["claim"], before["index"]) == ("inclusion", 4)
+
+
 def test_an_erased_image_is_rejected_when_it_comes_again(
     index: Path, study: Study, keys: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:

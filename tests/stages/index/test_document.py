@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
-from stages.index import audit, erasure, leaf, manifest
+from stages.index import audit, erasure, keeper, leaf, manifest
 from stages.index.blocks import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,3 +107,10 @@ def test_the_figures_are_those_of_the_benchmark() -> None:
     ours, theirs = results["proof"], results["pymerkle"]
     assert f"made in {ours['make, us']:.0f} µs and checked in {ours['check, us']:.0f} µs" in DOCUMENT
     assert f"takes {theirs['make, us']:.0f} and {theirs['check, us']:.0f} µs" in DOCUMENT
+
+
+def test_the_share_of_the_time_that_the_key_tree_may_take_is_stated() -> None:
+    """In the document and in the decision."""
+    decision = (ROOT / "docs/adr/0010-the-key-tree-while-a-writer-runs.md").read_text()
+    assert f"for at most {100 // keeper.SHARE} % of the time" in DOCUMENT
+    assert f"at least {keeper.EVERY_S:.0f} s after the last, and at least {keeper.SHARE} times" in decision

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.index.durable import locked, publish, staged, sync_files, write_at
+from stages.index.durable import is_lock_text, locked, publish, staged, sync_files, write_at
 from stages.index.errors import BusyError
 
 
@@ -88,3 +88,15 @@ def test_a_lock_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
             later.check()
             with pytest.raises(BusyError, match="was taken from this writer"):
                 fence.check()
+
+
+def test_a_lock_file_says_when_it_is_damaged(tmp_path: Path) -> None:
+    """No bit of it is free; a writer that died before it wrote leaves none."""
+    with locked(tmp_path / "lock", 0.0):
+        text = (tmp_path / "lock").read_bytes()
+    assert is_lock_text(text)
+    assert is_lock_text(b"")
+    flipped = [
+        text[:i] + bytes([text[i] ^ 1 << bit]) + text[i + 1 :] for i in range(len(text)) for bit in range(8)
+    ]
+    assert not any(map(is_lock_text, [*flipped, text[:-1], text + b"\n", b"\n"]))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from stages.batches import Sealed
 from stages.encrypt.keys import new_keys
 from stages.encrypt.signing import load_signer
 from stages.index import erase as erasing
+from stages.index import reader as reading
+from stages.index import segments
 from stages.index.compact import compact
 from stages.index.erase import erase
 from stages.index.erasure import Cause, Erasure, decode_entry
 from stages.index.errors import DamagedError, ErasedError, IndexStoreError
 from stages.index.identity import INTENT
 from stages.index.leaf import LeafError
+from stages.index.lookup import LOOKUP
 from stages.index.manifest import MANIFEST, Manifest
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
@@ -114,6 +118,28 @@ def test_the_log_says_what_was_erased_when_and_why(index: tuple[Path, list[Seale
             decode_entry(damaged)
 
 
+def test_an_erasure_is_proven_to_a_stranger(index: tuple[Path, list[Sealed]]) -> None:
+    """Record and erasure under one checkpoint, with the cache or without; not at an earlier checkpoint."""
+    path, blocks = index
+    keys, before = keys_of(blocks), open_reader(path)
+    run(path, *GONE)
+    run(path, 6, cause=Cause.RETENTION)
+    for _ in range(2):
+        reader = open_reader(path)
+        found = [reader.find_erased(keys[number]) for number in (*GONE, 6, 5)]
+        assert found == [*GONE, 6, None]
+        causes = [verify_proof(reader.prove_erasure(one).encode(), reader.log).erased for one in (*GONE, 6)]
+        assert [one and (one.entry, one.cause) for one in causes] == [
+            *((len(keys) + i, "request") for i in range(len(GONE))),
+            (len(keys) + len(GONE), "retention"),
+        ]
+        (path / LOOKUP).unlink(missing_ok=True)
+    assert before.find_erased(keys[3]) is None
+    for wrong in (before, reader):
+        with pytest.raises(IndexStoreError, match=r"does not say that \d+ was erased"):
+            wrong.prove_erasure(3 if wrong is before else 5)
+
+
 def test_an_erased_key_is_rejected_by_name(index: tuple[Path, list[Sealed]], tmp_path: Path) -> None:
     """Neither silently dropped nor taken again; also when the cache was lost."""
     path, blocks = index
@@ -164,6 +190,39 @@ def test_a_pinned_reader_follows(index: tuple[Path, list[Sealed]]) -> None:
     with pytest.raises(ErasedError, match="after this checkpoint"):
         pinned.record(3)
     assert sum(map(len, pinned.blocks())) == 547 - len(GONE)
+
+
+def test_a_record_in_hand_does_not_change(index: tuple[Path, list[Sealed]]) -> None:
+    """Though the block it was read from is overwritten meanwhile: another record of it is erased."""
+    path, blocks = index
+    record = open_reader(path).record(5)
+    run(path, 3)
+    assert np.array_equal(record.head_Dn, blocks[0].head_Dn)
+    assert np.array_equal(record.column_D, blocks[0].columns_ND[5])
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(segments, "decode_block"), (reading, "_copied")], ids=["decoded", "copied"]
+)
+def test_a_block_that_moves_while_it_is_read_is_read_again(
+    index: tuple[Path, list[Sealed]], monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
+    """Overwritten bytes are never taken for damage, however often that happens."""
+    path, blocks = index
+    reader, left = open_reader(path), [9, 7, 3]
+    reader.record(5)  # its block's bytes are checked now
+    call: Callable[..., object] = getattr(module, name)
+
+    def moving(*arguments: object) -> object:
+        if left:
+            monkeypatch.setattr(module, name, call)
+            run(path, left.pop())
+            monkeypatch.setattr(module, name, moving)
+        return call(*arguments)
+
+    monkeypatch.setattr(module, name, moving)
+    assert np.array_equal(reader.record(5).column_D, blocks[0].columns_ND[5])
+    assert not left
 
 
 def test_bytes_may_be_missing_only_where_the_log_says_so(index: tuple[Path, list[Sealed]]) -> None:

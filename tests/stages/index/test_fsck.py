@@ -18,6 +18,7 @@ from stages.index.erase import erase
 from stages.index.erasure import Cause
 from stages.index.errors import UnwritableError
 from stages.index.fsck import fsck, repair
+from stages.index.manifest import Extent, Manifest
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.verify import verify
@@ -45,9 +46,20 @@ def index(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "index")
 
 
-def committed(path: Path) -> list[Path]:
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return [file for file in files if file.name != "lock" and not file.name.startswith("lookup")]
+def files_of(path: Path) -> list[Path]:
+    """Every file that says something; SQLite's shared memory is made anew by whoever is first to open."""
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.stat().st_size)
+    return [file for file in files if not file.name.endswith("-shm")]
+
+
+def named_after_a_flip(path: Path, file: Path, place: int, bit: int) -> set[str]:
+    """The files that are found damaged when a bit of this one is."""
+    good = file.read_bytes()
+    try:
+        file.write_bytes(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
+        return {finding.file for finding in fsck(path).findings}
+    finally:
+        file.write_bytes(good)
 
 
 def test_a_sound_index_has_no_findings(whole: Path) -> None:
@@ -58,26 +70,66 @@ def test_a_sound_index_has_no_findings(whole: Path) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
-def test_any_bit_flipped_in_any_live_byte_is_found_and_the_file_named(
-    whole: Path, data: st.DataObject
-) -> None:
-    """In every class of files but the cache; zeros where something was are dead bytes."""
-    file = data.draw(st.sampled_from(committed(whole)))
-    good = file.read_bytes()
-    place = data.draw(st.integers(0, len(good) - 1))
-    file.write_bytes(
-        good[:place] + bytes([good[place] ^ 1 << data.draw(st.integers(0, 7))]) + good[place + 1 :]
-    )
-    try:
-        found = fsck(whole)
-    finally:
-        file.write_bytes(good)
-    name = str(file.relative_to(whole))
-    if not found.findings:  # only bytes that nothing leads to
-        assert file.suffix == ".arrows"
-        assert not any(good[max(0, place - 500) : place + 500]) or good[place] == 0
-    else:
-        assert {finding.file for finding in found.findings} == {name}
+def test_any_bit_flipped_in_any_file_is_found_and_the_file_named(whole: Path, data: st.DataObject) -> None:
+    """Caches and lock, slack, and zeros where something was erased: no byte is free."""
+    file = data.draw(st.sampled_from(files_of(whole)))
+    place = data.draw(st.integers(0, file.stat().st_size - 1))
+    found = named_after_a_flip(whole, file, place, data.draw(st.integers(0, 7)))
+    assert found == {str(file.relative_to(whole))}
+
+
+@pytest.mark.parametrize("name", ["lock", "lookup.sqlite", "lookup.sum", "keys.tree", "checkpoint"])
+def test_a_bit_flipped_anywhere_in_a_small_file_is_found(whole: Path, name: str) -> None:
+    """Evenly over the file, a different bit each time."""
+    file = whole / name
+    size = file.stat().st_size
+    for place in range(0, size, max(1, size // 8)):
+        assert named_after_a_flip(whole, file, place, place % 8) == {name}
+
+
+def test_where_something_was_erased_there_are_zeros_only(whole: Path) -> None:
+    """Between blocks and after the last one of a segment that has a successor."""
+    rows = list(Manifest(whole, 550))
+    dead = [file for file in sorted((whole / "segments").glob("*.arrows")) if not covered(rows, file)[0]]
+    assert dead
+    for file in dead:
+        ends = covered(rows, file)
+        for place in (0, ends.index(1) - 1 if 1 in ends else len(ends) - 1):
+            assert named_after_a_flip(whole, file, place, 3) == {f"segments/{file.name}"}
+
+
+def covered(rows: list[Extent], file: Path) -> bytes:
+    """One for each byte of a segment that is some block's, else zero."""
+    marks = bytearray(file.stat().st_size)
+    for row in rows:
+        if row.file == f"segments/{file.name}":
+            marks[row.offset : row.end] = b"\1" * row.length
+    return bytes(marks)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_bit_flipped_in_any_byte_of_any_file_is_found(tmp_path: Path, make_index: MakeIndex) -> None:
+    """All of them, of an index that is as small as one with an erasure can be."""
+    path = tmp_path / "index"
+    make_index(path, [3, 2])
+    key = dict(open_reader(path).listed())[1]
+    with open_writer(path, OPTIONS) as writer:
+        erase(writer, {1: key}, Cause.REQUEST)
+    for file in files_of(path):
+        for place in range(file.stat().st_size):
+            assert named_after_a_flip(path, file, place, place % 8) == {str(file.relative_to(path))}, place
+
+
+def test_a_block_that_was_written_in_vain_leaves_nothing(tmp_path: Path, make_block: MakeBlock) -> None:
+    """A retried batch of which a part is new is written twice to one place, the second time shorter."""
+    first, again = make_block(1, 40), make_block(2, 60)
+    mixed = make_block(3, 60, [*again.rows.keys[:50], *first.rows.keys[:10]])
+    for batch in (mixed, first):
+        with open_writer(tmp_path, OPTIONS) as writer:
+            writer.append(first)
+            writer.append(batch)
+        assert fsck(tmp_path).findings == ()
 
 
 @pytest.mark.parametrize("name", ["tile/0/000", "tile/entries/001", "tile/0/002.p/38", "tile/1/000.p/2"])
@@ -106,8 +158,17 @@ def test_leftovers_and_a_wrong_cache_are_cleared_away(index: Path) -> None:
     with closing(sqlite3.connect(index / "lookup.sqlite")) as db:
         db.execute("UPDATE entries SET erased = 1 WHERE number = 9")
         db.commit()
+    (index / "lookup.sum").unlink()  # what it says is not all that is compared
+    (index / "lock").write_bytes(b"epoch 9, pid 1 on nobody\n")
     found = fsck(index)
-    names = {"staging", "segments/000099.arrows", "tile/0/002.p/200", "segments/manifest", "lookup.sqlite"}
+    names = {
+        "staging",
+        "segments/000099.arrows",
+        "tile/0/002.p/200",
+        "segments/manifest",
+        "lookup.sqlite",
+        "lock",
+    }
     assert {finding.file for finding in found.findings} == names
     assert set(found.repairable) == set(found.findings)
     assert repair(index, OPTIONS).findings == ()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.index import keytree
-from stages.index.keytree import EMPTY, KeyTree, grown, root, row
+from stages.index.keytree import EMPTY, KeyTree, grown, root, row, shrunk
 from stages.index.verifier import EMPTY_KEYS, HASH_BYTES, KEY_LEAF, verify_key
 
 KEYS = [i.to_bytes(32, "big") for i in range(400)]
@@ -133,6 +133,12 @@ def test_of_a_key_that_comes_twice_the_first_counts() -> None:
     again = [row(KEYS[3], 77), row(KEYS[5], 78)]
     assert grown(EMPTY, ROWS[:50] + again) == grown(EMPTY, ROWS[:50])
     assert grown(grown(EMPTY, ROWS[:50]), again) == grown(EMPTY, ROWS[:50])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 15, 100, 255, 256, 299, 300])
+def test_a_tree_of_more_records_holds_that_of_fewer(size: int) -> None:
+    """Byte for byte, whether or not the number of buckets changes."""
+    assert shrunk(TREE, size) == grown(EMPTY, ROWS[:size])
 
 
 def test_untouched_buckets_are_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:

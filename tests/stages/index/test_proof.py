@@ -17,19 +17,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.index import verifier
+from stages.index.erasure import Cause, Erasure
 from stages.index.keytree import EMPTY, grown, row
 from stages.index.leaf import Leaf
 from stages.index.note import Signer, cosign, public_key, witness_key
-from stages.index.proof import GrowthProof, KeyProof, Proof
+from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
 from stages.index.tree import consistency_path, inclusion_path, range_root
 from stages.index.verifier import (
     Checkpoint,
+    Erased,
     KeyRoot,
     ProofError,
     PublicKey,
     leaf_hash,
     node_hash,
     parse_keys,
+    path_length,
     verify_proof,
 )
 
@@ -39,18 +42,23 @@ PRIVATE = (
     MLDSA44PrivateKey.from_seed_bytes(bytes(range(32))),
 )
 LOG = tuple(public_key(NAME, key) for key in PRIVATE)
-LEAVES = [Leaf(bytes([i]) * 32, i, *[bytes([9]) * 32] * 4) for i in range(11)]
+LEAVES = [Leaf(bytes([i]) * 32, i, *[bytes([9]) * 32] * 4) for i in range(9)]
+ERASURES = [
+    Erasure(LEAVES[2].key, 2, 1_767_323_045_678, Cause.REQUEST),
+    Erasure(LEAVES[8].key, 8, 0, Cause.RETENTION),
+]
+ENTRIES = [entry.encode() for entry in (*LEAVES, *ERASURES)]
 ABSENT = b"\xff" * 32
 
 
 def node(height: int, i: int) -> bytes:
-    """Of the tree over LEAVES."""
+    """Of the tree over ENTRIES."""
     if not height:
-        return leaf_hash(LEAVES[i].encode())
+        return leaf_hash(ENTRIES[i])
     return node_hash(node(height - 1, 2 * i), node(height - 1, 2 * i + 1))
 
 
-KEYS = grown(EMPTY, [row(leaf.key, i) for i, leaf in enumerate(LEAVES[:9])])
+KEYS = grown(EMPTY, [row(leaf.key, i) for i, leaf in enumerate(LEAVES)])
 SIGNER = Signer(NAME, PRIVATE, KeyRoot(9, KEYS.root))
 OLD = SIGNER.checkpoint(9, range_root(0, 9, node))
 NOTE = SIGNER.checkpoint(11, range_root(0, 11, node))
@@ -58,16 +66,17 @@ CHECKPOINT = Checkpoint(NAME, 11, range_root(0, 11, node), KeyRoot(9, KEYS.root)
 
 
 def inclusion(index: int) -> Proof:
-    return Proof(index, LEAVES[index].encode(), inclusion_path(index, len(LEAVES), node), NOTE)
+    return Proof(index, ENTRIES[index], inclusion_path(index, len(ENTRIES), node), NOTE)
 
 
 def of_key(key: bytes) -> KeyProof:
     return KeyProof(key, *KEYS.prove(key), NOTE)
 
 
+ERASED = ErasureProof(inclusion(2), inclusion(9))
 GROWTH = GrowthProof(OLD, consistency_path(9, 11, node), NOTE)
 GOOD = inclusion(6).encode()
-ALL = [GOOD, GROWTH.encode(), of_key(LEAVES[3].key).encode(), of_key(ABSENT).encode()]
+ALL = [GOOD, GROWTH.encode(), of_key(LEAVES[3].key).encode(), of_key(ABSENT).encode(), ERASED.encode()]
 
 
 @pytest.mark.parametrize("index", range(len(LEAVES)))
@@ -87,6 +96,74 @@ def test_the_file_is_a_tlog_proof() -> None:
     assert "\n".join(lines[3 + len(proof.path) :]).encode() == b"\n" + NOTE
 
 
+@pytest.mark.parametrize(
+    ("index", "erased"),
+    [(2, Erased(9, 1_767_323_045_678, "request")), (8, Erased(10, 0, "retention"))],
+)
+def test_an_erasure_is_proven_with_its_record(index: int, erased: Erased) -> None:
+    """Which record there was, and by which entry, when and why it was erased."""
+    proven = verify_proof(ErasureProof(inclusion(index), inclusion(erased.entry)).encode(), LOG)
+    assert (proven.claim, proven.checkpoint, proven.erased) == ("erasure", CHECKPOINT, erased)
+    assert (proven.key, proven.index, proven.record) == (LEAVES[index].key, index, ENTRIES[index])
+
+
+def test_the_facts_of_an_erasure_are_readable() -> None:
+    """The time as ISO 8601 has it, the cause as a word."""
+    facts = verify_proof(ERASED.encode(), LOG).facts()
+    assert (facts["erased_by"], facts["cause"]) == (9, "request")
+    assert facts["erased_at"] == "2026-01-02T03:04:05.678+00:00"
+
+
+def test_every_cause_of_an_erasure_has_its_word() -> None:
+    """The verifier knows what the writer writes, and nothing else."""
+    assert {cause.value: cause.name.lower() for cause in Cause} == verifier.CAUSES
+
+
+def test_an_erasure_does_not_pass_for_that_of_another_record() -> None:
+    """Nor a record for an erasure, an erasure for a record, or what is in the log for what is not."""
+    wrong = {
+        "not one of its record": ErasureProof(inclusion(8), inclusion(9)),
+        "erasure is of an unknown": ErasureProof(inclusion(2), inclusion(8)),
+        "record of an unknown": ErasureProof(inclusion(9), inclusion(2)),
+        "from the erasure to": ErasureProof(inclusion(2), replace(inclusion(9), index=8)),
+        "from the record to": ErasureProof(replace(inclusion(2), index=11), inclusion(9)),
+    }
+    for reason, proof in wrong.items():
+        with pytest.raises(ProofError, match=reason):
+            verify_proof(proof.encode(), LOG)
+    with pytest.raises(ProofError, match="record of an unknown"):
+        verify_proof(inclusion(9).encode(), LOG)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (replace(ERASURES[0], key=ABSENT), "not one of its record"),
+        (replace(ERASURES[0], index=1), "not one of its record"),
+        (replace(ERASURES[0], time_ms=253_402_300_800_000), "unknown cause or time"),
+        (replace(ERASURES[0], cause=3), "unknown cause or time"),
+    ],
+)
+def test_an_erasure_that_was_logged_wrongly_is_refused(entry: Erasure, reason: str) -> None:
+    """However well it is signed."""
+    record, data = Leaf(LEAVES[2].key, 0, *[bytes(32)] * 4).encode(), entry.encode()
+    filler = leaf_hash(b"")
+    leaves = [filler, filler, leaf_hash(record), leaf_hash(data)]
+    low, high = node_hash(*leaves[:2]), node_hash(*leaves[2:])
+    note = Signer(NAME, PRIVATE, None).checkpoint(4, node_hash(low, high))
+    erasure = Proof(3, data, (leaves[2], low), note)
+    proof = ErasureProof(Proof(2, record, (leaves[3], low), note), erasure)
+    with pytest.raises(ProofError, match=reason):
+        verify_proof(proof.encode(), LOG)
+
+
+@pytest.mark.parametrize("size", range(1, 70))
+def test_the_length_of_a_path_follows_from_index_and_size(size: int) -> None:
+    """So one proof file can hold two paths, one after the other."""
+    lengths = [len(inclusion_path(index, size, lambda *_: bytes(32))) for index in range(size)]
+    assert [path_length(index, size) for index in range(size)] == lengths
+
+
 def test_growth_is_proven_between_two_checkpoints() -> None:
     """Both signed by the log, the one the other's beginning."""
     proven = verify_proof(GROWTH.encode(), LOG)
@@ -95,11 +172,11 @@ def test_growth_is_proven_between_two_checkpoints() -> None:
 
 
 def test_a_key_is_proven_there_or_not_there() -> None:
-    """Of the records that the key tree covers; the two after them are as absent as any other."""
-    for index, leaf in enumerate(LEAVES[:9]):
+    """Of the records that the key tree covers."""
+    for index, leaf in enumerate(LEAVES):
         proven = verify_proof(of_key(leaf.key).encode(), LOG)
         assert (proven.claim, proven.key, proven.index) == ("presence", leaf.key, index)
-    for key in (ABSENT, *(leaf.key for leaf in LEAVES[9:])):
+    for key in (ABSENT, b"\xfe" * 32):
         proven = verify_proof(of_key(key).encode(), LOG)
         assert (proven.claim, proven.key, proven.index) == ("absence", key, None)
         assert proven.facts()["as_of"] == 9
@@ -117,8 +194,11 @@ def test_a_witness_among_the_keys_must_have_cosigned() -> None:
     """Only the checkpoint that the proof leads to: what is older may have been seen by nobody."""
     key = witness_key("example.com/w", PRIVATE[0])
     cosigned = cosign(NOTE, key.name, PRIVATE[0], 1)
-    for proof in (inclusion(6), GROWTH, of_key(ABSENT)):
-        verify_proof(replace(proof, note=cosigned).encode(), (*LOG, key))
+    proofs = (inclusion(6), GROWTH, of_key(ABSENT))
+    seen = ErasureProof(replace(inclusion(2), note=cosigned), inclusion(9))
+    for good in (seen, *(replace(proof, note=cosigned) for proof in proofs)):
+        verify_proof(good.encode(), (*LOG, key))
+    for proof in (ERASED, *proofs):
         with pytest.raises(ProofError, match=r"not signed by example\.com/w"):
             verify_proof(proof.encode(), (*LOG, key))
 
@@ -202,6 +282,8 @@ def test_a_proof_with_lines_exchanged_is_refused(good: bytes, data: st.DataObjec
 @example(b"c2sp.org/tlog-proof@v1\nindex 1\n\n")
 @example(b"c2sp.org/tlog-proof@v1\nextra \nindex " + b"9" * 5000 + b"\n\n" + NOTE)
 @example(b"medsecure-u/key-proof@v1\nkey \nleaf\n\n" + NOTE)
+@example(ERASED.encode().replace(b"index 2", b"index 9223372036854775807"))
+@example(ERASED.encode().replace(b"entry 9", b"entry 9223372036854775807"))
 @example(of_key(ABSENT).encode().replace(b"\n\n", b"\n" + b64encode(bytes(32)) * 300 + b"\n\n"))
 @example(GOOD + b"x" * (1 << 19))
 def test_other_bytes_are_no_proof(data: bytes) -> None:
@@ -235,8 +317,9 @@ def test_the_verifier_is_one_file_that_runs_by_itself(tmp_path: Path) -> None:
         return done.returncode, json.loads(done.stdout or "{}")
 
     claims = [check(data) for data in ALL]
-    assert [code for code, _ in claims] == [0, 0, 0, 0]
-    assert [facts["claim"] for _, facts in claims] == ["inclusion", "growth", "presence", "absence"]
+    assert [code for code, _ in claims] == [0] * len(ALL)
+    said = [facts["claim"] for _, facts in claims]
+    assert said == ["inclusion", "growth", "presence", "absence", "erasure"]
     assert claims[0][1] == {"ok": True, **verify_proof(GOOD, LOG).facts()}
     assert check(GOOD[:-1])[0] == 1
     assert check(GOOD, "file") == (2, {})

@@ -25,7 +25,7 @@ from stages.index.writer import IndexOptions
 MakeIndex = Callable[..., list[Sealed]]
 ROWS = [200, 300, 40, 7]  # two full tiles, a third with an earlier state, three segments
 STARTS = [0, 200, 500, 540]
-CACHES = ("lock", "lookup.sqlite", "keys.tree", "staging")
+CACHES = ("lock", "lookup.", "keys.tree", "staging")
 
 
 @pytest.fixture(scope="module")

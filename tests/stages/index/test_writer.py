@@ -172,3 +172,18 @@ def test_options_are_checked(value: object) -> None:
     """A bad value names the key."""
     with pytest.raises(ValidationError, match="segment_bytes"):
         IndexOptions(segment_bytes=value)  # type: ignore[arg-type]  # what a configuration file may hold
+
+
+def test_a_writer_whose_lock_was_taken_cuts_nothing_off(tmp_path: Path, make_block: MakeBlock) -> None:
+    """As it closes, it leaves alone what lies after its last block: that is another writer's."""
+    blocks = [make_block(seed, 10) for seed in range(3)]
+    stale = open_writer(tmp_path, IndexOptions())
+    stale.__enter__().append(blocks[0])
+    (tmp_path / "lock").unlink()
+    with open_writer(tmp_path, IndexOptions()) as writer:
+        writer.append(blocks[1])
+        with pytest.raises(BusyError, match="was taken from this writer"):
+            stale.__exit__(None, None, None)
+        writer.append(blocks[2])
+    assert list(open_reader(tmp_path).keys()) == [key for block in blocks for key in block.rows.keys]
+    assert verify(tmp_path).ok

@@ -1,0 +1,58 @@
+"""Keeps the key tree near the log's end while a writer works, so that absence is proven as of lately.
+
+Hashing the tree costs more than the appends it covers, most of it however few these are. So what it may cost
+is a share of the time: after a round nothing happens for ``SHARE`` times as long as that took, and for
+``EVERY_S`` at least. ADR 10 has the figures. When the writer closes, one more round covers the whole log.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from stages.index.keyfile import caught_up
+from stages.index.publish import Publisher
+from stages.index.tiles import Tiles
+from stages.index.verifier import KeyRoot
+
+EVERY_S: Final = 60.0
+SHARE: Final = 50
+
+
+class KeyKeeper:
+    """Works in a thread of its own. What fails there is raised by the next append."""
+
+    def __init__(self, directory: Path, publisher: Publisher) -> None:
+        self._directory = directory
+        self._publisher = publisher
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="key keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep the tree by itself."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Keep it by itself no more; a round that has begun is finished."""
+        self._stopped.set()
+        self._thread.join()
+
+    def keep(self) -> None:
+        """Bring the tree to the end of the published log, and publish a checkpoint that states its root."""
+        known, size = self._publisher.keys, self._publisher.published
+        if known is not None and known.size < size:
+            tree = caught_up(self._directory, Tiles(self._directory, size), known)
+            self._publisher.restate(KeyRoot(size, tree.root))
+
+    def _run(self) -> None:
+        rest_s = EVERY_S
+        while not self._stopped.wait(rest_s):
+            began_s = time.monotonic()
+            try:
+                self.keep()
+            except BaseException as error:  # noqa: BLE001 - raised by the next append
+                self._publisher.fail(error)
+                return
+            rest_s = max(EVERY_S, SHARE * (time.monotonic() - began_s))
