@@ -67,6 +67,8 @@ class Index(LazyGroup):
         "fsck": ("pipeline.cli.maintain:fsck", "Check every file, and repair what is derived."),
         "erase": ("pipeline.cli.maintain:erase", "Erase a record, or all that are too old."),
         "compact": ("pipeline.cli.maintain:compact", "Few full segments, without erased bytes."),
+        "push": ("pipeline.cli.objects:push", "Copy the log to object storage, or a folder."),
+        "pull": ("pipeline.cli.objects:pull", "Bring a log from object storage, checked as it comes."),
         "get": ("pipeline.cli.search:get", "Open one record with the owner's key."),
         "search": ("pipeline.cli.search:search", "Find the records most similar to an image."),
         "sum": ("pipeline.cli.cohort:total", "Add up the feature vectors of a cohort."),

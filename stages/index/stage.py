@@ -11,6 +11,7 @@ from typing import ClassVar
 from stages.base import Reason, Reject, Split
 from stages.batches import Entries, Sealed
 from stages.encrypt.signing import load_inspector
+from stages.index.mirror import mirrored
 from stages.index.session import open_writer
 from stages.index.writer import IndexOptions
 
@@ -35,11 +36,14 @@ class Append:
     def open(self) -> Iterator[Callable[[Sealed], Split[Entries]]]:
         """Lock and recover the index; make it where there is none."""
         inspector = load_inspector(self.keys)
-        with open_writer(self.path, self.options, self.model) as writer:
+        copy = mirrored(self.path, self.options.objects)
+        with copy as appended, open_writer(self.path, self.options, self.model) as writer:
 
             def append(block: Sealed) -> Split[Entries]:
                 inspector.check(block)
-                return _split(block, writer.append(block))
+                split = _split(block, writer.append(block))
+                appended()
+                return split
 
             yield append
 

@@ -37,10 +37,12 @@ from stages.index.verifier import leaf_hash
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
 class IndexOptions:
-    """How the index is laid out on disk."""
+    """How the index is laid out on disk, and where a copy goes."""
 
     segment_bytes: Annotated[int, Ge(1 << 12), Le(1 << 40)] = 1 << 28
     """A segment that has reached this size gets no further block."""
+    objects: str | None = None
+    """Where a copy is pushed to when a segment is full and in the end: s3://BUCKET/PREFIX or the like."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
-from stages.index import audit, erasure, keeper, leaf, manifest
+from stages.index import audit, erasure, keeper, leaf, listing, manifest
 from stages.index.blocks import SCHEMA
+from stages.index.objects import open_store
+from stages.index.push import push
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = (ROOT / "docs" / "index.md").read_text()
@@ -64,14 +66,24 @@ def test_the_columns_of_a_segment_are_named() -> None:
     assert named == SCHEMA.names
 
 
+def listed(text: str) -> set[str]:
+    """The names in the first column of its tables, as patterns."""
+    names = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)))
+    return {
+        re.escape(name)
+        .replace("NNNNNN", r"\d{6}")
+        .replace("L", r"\d+")
+        .replace("…", ".*")
+        .replace("DIGEST", "[0-9a-f]{64}")
+        for name in names
+    }
+
+
 @pytest.mark.usefixtures("fast_disk")
 def test_every_file_of_an_index_is_listed(tmp_path: Path, make_index: Callable[..., list[Sealed]]) -> None:
     """What an index of two levels holds is in the table, and nothing else is."""
     make_index(tmp_path, [300])
-    listed = set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", DOCUMENT, re.MULTILINE))))
-    patterns = {
-        re.escape(name).replace("NNNNNN", r"\d{6}").replace("L", r"\d+").replace("…", ".*") for name in listed
-    }
+    patterns = listed(DOCUMENT.split("## Object storage")[0])
     for path in tmp_path.rglob("*"):
         if path.is_file():
             name = str(path.relative_to(tmp_path))
@@ -80,6 +92,29 @@ def test_every_file_of_an_index_is_listed(tmp_path: Path, make_index: Callable[.
         assert any(re.match(pattern, f"{path.relative_to(tmp_path)}/") for path in tmp_path.rglob("*")), (
             pattern
         )
+
+
+@pytest.mark.usefixtures("fast_disk")
+def test_every_object_of_a_pushed_log_is_listed(
+    tmp_path: Path, make_index: Callable[..., list[Sealed]]
+) -> None:
+    """The table of object storage names all there is, and nothing that never is; so do its numbers."""
+    make_index(tmp_path / "index", [300])
+    push(tmp_path / "index", open_store(str(tmp_path / "there")))
+    text = DOCUMENT.split("## Object storage")[1].split("\n## ")[0]
+    there = [
+        str(one.relative_to(tmp_path / "there")) for one in (tmp_path / "there").rglob("*") if one.is_file()
+    ]
+    patterns = listed(text) - {"part/.*"}
+    assert all(any(re.fullmatch(pattern, name) for pattern in patterns) for name in there)
+    assert all(any(re.fullmatch(pattern, name) for name in there) for pattern in patterns)
+    assert f"{listing.CHUNK_ROWS:,} rows" in text
+    assert first_line(tmp_path / "there") in text
+
+
+def first_line(folder: Path) -> str:
+    (file,) = (folder / "listing").iterdir()
+    return f"`{file.read_text().splitlines()[0]}`"
 
 
 def test_the_limit_on_findings_is_the_codes() -> None:

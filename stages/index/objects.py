@@ -1,0 +1,139 @@
+"""Where a published log's objects lie: any file system of ``pyarrow.fs``, asked for whole objects only.
+
+S3, GCS and Azure show an object when all of it has come, or never. Elsewhere (a mounted share) an object is
+written under a temporary name and moved to its own. Credentials come from the environment, as Arrow reads
+it; a message names the place without what a URI may carry of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pyarrow as pa
+from pyarrow import fs
+
+from stages.index.errors import DamagedError, IndexStoreError
+
+AT_ONCE: Final = 8  # objects that are sent or fetched at the same time
+_WHOLE: Final = frozenset({"s3", "gcs", "abfs"})
+PARTS: Final = "part"  # what is being written, where it would be seen
+T = TypeVar("T")
+
+
+class StoreError(IndexStoreError):
+    """An object storage that does not do what it is asked for."""
+
+
+class MissingError(StoreError):
+    """An object that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The objects under one URI; any number of threads may ask."""
+
+    files: Any  # a pyarrow FileSystem
+    base: str
+    shown: str  # the URI as it may be read by anybody
+    whole: bool  # whether an object that is being written is not seen
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def get(self, name: str, most: int) -> bytes:
+        """An object's bytes. Raises MissingError where there is none, DamagedError beyond ``most`` bytes."""
+        with self._told("read", name), self.files.open_input_file(self._path(name)) as file:
+            data: bytes = file.read(most + 1)
+        if len(data) > most:
+            raise DamagedError(f"{self}/{name}", f"has more than {most} bytes")
+        return data
+
+    def find(self, name: str, most: int) -> bytes | None:
+        """An object's bytes; None where there is none."""
+        try:
+            return self.get(name, most)
+        except MissingError:
+            return None
+
+    def put(self, name: str, data: Any) -> None:
+        """Make or replace an object, from one moment to the next."""
+        path = self._path(name)
+        with self._told("write", name):
+            if self.whole:
+                self._write(path, data)
+                return
+            part = self._path(f"{PARTS}/{uuid4().hex}")
+            for one in (part, path):
+                self.files.create_dir(one.rpartition("/")[0], recursive=True)
+            self._write(part, data)
+            self.files.move(part, path)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Name and length of every object right in a folder."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+        with self._told("list", folder):
+            found = self.files.get_file_info(selector)
+        return {f"{folder}/{one.base_name}": one.size for one in found if one.type == fs.FileType.File}
+
+    def remove(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        try:
+            with self._told("remove", name):
+                self.files.delete_file(self._path(name))
+        except MissingError:
+            pass
+
+    def _path(self, name: str) -> str:
+        return f"{self.base}/{name}"
+
+    def _write(self, path: str, data: Any) -> None:
+        with self.files.open_output_stream(path, compression=None) as stream:
+            stream.write(data)
+
+    @contextmanager
+    def _told(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise MissingError(f"cannot {verb} {name} at {self}: it is not there") from error
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"cannot {verb} {name} at {self}: {error}") from error
+
+
+def open_store(uri: str) -> Store:
+    """The storage at a URI that Arrow knows (s3://bucket/prefix?region=…, gs://, file://), or a folder."""
+    if "://" not in uri:
+        return Store(fs.LocalFileSystem(), str(Path(uri).resolve()), uri, whole=False)
+    shown = shown_uri(uri)
+    try:
+        files, base = fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).replace(uri, shown)
+        secret = urlsplit(uri).netloc.rpartition("@")[0]
+        raise StoreError(f"cannot use {shown}: {reason.replace(secret, '…') if secret else reason}") from None
+    if not base.strip("/"):
+        raise StoreError(f"cannot use {shown}: it names no bucket or folder")
+    return Store(files, base.rstrip("/"), shown, whole=files.type_name in _WHOLE)
+
+
+def shown_uri(uri: str) -> str:
+    """A URI without user, password and options."""
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
+def side_by_side(work: Callable[[T], int], items: Iterable[T]) -> Iterator[int]:
+    """What the work answers for each item, as it comes; the first failure ends it all."""
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for done in as_completed([pool.submit(work, item) for item in items]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

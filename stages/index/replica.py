@@ -1,0 +1,97 @@
+"""The local side of a pull: a directory that is an index without its signing key, changed durably."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final
+
+from stages.index.durable import make_directory, opened, publish, staged, sync_directory, sync_files, write_at
+from stages.index.errors import NotAnIndexError
+from stages.index.identity import CHECKPOINT, LOCK, PUBLIC_KEY, SIGNING_KEY, STAGING, is_index
+from stages.index.listing import sorted_rows
+from stages.index.manifest import MANIFEST, Extent
+
+_CHUNK_BYTES: Final = 1 << 20
+_SEGMENTS: Final = Path(MANIFEST).parent
+_UNFINISHED: Final = frozenset({CHECKPOINT, PUBLIC_KEY, LOCK, STAGING, "tile", "segments"})
+
+
+class Replica:
+    """One directory, whose lock the caller has."""
+
+    def __init__(self, directory: Path, pool: Executor) -> None:
+        self.directory = directory
+        self.pool = pool
+        (directory / STAGING).mkdir(exist_ok=True)
+        make_directory(directory / _SEGMENTS)
+        self._touched: set[Path] = set()
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Make or replace these files, durably."""
+        with staged(
+            self.directory / STAGING, [(self.directory / name, data) for name, data in files.items()]
+        ) as written:
+            sync_files(self.pool, [file.fd for file in written])
+            publish(self.pool, written)
+
+    def write(self, row: Extent, data: bytes) -> None:
+        """Put a block into its place; durable after ``sync``."""
+        path = self.directory / row.file
+        with opened(path) as fd:
+            write_at(fd, data, row.offset)
+        self._touched.add(path)
+
+    def sync(self) -> None:
+        """Return when all blocks that were written are durable."""
+        for path in self._touched:
+            with opened(path) as fd:
+                os.fdatasync(fd)
+        sync_directory(self.directory / _SEGMENTS)
+        self._touched.clear()
+
+    def drop_rest(self, rows: Sequence[Extent]) -> None:
+        """Overwrite and remove what no row leads to: the bytes of erased records among it."""
+        lying: dict[Path, list[Extent]] = {}
+        for row in sorted_rows(rows):
+            lying.setdefault(self.directory / row.file, []).append(row)
+        for path in (self.directory / _SEGMENTS).glob("*.arrows"):
+            if path not in lying:
+                path.unlink()
+                continue
+            with path.open("r+b", buffering=0) as file:
+                stops = [0, *(row.end for row in lying[path])]
+                if os.fstat(file.fileno()).st_size > stops[-1]:
+                    os.ftruncate(file.fileno(), stops[-1])
+                gaps = zip(stops, (row.offset for row in lying[path]), strict=False)
+                if sum(_clear(file.fileno(), start, stop) for start, stop in gaps):
+                    os.fdatasync(file.fileno())
+        sync_directory(self.directory / _SEGMENTS)
+        shutil.rmtree(self.directory / STAGING)
+
+
+def make_replica(directory: Path) -> None:
+    """Make the directory, unless it is anything but a copy of a log."""
+    if (directory / SIGNING_KEY).exists():
+        raise NotAnIndexError(
+            f"{directory} is a writer's index, which no copy may replace: pull into another folder"
+        )
+    if directory.is_dir() and not is_index(directory):
+        foreign = {path.name for path in directory.iterdir()} - _UNFINISHED
+        if foreign:
+            raise NotAnIndexError(f"{directory} is not empty and is not an index: it holds {min(foreign)}")
+    make_directory(directory)
+
+
+def _clear(fd: int, start: int, stop: int) -> bool:
+    """Overwrite bytes that are not zero; whether there were any."""
+    found = False
+    for place in range(start, stop, _CHUNK_BYTES):
+        length = min(_CHUNK_BYTES, stop - place)
+        if any(os.pread(fd, length, place)):
+            write_at(fd, bytes(length), place)
+            found = True
+    return found
