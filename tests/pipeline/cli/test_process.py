@@ -47,12 +47,24 @@ def test_exit_code_2_is_one_sentence_on_stderr(
     assert done.out == ""
 
 
-@pytest.mark.parametrize(("group", "name"), [((), "dead-letters"), (("index",), "witness")])
-def test_help_imports_no_command(group: tuple[str, ...], name: str) -> None:
-    """The tables of commands are shown without waiting for torch, Ray or any command."""
-    command = [sys.executable, "-X", "importtime", "-m", "pipeline.cli", *group, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert name in done.stdout
-    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert "pipeline.cli.lazy" in imported
-    assert not imported & {"torch", "ray", "numpy", "pipeline.cli.run", "pipeline.cli.inspect"}
+def imported(*command: object) -> set[str]:
+    """The modules that a command has imported when it has ended."""
+    python = [sys.executable, "-X", "importtime", "-m", "pipeline.cli"]
+    done = subprocess.run([*python, *map(str, command)], capture_output=True, text=True, check=True, cwd=ROOT)
+    return {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+
+
+@pytest.mark.parametrize("group", [(), ("index",)])
+def test_help_imports_no_command(group: tuple[str, ...]) -> None:
+    """The tables of commands are shown without waiting for any of them."""
+    modules = imported(*group, "--help")
+    assert "pipeline.cli.lazy" in modules
+    assert not modules & {"torch", "ray", "numpy", "pipeline.cli.run", "pipeline.cli.inspect"}
+
+
+def test_looking_waits_for_nothing_that_computes(streamed: Path) -> None:
+    """What was rejected and what is in an index is listed without torch and Ray."""
+    for command in (("dead-letters", "list", streamed / "results"), ("index", "list", streamed / "index")):
+        modules = imported(*command)
+        assert "pipeline.cli.console" in modules
+        assert not modules & {"torch", "ray", "openvino"}
