@@ -1,0 +1,17 @@
+"""Two processes share the tests (``make test``): long files first, and torch on one core in each."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# Read when torch is imported, here and in what the tests start. Else threads of both processes wait for one
+# another, spinning. Stages that are given a number of threads set it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file with a slow test comes before all that have none, so that none is left alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
