@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -12,6 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file with a slow test comes before all that have none, so that none is left alone at the end."""
+    """Files with a slow test first, those on the whole project before those on its parts.
+
+    They take longest: left to the end, one process would wait for the other.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: len(item.path.parts) if item.path in slow else sys.maxsize)
