@@ -132,7 +132,7 @@ def test_kill_9_of_every_worker_in_turn(keys: Path, medsecure: Medsecure, tmp_pa
 
 def test_sigterm_drains(keys: Path, tmp_path: Path) -> None:
     """On SIGTERM what was taken is finished, and the summary says that the end was not reached."""
-    for number in range(30):
+    for number in range(12):
         phantom = Phantom(size=128, spacing_mm=1.4, seed=number)
         write_series(tmp_path / "in" / f"p{number:02d}", phantom, 8, "X")
     process = subprocess.Popen(
@@ -154,7 +154,7 @@ def test_sigterm_drains(keys: Path, tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 1
     summary = summary_of(tmp_path)
     assert not summary["complete"]
-    assert summary["frames"] == summary["indexed"] < 240
+    assert summary["frames"] == summary["indexed"] < 96
 
 
 def test_resume_with_another_index_repeats_the_work(
