@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
+TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
 .PHONY: setup demo test check bench lint dashboards clean
 
@@ -21,7 +22,7 @@ demo: setup
 	$(BIN)/medsecure demo --out demo
 
 test: setup
-	$(BIN)/pytest
+	$(TESTS)
 
 lint: setup
 	$(BIN)/ruff check
@@ -30,7 +31,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: lint
-	$(BIN)/pytest
+	$(TESTS)
 
 bench: setup
 	for one in throughput segment lwe retrieval index; do $(BIN)/python -m benchmarks.$$one || exit 1; done

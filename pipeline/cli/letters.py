@@ -10,8 +10,6 @@ import typer
 
 from pipeline import dead_letters
 from pipeline.cli.console import Json, emit, show, show_summary
-from pipeline.cli.run import stream, verdict
-from pipeline.replay import replayed
 
 app = typer.Typer(help="What went no further, and why.", no_args_is_help=True)
 Results = Annotated[Path, typer.Argument(help="The results folder of a run.")]
@@ -39,6 +37,10 @@ def replay(directory: Results, as_json: Json = False) -> None:
 
     Example: medsecure dead-letters replay results/
     """
+    # Imported here: a list of letters does not wait for torch and Ray.
+    from pipeline.cli.run import stream, verdict  # noqa: PLC0415
+    from pipeline.replay import replayed  # noqa: PLC0415
+
     job = replayed(directory)
     summary = stream(job)
     if as_json:

@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from pipeline.cli.app import main
 from pipeline.synthetic import Phantom, write_series
 from stages.encrypt.keys import new_keys
 
@@ -78,20 +82,42 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="session")
 def medsecure() -> Medsecure:
-    """Runs ``medsecure`` in a process of its own; ``env`` adds to the environment."""
+    """Runs ``medsecure`` in this process, where torch is imported already; ``env`` adds to the environment.
 
-    def run(*arguments: object, env: dict[str, str] | None = None, expect: int | None = 0) -> Done:
-        process = subprocess.run(
+    What only a process of its own shows is in test_process.py, and in the tests that kill one.
+    """
+
+    def run(*arguments: object, env: dict[str, str] | None = None, expect: int = 0) -> Done:
+        out, err = StringIO(), StringIO()
+        with patch.dict(os.environ, env or {}), redirect_stdout(out), redirect_stderr(err):
+            try:
+                main([str(one) for one in arguments])
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+            else:
+                code = 0
+        done = Done(code, out.getvalue(), err.getvalue())
+        assert done.code == expect, done.err + done.out
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def process() -> Medsecure:
+    """Runs ``medsecure`` in a process of its own."""
+
+    def run(*arguments: object, expect: int = 0) -> Done:
+        ended = subprocess.run(
             [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
             timeout=240,
             check=False,
         )
-        done = Done(process.returncode, process.stdout, process.stderr)
-        assert expect is None or done.code == expect, done.err + done.out
+        done = Done(ended.returncode, ended.stdout, ended.stderr)
+        assert done.code == expect, done.err + done.out
         return done
 
     return run

@@ -1,4 +1,4 @@
-"""The commands that measure, train and derive models; in this process, where torch is imported already."""
+"""The commands that measure, train and derive models."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from pipeline.cli.app import main
 from stages.segment import checkpoint
-from tests.pipeline.cli.conftest import Done, Medsecure
+from tests.pipeline.cli.conftest import Medsecure
 
 TINY = """
 [train]
@@ -26,22 +25,6 @@ feature_dim = 16
 size = 32
 spacing_mm = 2.0
 """
-
-
-@pytest.fixture
-def medsecure(capsys: pytest.CaptureFixture[str]) -> Medsecure:
-    """Runs ``medsecure`` and gives what it printed."""
-
-    def run(*arguments: object, expect: int = 0) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(one) for one in arguments])
-        printed = capsys.readouterr()
-        done = Done(int(end.value.code or 0), printed.out, printed.err)
-        assert done.code == expect, done.err + done.out
-        return done
-
-    return run
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ CALLS = ("openat", "pwrite64", "fdatasync", "fsync", "rename", "mkdir", "ftrunca
 FAULTS = ("error=EIO", "error=ENOSPC", "signal=SIGKILL")
 OPTIONS = IndexOptions(segment_bytes=1 << 13)  # the append under test begins a segment
 BEFORE, ADDED = 250, 10  # and fills a tile
-SAMPLED = 7  # one case of so many, unless all are asked for
+PARTS = 7  # of all cases; one is a sample for those who leave out what is slow
 
 
 def block(seed: int, rows: int) -> Sealed:
@@ -151,44 +151,45 @@ def check(path: Path, *, acknowledged: bool) -> None:
     assert open_reader(path).records == BEFORE + ADDED + 300
 
 
-def sweep(tracer: Tracer, base: Path, folder: Path, step: int) -> Counter[str]:
-    """How many faults of each kind were met."""
-    acknowledged, log = tracer.run(shutil.copytree(base, folder / "whole"))
+Case = tuple[str, int, str]  # a call, which of its calls, and what happens to it
+
+
+@pytest.fixture(scope="module")
+def cases(tracer: Tracer, base: Path) -> list[Case]:
+    """Every call that an append makes, with every fault that may meet it."""
+    path = shutil.copytree(base, base.with_name("whole"))
+    acknowledged, log = tracer.run(path)
     assert acknowledged
-    check(folder / "whole", acknowledged=True)
+    check(path, acknowledged=True)
     seen = Counter(re.findall(r"^(\w+)\(", log, re.MULTILINE))
     assert seen["fdatasync"] > 5
     assert seen["rename"] > 5
-    cases = [
+    return [
         (call, number, fault)
         for call in CALLS
         for number in range(1, seen[call] + 1)
         for fault in FAULTS
         if fault != "error=ENOSPC" or call in ("openat", "pwrite64", "fdatasync", "mkdir")
     ]
+
+
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))]
+)
+@pytest.mark.usefixtures("fast_disk")
+def test_a_fault_at_any_system_call_loses_nothing(
+    tracer: Tracer, base: Path, cases: list[Case], tmp_path: Path, part: int
+) -> None:
+    """Whichever call it is, reopening yields a valid prefix with everything that was acknowledged."""
     met: Counter[str] = Counter()
-    for place, (call, number, fault) in list(enumerate(cases))[::step]:
-        path = shutil.copytree(base, folder / str(place))
+    for place, (call, number, fault) in list(enumerate(cases))[part::PARTS]:
+        path = shutil.copytree(base, tmp_path / str(place))
         acknowledged, log = tracer.run(path, "-e", f"inject={call}:{fault}:when={number}")
         met[fault] += "INJECTED" in log or "killed by SIGKILL" in log
         check(path, acknowledged=acknowledged)
         shutil.rmtree(path)
-    assert met.total() == len(cases[::step])
-    return met
-
-
-@pytest.mark.usefixtures("fast_disk")
-def test_a_fault_at_a_system_call_loses_nothing(tracer: Tracer, base: Path, tmp_path: Path) -> None:
-    """A sample of all calls: reopening yields a valid prefix with everything that was acknowledged."""
-    assert set(sweep(tracer, base, tmp_path, SAMPLED)) == set(FAULTS)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.usefixtures("fast_disk")
-def test_a_fault_at_any_system_call_loses_nothing(tracer: Tracer, base: Path, tmp_path: Path) -> None:
-    """Every call, every fault."""
-    sweep(tracer, base, tmp_path, 1)
+    assert met.total() == len(cases[part::PARTS])
+    assert set(met) == set(FAULTS)
 
 
 if __name__ == "__main__":
