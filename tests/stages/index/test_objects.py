@@ -45,7 +45,7 @@ def bucket() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(200):
+        for _ in range(600):
             with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5):
                 break
             if server.poll() is not None:
