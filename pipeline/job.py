@@ -25,6 +25,7 @@ from stages.encrypt.signing import load_signer
 from stages.index.durable import check_free
 from stages.index.errors import IndexStoreError
 from stages.index.identity import refuse_other_model
+from stages.index.objects import refuse_secret
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.stats import stats
@@ -77,6 +78,8 @@ def check(job: Job) -> None:
     """Everything that can be known to fail before anything starts. Raises JobError."""
     _check_folders(job)
     try:
+        if job.settings.index.objects is not None:
+            refuse_secret(job.settings.index.objects)  # before the options are written down
         public = load_public(job.keys)
         load_site_secret(job.keys)
         load_signer(job.keys)

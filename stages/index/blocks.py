@@ -269,6 +269,8 @@ def _block(batch: Any, extent: Extent) -> Block | Statements:
     word = _word(header[0].as_py())
     columns_W = columns.to_numpy().view(word)
     words = len(columns_W) // kept if kept else 0
+    if bool(words) != bool(kept):
+        raise ValueError("a record has a column")
     return Block(
         extent.first,
         Blobs(keys),

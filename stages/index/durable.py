@@ -140,6 +140,14 @@ class Fence:
             pass
         raise BusyError(f"{self.path} was taken from this writer: another one may be at work")
 
+    def holds(self) -> bool:
+        """Whether the lock is still this writer's."""
+        try:
+            self.check()
+        except BusyError:
+            return False
+        return True
+
 
 @contextmanager
 def locked(path: Path, wait_s: float) -> Iterator[Fence]:

@@ -9,6 +9,7 @@ checkpoint are the truth and are never written here.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -28,12 +29,14 @@ from stages.index.lookup import LOOKUP, LOOKUP_SUM, encode_sum, is_sum, remove_l
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from
 from stages.index.segments import Segments
 from stages.index.session import LOCK_WAIT_S, open_writer
-from stages.index.tiles import Edge, Tile, Tiles, grow
+from stages.index.tiles import WIDTH, Edge, Tile, Tiles, grow
 from stages.index.verifier import Checkpoint
 from stages.index.verify import verify
 from stages.index.writer import IndexOptions
 
 _CHUNK: Final = 1 << 20
+
+_TILE: Final = re.compile(r"(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +233,13 @@ def _stray_tiles(path: Path, checkpoint: Checkpoint) -> Sequence[Path]:
     for file in sorted((path / "tile").rglob("*")):
         if not file.is_file():
             continue
-        level, *digits = file.relative_to(path / "tile").parts
-        width = 256
-        if digits[-1].isdecimal() and len(digits) > 1 and digits[-2].endswith(".p"):
-            width = int(digits.pop())
-        number = int("".join(part.removeprefix("x").removesuffix(".p") for part in digits))
-        if width > tiles.width(None if level == "entries" else int(level), number):
+        match = _TILE.fullmatch(str(file.relative_to(path / "tile")))
+        if match is None:
+            stray.append(file)
+            continue
+        level = None if match[1] == "entries" else int(match[1])
+        number = int(re.sub("[x/]", "", match[2]))
+        if int(match[3] or WIDTH) > tiles.width(level, number):
             stray.append(file)
     return stray
 

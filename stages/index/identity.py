@@ -2,8 +2,7 @@
 
 ``index.json`` is written last. Without it nothing was ever acknowledged, so an interrupted creation is
 begun again. The log's name (the *origin* of its checkpoints) is derived from its keys and birth date, so
-none of them can be changed unnoticed. Format 1 is signed with Ed25519 only and has no key tree; such an
-index is read and appended to as it is.
+none of them can be changed unnoticed.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ def read_identity(directory: Path) -> tuple[Identity, tuple[PublicKey, ...]]:
     try:
         fields = json.loads(data)
         identity = Identity(fields["format"], str(fields["origin"]), str(fields["created"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(IDENTITY, "is damaged") from error
     if identity.format != _FORMAT:
         raise NotAnIndexError(

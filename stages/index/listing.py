@@ -23,6 +23,8 @@ CHUNK_ROWS: Final = 4096
 LISTING_BYTES: Final = 1 << 26  # at most: that of three billion blocks
 _HEAD: Final = "medsecure-u/objects@v1"
 _DIGEST_BYTES: Final = 32
+_MAX_OFFSET: Final = 1 << 40  # of a block; no segment is let grow longer
+_MAX_BLOCK: Final = 1 << 31  # bytes
 
 
 def block_name(extent: Extent) -> str:
@@ -72,6 +74,13 @@ def check_rows(rows: Sequence[Extent], size: int, name: str) -> None:
     stops = [0, *(row.stop for row in rows)]
     if [row.first for row in rows] != stops[:-1] or stops[-1] != size:
         raise DamagedError(name, f"does not lead to the records 0 to {size - 1}")
+    if any(row.offset > _MAX_OFFSET or row.length > _MAX_BLOCK for row in rows):
+        raise DamagedError(name, "names a place where no block can lie")
+    check_apart(rows, name)
+
+
+def check_apart(rows: Sequence[Extent], name: str) -> None:
+    """Refuse rows of which one lies over another."""
     if any(
         row.segment == after.segment and row.end > after.offset for row, after in pairwise(sorted_rows(rows))
     ):

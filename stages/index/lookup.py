@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS known (size INTEGER NOT NULL, root BLOB NOT NULL, hel
 # table is written once.
 _LEARN: Final = """
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :count)
-INSERT INTO entries SELECT substr(:keys, 32 * i + 1, 32) AS key, :first + i, 0 FROM n ORDER BY key
+INSERT OR IGNORE INTO entries SELECT substr(:keys, 32 * i + 1, 32) AS key, :first + i, 0 FROM n ORDER BY key
 """
 
 
@@ -61,8 +61,11 @@ class Known:
 class Lookup:
     """A cache file, open. One thread may find while another adds."""
 
-    def __init__(self, directory: Path, db: sqlite3.Connection, reading: sqlite3.Connection) -> None:
+    def __init__(
+        self, directory: Path, db: sqlite3.Connection, reading: sqlite3.Connection, ours: Callable[[], bool]
+    ) -> None:
         self._directory = directory
+        self._ours = ours
         self._db = db
         self._reading = reading
         self._summed = (directory / LOOKUP_SUM).exists()
@@ -72,14 +75,15 @@ class Lookup:
         self._reading.close()
         with suppress(sqlite3.Error, OSError):  # without a digest nothing is wrong
             (busy,) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[:1]
-            if not busy and not self._summed:
+            if not busy and not self._summed and self._ours():
                 self._sum()
         self._db.close()
 
     def _sum(self) -> None:
         """Write the digest down; everything is in the file by now."""
         target = self._directory / LOOKUP_SUM
-        with staged(self._directory / STAGING, [(target, encode_sum(self._directory))]) as (file,):
+        files = [(target, encode_sum(self._directory))]
+        with staged(self._directory / STAGING, files, "lookup-") as (file,):
             os.fdatasync(file.fd)
             file.temporary.replace(target)
 
@@ -107,9 +111,10 @@ class Lookup:
         self._change()
         with self._db:
             self._db.execute("BEGIN")
-            held = _known(self._db)[2] + len(rows)
+            held = _known(self._db)[2]
             for first, run in _runs(rows):
-                self._db.execute(_LEARN, {"count": len(run), "keys": b"".join(run), "first": first})
+                learn = {"count": len(run), "keys": b"".join(run), "first": first}
+                held += self._db.execute(_LEARN, learn).rowcount  # of a key that comes twice the first counts
             self._db.executemany("UPDATE entries SET erased = 1 WHERE key = ?", ((key,) for key in erased))
             self._db.execute("DELETE FROM known")
             self._db.execute("INSERT INTO known VALUES (?, ?, ?)", (size, root, held))
@@ -170,19 +175,24 @@ def remove_lookup(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
-def open_lookup(directory: Path, tiles: Tiles) -> Lookup:
-    """The cache for the writer, knowing all of this tree."""
-    path = directory / LOOKUP
+def open_lookup(directory: Path, tiles: Tiles, ours: Callable[[], bool] = lambda: True) -> Lookup:
+    """The cache for the writer, knowing all of this tree; made again where its digest is not that noted.
+
+    ``ours`` says whether the index's lock is still held: else no digest is left in the end.
+    """
     try:
-        return _open(path, directory, tiles)
+        return _open(directory, tiles, ours)
     except (sqlite3.DatabaseError, StaleError, DamagedError):
         remove_lookup(directory)
-        return _open(path, directory, tiles)
+        return _open(directory, tiles, ours)
 
 
-def _open(path: Path, directory: Path, tiles: Tiles) -> Lookup:
+def _open(directory: Path, tiles: Tiles, ours: Callable[[], bool]) -> Lookup:
+    path, noted = directory / LOOKUP, directory / LOOKUP_SUM
     if not path.exists():
         remove_lookup(directory)
+    elif noted.exists() and noted.read_bytes() != encode_sum(directory):
+        raise StaleError(f"{LOOKUP} is not what it was")
     with ExitStack() as stack:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         stack.callback(db.close)
@@ -192,7 +202,7 @@ def _open(path: Path, directory: Path, tiles: Tiles) -> Lookup:
         db.executescript(_SCHEMA)
         reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         stack.callback(reading.close)
-        lookup = Lookup(directory, db, reading)
+        lookup = Lookup(directory, db, reading, ours)
         lookup.catch_up(directory, tiles)
         stack.pop_all()
         return lookup

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from stages.index.errors import IndexStoreError
 from stages.index.manifest import MANIFEST
-from stages.index.objects import open_store, shown_uri
+from stages.index.objects import open_store, refuse_secret
 from stages.index.push import push
 
 _LOOK_S: Final = 1.0  # between two looks whether a segment is full
@@ -32,8 +31,7 @@ def mirrored(directory: Path, uri: str | None) -> Iterator[Callable[[], None]]:
     if uri is None:
         yield lambda: None
         return
-    if urlsplit(uri).password is not None:
-        raise IndexStoreError(f"index.objects, {shown_uri(uri)}, holds a password: set it in the environment")
+    refuse_secret(uri)
     mirror = _Mirror(directory, uri)
     try:
         yield mirror.appended.set

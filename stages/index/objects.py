@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus
 from uuid import uuid4
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from stages.index.errors import DamagedError, IndexStoreError
 
 AT_ONCE: Final = 8  # objects that are sent or fetched at the same time
 _WHOLE: Final = frozenset({"s3", "gcs", "abfs"})
+_SHORT: Final = 3  # characters; no secret is that short, and a message full of holes helps nobody
 PARTS: Final = "part"  # what is being written, where it would be seen
 T = TypeVar("T")
 
@@ -116,8 +117,9 @@ def open_store(uri: str) -> Store:
         files, base = fs.FileSystem.from_uri(uri)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).replace(uri, shown)
-        secret = urlsplit(uri).netloc.rpartition("@")[0]
-        raise StoreError(f"cannot use {shown}: {reason.replace(secret, '…') if secret else reason}") from None
+        for secret in sorted(_secrets(uri), key=len, reverse=True):
+            reason = reason.replace(secret, "…")
+        raise StoreError(f"cannot use {shown}: {reason}") from None
     if not base.strip("/"):
         raise StoreError(f"cannot use {shown}: it names no bucket or folder")
     return Store(files, base.rstrip("/"), shown, whole=files.type_name in _WHOLE)
@@ -125,8 +127,24 @@ def open_store(uri: str) -> Store:
 
 def shown_uri(uri: str) -> str:
     """A URI without user, password and options."""
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}".rstrip("/")
+
+
+def refuse_secret(uri: str) -> None:
+    """Refuse a URI with a key or password in it, which would be written down wherever options are."""
+    scheme, _, rest = uri.partition("://")
+    user, at, _ = rest.partition("?")[0].rpartition("@")
+    if at and (scheme == "s3" or ":" in user):  # abfs:// names its container before the @
+        raise StoreError(f"{shown_uri(uri)} comes with a key or password: set it in the environment")
+
+
+def _secrets(uri: str) -> set[str]:
+    """What of a URI no message may repeat: user, password, and the values of its options."""
+    place, _, query = uri.partition("://")[2].partition("?")
+    values = {value for part in query.split("&") for value in (part.partition("=")[2],)}
+    found = {place.rpartition("@")[0], *values}
+    return {one for text in found for one in (text, unquote_plus(text)) if len(one) > _SHORT}
 
 
 def side_by_side(work: Callable[[T], int], items: Iterable[T]) -> Iterator[int]:

@@ -84,9 +84,10 @@ class Publisher:
         """The root of the key tree that every checkpoint states; None where none is signed."""
         return self._signer.keys
 
-    def restate(self, keys: KeyRoot) -> None:
+    def restate(self, keys: KeyRoot | None) -> None:
         """Publish a checkpoint that states this root of the key tree, as every later one does."""
         with self._publishing:
+            self._fence.check()
             self._signer = replace(self._signer, keys=keys)
             note = self._signer.checkpoint(self._edge.size, self._edge.root)
             place = self._directory / STAGING
@@ -133,6 +134,7 @@ class Publisher:
                 self._publish(records, hashes)
 
     def _publish(self, records: list[bytes], hashes: list[bytes]) -> None:
+        self._fence.check()  # before anything is touched: staging and partial tiles may be a successor's
         home, old = self._directory, self._edge
         edge, tiles = grow(old, records, hashes)
         drop_unfinished(home, old.size, tiles)

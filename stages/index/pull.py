@@ -28,7 +28,7 @@ from stages.index.identity import (
     read_checkpoint,
     read_identity,
 )
-from stages.index.listing import LISTING_BYTES, block_name, listing_name
+from stages.index.listing import LISTING_BYTES, block_name, check_apart, listing_name
 from stages.index.lookup import open_lookup
 from stages.index.manifest import MANIFEST, Extent, Manifest
 from stages.index.objects import MissingError, Store, side_by_side
@@ -44,6 +44,7 @@ from stages.index.verifier import (
     Checkpoint,
     NoteError,
     PublicKey,
+    contradiction,
     open_checkpoint,
     verify_consistency,
 )
@@ -125,9 +126,9 @@ def _pull(
         if not (home / name).exists() or (home / name).read_bytes() != data:
             replica.keep({name: data})
     replica.keep(identity)  # last: now it is an index
-    replica.drop_rest(rows)
     drop_filled(home, before.size if before else 0, checkpoint.size)
     open_lookup(home, Tiles(home, checkpoint.size)).close()
+    replica.drop_rest(rows)
     size = None if before is None else before.size
     return Pulled(checkpoint.size, checkpoint.root, size, len(fetched), sum(fetched))
 
@@ -146,8 +147,8 @@ def _encoded(rows: Sequence[Extent]) -> bytes:
 
 def _check_growth(remote: RemoteTiles, before: Checkpoint, now: Checkpoint, store: Store) -> None:
     """Refuse a log that is not the continuation of what is here."""
-    if before.model not in (None, now.model):
-        raise ForkedError(f"{store} holds a log that states another model than the one here")
+    if before.size <= now.size and (reason := contradiction(before, now)) is not None:
+        raise ForkedError(f"{store} holds a log of {now.size} records that states {reason} here")
     if before.size <= now.size:
         path = consistency_path(before.size, now.size, remote.node)
         if verify_consistency(before.size, now.size, path, before.root, now.root):
@@ -201,6 +202,7 @@ def _blocks(
     tiles = Tiles(replica.directory, rows[-1].stop if rows else 0)
     here = {(row.segment, row.offset, row.digest) for row in old}
     missing = [row for row in rows if (row.segment, row.offset, row.digest) not in here]
+    check_apart([*old, *missing], str(store))  # until the manifest is replaced, the old blocks lead
     total = 0
     for count, size in enumerate(side_by_side(partial(_fetch_block, store, replica, tiles), missing), 1):
         total += size

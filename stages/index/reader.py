@@ -30,7 +30,14 @@ from stages.index.segments import Segments
 from stages.index.tiles import Tiles
 from stages.index.tree import consistency_path
 from stages.index.trusted import Trusted
-from stages.index.verifier import Checkpoint, PublicKey, open_checkpoint, verify_consistency, verify_key
+from stages.index.verifier import (
+    Checkpoint,
+    PublicKey,
+    contradiction,
+    open_checkpoint,
+    verify_consistency,
+    verify_key,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +220,12 @@ class Reader:
     def prove_growth(self, old: bytes) -> GrowthProof:
         """The proof that the log of an earlier checkpoint, a note, is the beginning of this one.
 
-        Raises NoteError where it is no checkpoint of this log, ForkedError where no proof exists or the log
-        states another model now.
+        Raises NoteError where it is no checkpoint of this log, ForkedError where no proof exists or the
+        log states another model or key tree than it did.
         """
         before = open_checkpoint(old, self._log)
-        if before.model not in (None, self.model):
-            raise ForkedError(
-                f"the log of {self.size} records states another model than it did at {before.size} records"
-            )
+        if (reason := contradiction(before, self._checkpoint)) is not None and before.size <= self.size:
+            raise ForkedError(f"the log of {self.size} records states {reason} at {before.size} records")
         if before.size <= self.size:
             path = consistency_path(before.size, self.size, self._tiles.node)
             if verify_consistency(before.size, self.size, path, before.root, self.root):

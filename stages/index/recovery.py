@@ -10,10 +10,12 @@ are written again.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.index.blocks import Block, Statements, decode_block
+from stages.index.durable import opened, sync_directory, write_at
 from stages.index.errors import DamagedError
 from stages.index.identity import INTENT
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from, segment_path
@@ -50,6 +52,7 @@ def recover(directory: Path, checkpoint: Checkpoint) -> Recovered:
         check_extent(read_extent(directory, last), last)
         drop_filled(directory, last.first, last.stop)
     extents, tail = _tail(directory, checkpoint.size, len(manifest))
+    _settle(directory, extents, len(manifest))
     last = extents[-1] if extents else last
     blocks = len(manifest) + len(extents)
     _cut(directory / MANIFEST, blocks * ROW_BYTES)
@@ -90,6 +93,22 @@ def _tail(directory: Path, size: int, blocks: int) -> tuple[list[Extent], list[B
         extents.append(row)
         size = row.stop
     return extents, tail
+
+
+def _settle(directory: Path, extents: Sequence[Extent], number: int) -> None:
+    """Make these blocks and their rows, from this number on, durable: who wrote them may have died before.
+
+    They are written once more: after a sync that failed, the kernel takes the old pages for clean.
+    """
+    for extent in extents:
+        with opened(directory / extent.file) as fd:
+            write_at(fd, read_extent(directory, extent), extent.offset)
+            os.fdatasync(fd)
+    if extents:
+        with opened(directory / MANIFEST) as fd:
+            write_at(fd, b"".join(extent.encode() for extent in extents), number * ROW_BYTES)
+            os.fdatasync(fd)
+        sync_directory((directory / MANIFEST).parent)
 
 
 def _block(directory: Path, row: Extent | None, size: int) -> Block | Statements:

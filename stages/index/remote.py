@@ -16,6 +16,7 @@ from stages.index.erasure import decode_erasure, is_erasure
 from stages.index.errors import DamagedError
 from stages.index.leaf import LeafError
 from stages.index.listing import (
+    CHUNK_ROWS,
     LISTING_BYTES,
     block_name,
     check_rows,
@@ -23,13 +24,12 @@ from stages.index.listing import (
     decode_listing,
     listing_name,
 )
-from stages.index.manifest import Extent
+from stages.index.manifest import ROW_BYTES, Extent
 from stages.index.objects import MissingError, Store
 from stages.index.tiles import WIDTH, Edge, Tiles, bundle_bytes, split_bundle, tile_path
 from stages.index.tree import perfect_root
 from stages.index.verifier import HASH_BYTES, Checkpoint, leaf_hash
 
-_CHUNK_BYTES: Final = 1 << 20
 _TILE_BYTES: Final = WIDTH * (2 + (1 << 16))  # of a bundle of the longest entries
 _HEIGHT: Final = 8  # log2 of WIDTH
 
@@ -86,7 +86,9 @@ def read_rows(store: Store, note: bytes, size: int) -> list[Extent]:
     name = listing_name(note)
     rows: list[Extent] = []
     for chunk in decode_listing(store.get(name, LISTING_BYTES), name):
-        rows += decode_chunk(store.get(chunk, _CHUNK_BYTES), chunk)
+        rows += decode_chunk(store.get(chunk, CHUNK_ROWS * ROW_BYTES), chunk)
+        if len(rows) > size:  # every block has a record: more cannot be, whatever the listing says
+            raise DamagedError(name, f"leads to more than {size} blocks")
     check_rows(rows, size, name)
     return rows
 

@@ -64,9 +64,8 @@ class Replica:
                 continue
             with path.open("r+b", buffering=0) as file:
                 stops = [0, *(row.end for row in lying[path])]
-                if os.fstat(file.fileno()).st_size > stops[-1]:
-                    os.ftruncate(file.fileno(), stops[-1])
-                gaps = zip(stops, (row.offset for row in lying[path]), strict=False)
+                end = os.fstat(file.fileno()).st_size  # zeros and no shorter: a reader may have it mapped
+                gaps = zip(stops, [*(row.offset for row in lying[path]), max(end, stops[-1])], strict=True)
                 if sum(_clear(file.fileno(), start, stop) for start, stop in gaps):
                     os.fdatasync(file.fileno())
         sync_directory(self.directory / _SEGMENTS)
@@ -89,9 +88,14 @@ def make_replica(directory: Path) -> None:
 def _clear(fd: int, start: int, stop: int) -> bool:
     """Overwrite bytes that are not zero; whether there were any."""
     found = False
-    for place in range(start, stop, _CHUNK_BYTES):
-        length = min(_CHUNK_BYTES, stop - place)
-        if any(os.pread(fd, length, place)):
-            write_at(fd, bytes(length), place)
+    while start < stop:
+        try:
+            start = max(start, os.lseek(fd, start, os.SEEK_DATA))  # holes are zeros, whatever their size
+        except OSError:  # no data after it
+            break
+        length = min(_CHUNK_BYTES, stop - start)
+        if length > 0 and any(os.pread(fd, length, start)):
+            write_at(fd, bytes(length), start)
             found = True
+        start += _CHUNK_BYTES
     return found

@@ -63,10 +63,12 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
             recovered = recover(directory, checkpoint)
             tail = stack.enter_context(closing(Tail(directory, pool, fence)))
             lookup = stack.enter_context(
-                closing(open_lookup(directory, Tiles(directory, recovered.edge.size)))
+                closing(open_lookup(directory, Tiles(directory, recovered.edge.size), fence.holds))
             )
             publisher = Publisher(directory, pool, signer, lookup, recovered.edge, fence)
             _take_in(publisher, recovered.tail)
+            if signer.model != checkpoint.model:
+                publisher.restate(signer.keys)  # before the first record: a killed run's are this model's
         except (OSError, sqlite3.Error) as error:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
         writer = Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from stages.index.durable import Fence, make_directory, sync_directories, sync_directory, write_at
-from stages.index.errors import BusyError
 from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, segment_path
 
 _AHEAD: Final = 1 << 16  # zeros after the last row: a row that does not change the file's size syncs faster
@@ -26,6 +25,7 @@ class Tail:
         self._pool = pool
         self._fence = fence
         self._segment: tuple[int, int] | None = None  # number and descriptor
+        self._stored: Future[None] | None = None  # the last write to it
         self._full = 0  # where the last block ends that was committed to it here
         changed = make_directory((directory / MANIFEST).parent)
         self._manifest = self._open(MANIFEST)
@@ -39,7 +39,8 @@ class Tail:
         if self._segment is None or self._segment[0] != segment:
             self._close_segment()
             self._segment, self._full = (segment, self._open(segment_path(segment))), offset
-        return self._pool.submit(self._store, self._segment[1], offset, data, fresh)
+        self._stored = self._pool.submit(self._store, self._segment[1], offset, data, fresh)
+        return self._stored
 
     def enter(self, extent: Extent, number: int) -> None:
         """Write a block's row; return when it is durable."""
@@ -61,11 +62,17 @@ class Tail:
         names = (path.stem for path in (self._directory / MANIFEST).parent.glob("*.arrows"))
         return max((int(name) for name in names if name.isdecimal()), default=-1) + 1
 
+    def fresh_segment(self) -> int:
+        """The segment that was begun and holds nothing, or one that is not there yet."""
+        if self._segment is not None and not self._full:
+            return self._segment[0]
+        return self.next_segment()
+
     def close(self) -> None:
         """Release the files."""
         self._close_segment()
         try:
-            if self._end and self._is_ours():
+            if self._end and self._fence.holds():
                 os.ftruncate(self._manifest, self._end)
         finally:
             os.close(self._manifest)
@@ -80,21 +87,16 @@ class Tail:
         return os.open(self._directory / name, os.O_WRONLY | os.O_CREAT, 0o644)
 
     def _close_segment(self) -> None:
-        if self._segment is not None:
-            fd = self._segment[1]
-            with suppress(OSError):  # everything that matters was synced
-                if (
-                    os.fstat(fd).st_size > self._full and self._is_ours()
-                ):  # a block that was not wanted after all
-                    os.ftruncate(fd, self._full)
-                    os.fdatasync(fd)
-            with suppress(OSError):
-                os.close(fd)
-            self._segment = None
-
-    def _is_ours(self) -> bool:
-        try:
-            self._fence.check()
-        except BusyError:
-            return False
-        return True
+        if self._segment is None or self._stored is None:
+            return
+        number, fd = self._segment
+        self._stored.exception()  # wait: the descriptor's number may be another file's next
+        with suppress(OSError):  # everything that matters was synced
+            if os.fstat(fd).st_size > self._full and self._fence.holds():  # a block that was not wanted
+                os.ftruncate(fd, self._full)
+                os.fdatasync(fd)
+                if not self._full:
+                    (self._directory / segment_path(number)).unlink()
+        with suppress(OSError):
+            os.close(fd)
+        self._segment = self._stored = None

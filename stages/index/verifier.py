@@ -246,6 +246,18 @@ class Checkpoint:
         return "\n".join(lines) + "\n"
 
 
+def contradiction(old: Checkpoint, new: Checkpoint) -> str | None:
+    """What a later checkpoint of a log states that an earlier one does not allow, beside its tree."""
+    if old.model not in (None, new.model):
+        return "another model than it did"
+    if old.keys is not None:
+        if new.keys is None or new.keys.size < old.keys.size:
+            return "an older key tree than it did"
+        if new.keys.size == old.keys.size and new.keys.root != old.keys.root:
+            return "another key tree than it did"
+    return None
+
+
 def cosigned_text(text: bytes, time_s: int) -> bytes:
     """What a witness signs, as c2sp.org/tlog-cosignature has it."""
     return f"cosignature/v1\ntime {time_s}\n".encode() + text
@@ -461,8 +473,8 @@ def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[Pub
 
 def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[PublicKey, ...]) -> Proven:
     old = open_checkpoint(decode_base64(fields[0]), tuple(key for key in keys if key.kind != COSIGNATURE))
-    if old.model not in (None, log.model):
-        raise ProofError("the proof does not hold: the log states another model than it did")
+    if (reason := contradiction(old, log)) is not None:
+        raise ProofError(f"the proof does not hold: the log states {reason}")
     if not verify_consistency(old.size, log.size, path, old.root, log.root):
         raise ProofError("the proof does not hold: its path does not lead from the old root to the new one")
     return Proven("growth", log, old=old)

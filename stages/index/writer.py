@@ -25,8 +25,8 @@ from pydantic.dataclasses import dataclass as validated
 from stages.batches import Entries, Sealed
 from stages.index.blocks import Block, Digests, Statements, block_of, encode_block
 from stages.index.durable import Fence
-from stages.index.errors import IndexStoreError
-from stages.index.lookup import Lookup
+from stages.index.errors import DamagedError, IndexStoreError
+from stages.index.lookup import LOOKUP, Lookup
 from stages.index.manifest import Extent, Kind
 from stages.index.publish import Place, Publisher
 from stages.index.recovery import Head
@@ -144,6 +144,8 @@ class Writer:
         if known:
             tiles = Tiles(self.directory, self._publisher.published)
             there = {key: one.number for key, one in known.items() if not one.erased}
+            if any(tiles.key(number) != key for key, number in there.items()):
+                raise DamagedError(LOOKUP, "is damaged: remove it, it is made again")
             places |= {key: Place(number, tiles.node(0, number)) for key, number in there.items()}
         return _entries(keys, places, rows)
 
@@ -181,7 +183,7 @@ class Writer:
         """Where the next block goes: segment and offset."""
         last = self._head.last
         if last is None or last.end >= self.options.segment_bytes:
-            return self._tail.next_segment(), 0
+            return self._tail.fresh_segment(), 0
         return last.segment, last.end
 
 

@@ -220,3 +220,11 @@ def test_a_disk_that_is_really_full_loses_nothing(tmp_path: Path, make_block: Ma
         assert list(open_reader(moved).keys())[: len(acknowledged)] == acknowledged
         writer.append(make_block(5000, 90))
     assert verify(moved).errors == ()
+
+
+@pytest.mark.parametrize("name", ["tile/README", "tile/0/000.bak", "tile/x/000", "tile/0/001.p/x"])
+def test_a_foreign_file_among_the_tiles_is_named(index: Path, name: str) -> None:
+    """Whatever it is called."""
+    (index / name).parent.mkdir(parents=True, exist_ok=True)
+    (index / name).write_bytes(b"")
+    assert [found.file for found in fsck(index).findings] == [name]

@@ -11,7 +11,7 @@ import pytest
 from stages.base import OperatorError
 from stages.index import mirror
 from stages.index.mirror import mirrored
-from stages.index.objects import open_store
+from stages.index.objects import open_store, refuse_secret
 from stages.index.pull import pull
 from stages.index.session import open_writer
 from stages.index.verify import verify
@@ -63,11 +63,19 @@ def test_a_push_that_fails_is_told_and_made_up_for(
 def test_a_password_does_not_belong_into_the_configuration(tmp_path: Path) -> None:
     """It is refused, and not repeated."""
     with (
-        pytest.raises(OperatorError, match=r"s3://b/i, holds a password") as caught,
+        pytest.raises(OperatorError, match=r"s3://b/i, comes with a key or password") as caught,
         mirrored(tmp_path, "s3://me:s3cr3t@b/i"),
     ):
         pass
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://AKIA:ab/cd+ef@b/i", "s3://AKIA@b/i", "abfs://me:s3c/ret@c.example/i"])
+def test_a_secret_is_found_whatever_its_letters(uri: str) -> None:
+    """An AWS secret may hold a slash, where no URI may."""
+    with pytest.raises(OperatorError) as caught:
+        refuse_secret(uri)
+    assert not any(part in str(caught.value) for part in ("AKIA", "ab/cd", "s3c"))
 
 
 def test_without_a_place_nothing_is_pushed(tmp_path: Path) -> None:

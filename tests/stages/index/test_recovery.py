@@ -197,6 +197,36 @@ def test_power_fails_at_every_call_of_an_append(
 
 
 @pytest.mark.usefixtures("fast_disk")
+def test_power_fails_after_a_kill_was_recovered_from(
+    base: Path, tmp_path: Path, make_block: MakeBlock
+) -> None:
+    """What the next writer takes in was perhaps never synced: it is durable before it is acknowledged."""
+    block = make_block(99, ADDED)
+    for dies_at in range(200):
+        path = shutil.copytree(base, tmp_path / str(dies_at))
+        with pytest.MonkeyPatch.context() as patch:
+            with open_writer(path, OPTIONS) as writer:
+                disk = Disk(patch, dies_at, LOSSES["all"])
+                died = True
+                with suppress(PowerCut):
+                    writer.append(block)
+                    died = False
+                writer._broken = True  # killed: nothing more is published, nothing is lost yet
+                disk._left = 1 << 30
+            with open_writer(path, OPTIONS) as writer:
+                assert len(writer.append(block)) == ADDED
+                writer.publish()
+                writer._broken = True  # no more, not even the key tree
+        disk.fail(path)
+        assert open_reader(path).size == sum(BEFORE) + ADDED
+        assert verify(path).errors == ()
+        shutil.rmtree(path)
+        if not died:
+            break
+    assert 3 < dies_at < 199
+
+
+@pytest.mark.usefixtures("fast_disk")
 @EVERY_LOSS
 def test_power_fails_at_every_call_of_a_creation(tmp_path: Path, make_block: MakeBlock, loss: str) -> None:
     """An index is there or is not; another writer makes it whole."""

@@ -78,6 +78,12 @@ def test_features_of_another_model_are_refused(tmp_path: Path, make_block: MakeB
     assert open_reader(index).size == 12
 
 
+def test_the_model_is_stated_before_the_first_record(tmp_path: Path) -> None:
+    """So a run that was killed at once has said whose features it left."""
+    with open_writer(tmp_path, IndexOptions(), MODEL):
+        assert open_reader(tmp_path).model == MODEL
+
+
 def test_what_no_worker_signed_is_not_appended(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
     """Unsigned, changed and foreign blocks end loudly, and the log stays as it was."""
     new_keys(tmp_path / "foreign", None)

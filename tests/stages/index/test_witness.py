@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
-from stages.index.identity import read_identity, read_signing_keys
+from stages.index.identity import read_checkpoint, read_identity, read_signing_keys
 from stages.index.note import Signer
 from stages.index.reader import open_reader
-from stages.index.verifier import ProofError, open_checkpoint, verify_proof
+from stages.index.verifier import KeyRoot, ProofError, open_checkpoint, verify_proof
 from stages.index.witness import (
     EquivocationError,
     WitnessError,
@@ -124,13 +124,30 @@ def test_a_second_history_signed_by_the_logs_own_keys_is_caught(
         witness(open_reader(log), state, key, NOW_S)
 
 
+def test_a_log_with_two_key_trees_is_caught(log: Path, state: Path, key: WitnessKey) -> None:
+    """Same records; but what they say is absent is not the same, or no longer said."""
+    identity, public = read_identity(log)
+    now, _ = read_checkpoint(log, public)
+    assert now.keys is not None
+    witness(open_reader(log), state, key, NOW_S)
+    private = read_signing_keys(log, public)
+    for other in (None, KeyRoot(now.keys.size, bytes(32)), KeyRoot(now.keys.size - 1, now.keys.root)):
+        (log / "checkpoint").write_bytes(
+            Signer(identity.origin, private, other).checkpoint(now.size, now.root)
+        )
+        with pytest.raises(EquivocationError, match="key tree than it did"):
+            witness(open_reader(log), state, key, NOW_S)
+
+
 def test_a_log_that_changes_its_model_is_caught(log: Path, state: Path, key: WitnessKey) -> None:
     """Same tree; but its features would be compared with those of other weights."""
     identity, public = read_identity(log)
     size, root, private = open_reader(log).size, open_reader(log).root, read_signing_keys(log, public)
 
+    keys = read_checkpoint(log, public)[0].keys
+
     def state_model(model: bytes | None) -> None:
-        (log / "checkpoint").write_bytes(Signer(identity.origin, private, None, model).checkpoint(size, root))
+        (log / "checkpoint").write_bytes(Signer(identity.origin, private, keys, model).checkpoint(size, root))
 
     state_model(bytes(32))
     witness(open_reader(log), state, key, NOW_S)

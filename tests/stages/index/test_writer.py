@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from stages.batches import Sealed
 from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError, UnwritableError
+from stages.index.fsck import fsck
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.verifier import leaf_hash
@@ -187,3 +188,74 @@ def test_a_writer_whose_lock_was_taken_cuts_nothing_off(tmp_path: Path, make_blo
         writer.append(blocks[2])
     assert list(open_reader(tmp_path).keys()) == [key for block in blocks for key in block.rows.keys]
     assert verify(tmp_path).ok
+
+
+def test_a_writer_whose_lock_was_taken_publishes_nothing(tmp_path: Path, make_block: MakeBlock) -> None:
+    """Its successor's tiles and staged files stay as they are."""
+    stale = open_writer(tmp_path, OPTIONS)
+    writer = stale.__enter__()
+    writer.append(make_block(0, 10))
+    writer.publish()
+    writer.append(make_block(1, 5))
+    (tmp_path / "lock").unlink()
+    with open_writer(tmp_path, OPTIONS) as successor:
+        successor.append(make_block(2, 60))
+        successor.publish()
+        (tmp_path / "staging" / "0").write_bytes(b"on its way")
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(BusyError):
+            writer.publish()
+        stale.__exit__(None, None, None)
+        assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("place", ["key", "number"])
+def test_a_cache_that_rotted_does_not_decide_what_is_there(
+    tmp_path: Path, make_block: MakeBlock, place: str
+) -> None:
+    """One bit of it: nothing is appended twice, and no record is said to be where it is not."""
+    block = make_block(1, 10)
+    with open_writer(tmp_path, OPTIONS) as writer:
+        writer.append(block)
+    cache = tmp_path / "lookup.sqlite"
+    data = bytearray(cache.read_bytes())
+    at = data.find(block.rows.keys[3])
+    data[at + (31 if place == "key" else 32)] ^= 0x04
+    cache.write_bytes(data)
+    with open_writer(tmp_path, OPTIONS) as writer:
+        entries = writer.append(block)
+    assert entries.index_N.tolist() == list(range(10))
+    assert not entries.fresh_N.any()
+
+
+def test_a_key_that_comes_twice_in_the_log_does_not_close_it(tmp_path: Path, make_block: MakeBlock) -> None:
+    """However it got there: the cache can be made, the first record counts."""
+    block = make_block(1, 10)
+    with open_writer(tmp_path, OPTIONS) as writer:
+        writer.append(block)
+        writer.publish()
+        writer._lookup._db.execute("DELETE FROM entries")
+        writer.append(block)
+    (tmp_path / "lookup.sqlite").unlink()
+    for _ in range(2):
+        with open_writer(tmp_path, OPTIONS) as writer:
+            assert writer.size == 20
+            assert writer.append(block).index_N.tolist() == list(range(10))
+
+
+def test_a_block_in_vain_at_the_beginning_of_a_segment_leaves_no_file(
+    tmp_path: Path, make_block: MakeBlock
+) -> None:
+    """Some of its keys are known, so it is written again, to the same segment."""
+    block = make_block(1, 100)
+    options = IndexOptions(segment_bytes=1 << 12)
+    for new in ([b"n" * 32], []):
+        with open_writer(tmp_path, options) as writer:
+            writer.append(block)
+            keys = block.rows.keys
+            writer.append(make_block(2, 4, [*(new or keys[5:6]), *keys[:3]]))
+        assert [path.name for path in sorted(tmp_path.glob("segments/*.arrows"))] == [
+            "000000.arrows",
+            "000001.arrows",
+        ]
+        assert not fsck(tmp_path).findings
