@@ -147,11 +147,11 @@ def _encoded(rows: Sequence[Extent]) -> bytes:
 
 def _check_growth(remote: RemoteTiles, before: Checkpoint, now: Checkpoint, store: Store) -> None:
     """Refuse a log that is not the continuation of what is here."""
-    if before.size <= now.size and (reason := contradiction(before, now)) is not None:
-        raise ForkedError(f"{store} holds a log of {now.size} records that states {reason} here")
     if before.size <= now.size:
         path = consistency_path(before.size, now.size, remote.node)
         if verify_consistency(before.size, now.size, path, before.root, now.root):
+            if (reason := contradiction(before, now)) is not None:
+                raise ForkedError(f"{store} holds a log that states {reason} here")
             return
     raise ForkedError(
         f"{store} holds a log of {now.size} records that does not continue the {before.size} records here, "

@@ -224,11 +224,11 @@ class Reader:
         log states another model or key tree than it did.
         """
         before = open_checkpoint(old, self._log)
-        if (reason := contradiction(before, self._checkpoint)) is not None and before.size <= self.size:
-            raise ForkedError(f"the log of {self.size} records states {reason} at {before.size} records")
         if before.size <= self.size:
             path = consistency_path(before.size, self.size, self._tiles.node)
             if verify_consistency(before.size, self.size, path, before.root, self.root):
+                if (reason := contradiction(before, self._checkpoint)) is not None:
+                    raise ForkedError(f"the log states {reason} at {before.size} records")
                 return GrowthProof(old, path, self._note)
         raise ForkedError(
             f"the log of {self.size} records is not one that grew from that of {before.size} records with "

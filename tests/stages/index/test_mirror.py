@@ -63,7 +63,7 @@ def test_a_push_that_fails_is_told_and_made_up_for(
 def test_a_password_does_not_belong_into_the_configuration(tmp_path: Path) -> None:
     """It is refused, and not repeated."""
     with (
-        pytest.raises(OperatorError, match=r"s3://b/i, comes with a key or password") as caught,
+        pytest.raises(OperatorError, match="s3://b/i comes with a key or password") as caught,
         mirrored(tmp_path, "s3://me:s3cr3t@b/i"),
     ):
         pass
