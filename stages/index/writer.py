@@ -130,9 +130,8 @@ class Writer:
         places = self._publisher.places(keys)
         rows = _first_of_each(keys, places)
         known = self._lookup.find([keys[row] for row in rows[:1]])  # a retried batch is known as a whole
-        asked = self.pool.submit(self._lookup.find, [keys[row] for row in rows])
         draft = self._draft(block_of(batch, rows, self._head.size)) if rows and not known else None
-        known = asked.result()
+        known = self._lookup.find([keys[row] for row in rows])  # while the block is written
         if known:
             if draft is not None:
                 draft.stored.result()  # what replaces it goes to the same place
