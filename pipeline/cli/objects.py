@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, stderr
-from stages.base import OperatorError
+from pipeline.cli.proofs import log_keys
 from stages.index.objects import open_store
 from stages.index.pull import pull as pull_log
 from stages.index.push import push as push_log
-from stages.index.verifier import NoteError, PublicKey, parse_keys
 
 Uri = Annotated[
     str,
@@ -62,7 +61,7 @@ def pull(
     Example: medsecure index pull s3://bucket/index?region=eu-central-1 copy/ --key checkpoint.pub
     """
     store = open_store(uri)
-    done = pull_log(store, directory, _keys(key), Lines("fetched"))
+    done = pull_log(store, directory, None if key is None else log_keys([key]), Lines("fetched"))
     if as_json:
         emit({**asdict(done), "root": done.root.hex()})
         return
@@ -88,14 +87,3 @@ class Lines:
             self._told_s = time.monotonic()
             text = f"{done:,} of {total:,} objects {self._verb} · {size / 1e6:,.0f} MB"
             stderr().print(text, soft_wrap=True)
-
-
-def _keys(file: Path | None) -> tuple[PublicKey, ...] | None:
-    if file is None:
-        return None
-    try:
-        return parse_keys(file.read_text())
-    except (UnicodeDecodeError, NoteError) as error:
-        raise OperatorError(f"{file}: no public key file of a log: {error}") from error
-    except OSError as error:
-        raise OperatorError(f"cannot read {file}: {error.strerror}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -13,7 +13,7 @@ import typer
 from pipeline.cli.console import Directory, Json, emit, parse_key
 from stages.base import OperatorError
 from stages.index.reader import Reader, open_reader, open_reader_at
-from stages.index.verifier import NoteError, ProofError, parse_keys
+from stages.index.verifier import NoteError, ProofError, PublicKey, parse_keys
 from stages.index.verifier import verify_proof as check
 from stages.index.witness import EquivocationError, load_witness_key, new_witness_key
 from stages.index.witness import witness as see
@@ -77,11 +77,9 @@ def verify_proof(
     """
     try:
         data = file.read_bytes()
-        public = tuple(one for path in keys for one in parse_keys(path.read_text()))
-    except (UnicodeDecodeError, NoteError) as error:
-        raise OperatorError(f"{', '.join(map(str, keys))}: no public key file of a log: {error}") from error
     except OSError as error:
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
+    public = log_keys(keys)
     try:
         document: dict[str, object] = {"ok": True, **check(data, public).facts()}
     except ProofError as error:
@@ -133,6 +131,16 @@ def witness(
     else:
         typer.echo(sentence)
     raise typer.Exit(int(not document["ok"]))
+
+
+def log_keys(files: Sequence[Path]) -> tuple[PublicKey, ...]:
+    """The keys in these public key files."""
+    try:
+        return tuple(one for file in files for one in parse_keys(file.read_text()))
+    except (UnicodeDecodeError, NoteError) as error:
+        raise OperatorError(f"{', '.join(map(str, files))}: no public key file of a log: {error}") from error
+    except OSError as error:
+        raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def _of_key(reader: Reader, key: bytes) -> Proof | ErasureProof | KeyProof:

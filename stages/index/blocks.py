@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Final, NamedTuple, overload
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from stages.batches import Sealed
 from stages.encrypt.errors import HeaderError
 from stages.encrypt.wire import Words, decode_header
+from stages.index.blobs import Blobs
 from stages.index.errors import DamagedError
 from stages.index.leaf import KEY_BYTES, Leaf, encode_leaves
 from stages.index.manifest import Extent, Kind
@@ -40,32 +41,6 @@ SCHEMA: Final = pa.schema(
         pa.field("erased", _PLACES, nullable=False),  # row, log index of its erasure; and so on
     ]
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Blobs(Sequence[bytes]):
-    """The byte strings of an Arrow array, each made when it is asked for: a search asks for none."""
-
-    array: Any
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> tuple[bytes, ...]: ...
-    def __getitem__(self, place: int | slice) -> bytes | tuple[bytes, ...]:
-        found = self.array[place]
-        return tuple(found.to_pylist()) if isinstance(place, slice) else found.as_py()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.array.to_pylist())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None  # type: ignore[assignment]  # compared, never looked up
 
 
 class Digests(NamedTuple):
@@ -137,9 +112,8 @@ class Block:
 
     def leaf(self, row: int) -> Leaf:
         """The leaf record of a record that is there, from its bytes."""
-        column, sealed = sha256(self.column(row).data).digest(), sha256(self.sealed[row]).digest()
-        head, header = sha256(self.head_Dn.data).digest(), sha256(self.header).digest()
-        return Leaf(self.keys[row], int(self.positions_N[row]), column, head, header, sealed)
+        key, position, sealed = self.keys[row], int(self.positions_N[row]), self.sealed[row]
+        return Leaf.of(key, position, self.column(row).data, self.head_Dn.data, self.header, sealed)
 
     def parts(self) -> Iterator[Block]:
         """The runs of records that are there, each as a block of its own; views."""

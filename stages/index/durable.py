@@ -7,6 +7,7 @@ dropped the pages, so whoever sees one reopens the index.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -24,6 +25,7 @@ from stages.index.errors import BusyError
 
 SYNCS: Final = 8  # threads of a pool for syncing: a journalling file system commits together what waits
 _POLL_S: Final = 0.05
+_CHUNK_BYTES: Final = 1 << 20
 _EPOCH: Final = re.compile(rb"epoch ([0-9]{1,18}), ")
 _CHECK: Final = b", check "
 _CHECK_DIGITS: Final = 8  # of the SHA-256 over what is before
@@ -45,6 +47,21 @@ def write_at(fd: int, data: Any, offset: int) -> None:
     while view:
         done = os.pwrite(fd, view, offset)
         view, offset = view[done:], offset + done
+
+
+def filled(fd: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Pieces between start and stop with anything but zeros: offset and length. Holes are not read."""
+    while start < stop:
+        try:
+            start = max(start, os.lseek(fd, start, os.SEEK_DATA))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # else there is no data after it
+                raise
+            return
+        length = min(_CHUNK_BYTES, stop - start)
+        if length > 0 and any(os.pread(fd, length, start)):
+            yield start, length
+        start += _CHUNK_BYTES
 
 
 def sync_files(pool: Executor, fds: Sequence[int]) -> None:
@@ -107,6 +124,17 @@ def publish(pool: Executor, files: Sequence[Staged], *directories: Path) -> None
         file.temporary.replace(file.target)
         changed.add(file.target.parent)
     sync_directories(pool, changed)
+
+
+def replace_files(
+    pool: Executor, staging: Path, files: Sequence[tuple[Path, bytes]], fence: Fence | None, prefix: str = ""
+) -> None:
+    """Make or replace files, durably, as long as the fence holds; see ``staged`` and ``publish``."""
+    with staged(staging, files, prefix) as written:
+        sync_files(pool, [file.fd for file in written])
+        if fence is not None:
+            fence.check()
+        publish(pool, written)
 
 
 def make_directory(directory: Path) -> set[Path]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from stages.index.blocks import Block
-from stages.index.durable import opened, publish, staged, sync_directory, sync_files, write_at
+from stages.index.durable import opened, replace_files, sync_directory, write_at
 from stages.index.erasure import Cause, Erasure
 from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.identity import INTENT, STAGING
@@ -86,10 +86,7 @@ def erase(writer: Writer, records: Mapping[int, bytes], cause: Cause) -> int:
         return 0
     named = tuple((index, key.hex()) for index, key in left.items())
     intent = Intent(named, time.time_ns() // 1_000_000, cause, tuple(dead))
-    with staged(home / STAGING, [(home / INTENT, intent.encode())]) as written:
-        sync_files(writer.pool, [file.fd for file in written])
-        writer.fence.check()
-        publish(writer.pool, written)
+    replace_files(writer.pool, home / STAGING, [(home / INTENT, intent.encode())], writer.fence)
     finish(writer)
     return len(left)
 

@@ -17,24 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from stages.index.compare import Finding
-from stages.index.durable import SYNCS, is_lock_text, locked, publish, staged, sync_files
+from stages.index.durable import SYNCS, filled, is_lock_text, locked, replace_files
 from stages.index.erase import decode_intent
 from stages.index.errors import DamagedError
 from stages.index.identity import INTENT, LOCK, SIGNING_KEY, STAGING, read_checkpoint, read_identity
 from stages.index.keyfile import KEY_TREE, is_sound
 from stages.index.lookup import LOOKUP, LOOKUP_SUM, encode_sum, is_sum, remove_lookup
-from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from
+from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, by_segment, gaps, rows_from
 from stages.index.segments import Segments
 from stages.index.session import LOCK_WAIT_S, open_writer
 from stages.index.tiles import WIDTH, Edge, Tile, Tiles, grow
 from stages.index.verifier import Checkpoint
 from stages.index.verify import verify
 from stages.index.writer import IndexOptions
-
-_CHUNK: Final = 1 << 20
 
 _TILE: Final = re.compile(r"(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 
@@ -75,10 +73,7 @@ def repair(path: Path, options: IndexOptions) -> Check:
         for stray in _stray_tiles(path, checkpoint):
             stray.unlink()
         (path / STAGING).mkdir(exist_ok=True)
-        with staged(path / STAGING, [(path / tile.path, tile.data) for tile in tiles]) as written:
-            sync_files(pool, [file.fd for file in written])
-            fence.check()
-            publish(pool, written)
+        replace_files(pool, path / STAGING, [(path / tile.path, tile.data) for tile in tiles], fence)
         if any(_lookup(path, checkpoint)):
             remove_lookup(path)
         if any(_key_tree(path, checkpoint)):
@@ -188,28 +183,13 @@ def _tail(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def _remains(path: Path, rows: Sequence[Extent]) -> Iterator[Finding]:
     """Segments with something where no block lies: what was there was overwritten with zeros."""
-    segments: dict[str, list[Extent]] = {}
-    for row in rows:
-        segments.setdefault(row.file, []).append(row)
-    for name, blocks in sorted(segments.items()):
-        blocks.sort(key=lambda block: block.offset)
-        ends = [0, *(block.end for block in blocks)]
+    for name, lying in by_segment(rows).items():
         with suppress(FileNotFoundError), (path / name).open("rb") as file:  # a finding of the verification
-            size = os.fstat(file.fileno()).st_size
-            starts = [block.offset for block in blocks]
-            starts += [] if name == rows[-1].file else [size]  # else what follows is an append's
-            dead = [(end, start) for end, start in zip(ends, starts, strict=False) if start > end]
-            if not all(_is_zero(file, *gap) for gap in dead):
+            fd = file.fileno()
+            # What follows the last block of all is an append's.
+            size = lying[-1].end if name == rows[-1].file else os.fstat(fd).st_size
+            if any(any(filled(fd, *gap)) for gap in gaps(lying, size)):
                 yield Finding(None, None, name, "has something where no block lies: it was not erased")
-
-
-def _is_zero(file: BinaryIO, start: int, stop: int) -> bool:
-    file.seek(start)
-    for at in range(start, stop, _CHUNK):
-        data = file.read(min(_CHUNK, stop - at))
-        if data != bytes(len(data)):
-            return False
-    return True
 
 
 def _is_torn(path: Path, number: int) -> bool:

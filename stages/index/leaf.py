@@ -7,7 +7,8 @@ stays as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from hashlib import sha256
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,11 @@ class Leaf:
     def __post_init__(self) -> None:
         if len(self.key) != KEY_BYTES:  # struct would pad it
             raise LeafError(f"a key has {KEY_BYTES} bytes, not {len(self.key)}")
+
+    @classmethod
+    def of(cls, key: bytes, position: int, column: Any, head: Any, header: bytes, sealed: bytes) -> Leaf:
+        """The leaf of a record with these bytes; see the fields for their order."""
+        return cls(key, position, *(sha256(part).digest() for part in (column, head, header, sealed)))
 
     def encode(self) -> bytes:
         """The record's bytes, which the leaf hash is over."""

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final
 
 from stages.index.errors import DamagedError
-from stages.index.manifest import ROW_BYTES, Extent, decode_row
+from stages.index.manifest import ROW_BYTES, Extent, by_segment, decode_row
 
 BLOCKS: Final = "blocks"
 MANIFESTS: Final = "manifest"
@@ -81,15 +81,9 @@ def check_rows(rows: Sequence[Extent], size: int, name: str) -> None:
 
 def check_apart(rows: Sequence[Extent], name: str) -> None:
     """Refuse rows of which one lies over another."""
-    if any(
-        row.segment == after.segment and row.end > after.offset for row, after in pairwise(sorted_rows(rows))
-    ):
-        raise DamagedError(name, "lays one block over another")
-
-
-def sorted_rows(rows: Sequence[Extent]) -> list[Extent]:
-    """The rows as the blocks lie, segment by segment."""
-    return sorted(rows, key=lambda row: (row.segment, row.offset))
+    for lying in by_segment(rows).values():
+        if any(row.end > after.offset for row, after in pairwise(lying)):
+            raise DamagedError(name, "lays one block over another")
 
 
 def _is_digest(text: str) -> bool:

@@ -12,7 +12,7 @@ import mmap
 import os
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
@@ -85,6 +85,21 @@ class Extent:
 def segment_path(number: int) -> str:
     """A segment's path, relative to the index."""
     return f"segments/{number:06}.arrows"
+
+
+def by_segment(rows: Iterable[Extent]) -> dict[str, list[Extent]]:
+    """The rows of each segment's file, in the order in which the blocks lie there."""
+    found: dict[str, list[Extent]] = {}
+    for row in sorted(rows, key=lambda row: (row.segment, row.offset)):
+        found.setdefault(row.file, []).append(row)
+    return found
+
+
+def gaps(lying: Sequence[Extent], size: int) -> Iterator[tuple[int, int]]:
+    """Spans where no block lies, of a segment of this size with these blocks: start and stop."""
+    ends = [0, *(row.end for row in lying)]
+    starts = [*(row.offset for row in lying), size]
+    return ((end, start) for end, start in zip(ends, starts, strict=True) if start > end)
 
 
 def decode_row(data: bytes) -> Extent | None:

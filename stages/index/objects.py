@@ -25,7 +25,10 @@ AT_ONCE: Final = 8  # objects that are sent or fetched at the same time
 _WHOLE: Final = frozenset({"s3", "gcs", "abfs"})
 _SHORT: Final = 3  # characters; no secret is that short, and a message full of holes helps nobody
 PARTS: Final = "part"  # what is being written, where it would be seen
+SMALL_BYTES: Final = 1 << 20  # checkpoint, keys, notes: far less
 T = TypeVar("T")
+R = TypeVar("R")
+Told = Callable[[int, int, int], None]  # objects done, objects to do, bytes done
 
 
 class StoreError(IndexStoreError):
@@ -127,27 +130,33 @@ def open_store(uri: str) -> Store:
 
 def shown_uri(uri: str) -> str:
     """A URI without user, password and options."""
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}".rstrip("/")
+    scheme, _, place, _ = _parts(uri)
+    return f"{scheme}://{place}".rstrip("/")
 
 
 def refuse_secret(uri: str) -> None:
     """Refuse a URI with a key or password in it, which would be written down wherever options are."""
-    scheme, _, rest = uri.partition("://")
-    user, at, _ = rest.partition("?")[0].rpartition("@")
-    if at and (scheme == "s3" or ":" in user):  # abfs:// names its container before the @
+    scheme, user, _, _ = _parts(uri)
+    if user is not None and (scheme == "s3" or ":" in user):  # abfs:// names its container before the @
         raise StoreError(f"{shown_uri(uri)} comes with a key or password: set it in the environment")
 
 
 def _secrets(uri: str) -> set[str]:
     """What of a URI no message may repeat: user, password, and the values of its options."""
-    place, _, query = uri.partition("://")[2].partition("?")
-    values = {value for part in query.split("&") for value in (part.partition("=")[2],)}
-    found = {place.rpartition("@")[0], *values}
+    _, user, _, options = _parts(uri)
+    found = {user or "", *(option.partition("=")[2] for option in options.split("&"))}
     return {one for text in found for one in (text, unquote_plus(text)) if len(one) > _SHORT}
 
 
-def side_by_side(work: Callable[[T], int], items: Iterable[T]) -> Iterator[int]:
+def _parts(uri: str) -> tuple[str, str | None, str, str]:
+    """Scheme, user with password, place, options. Not as urlsplit: an AWS secret may hold a slash."""
+    scheme, _, rest = uri.partition("://")
+    address, _, options = rest.partition("?")
+    user, at, place = address.rpartition("@")
+    return scheme, user if at else None, place, options
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """What the work answers for each item, as it comes; the first failure ends it all."""
     pool = ThreadPoolExecutor(AT_ONCE)
     try:

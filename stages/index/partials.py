@@ -36,7 +36,11 @@ def drop_unfinished(directory: Path, size: int, tiles: list[Tile]) -> None:
 
 def drop_filled(directory: Path, old: int, new: int) -> None:
     """Remove the states of tiles that became full as the log grew from one size to another."""
-    before, after = Tiles(directory, old), Tiles(directory, new)
-    for level, number in before.partial():
-        if after.width(level, number) == WIDTH:
-            shutil.rmtree((directory / tile_path(level, number, 1)).parent, ignore_errors=True)
+    for level, number in filled(old, new):
+        shutil.rmtree((directory / tile_path(level, number, 1)).parent, ignore_errors=True)
+
+
+def filled(old: int, new: int) -> Iterator[tuple[int | None, int]]:
+    """Level and number of each tile that became full as the log grew from one size to another."""
+    after = Tiles(Path(), new)
+    return (place for place in Tiles(Path(), old).partial() if after.width(*place) == WIDTH)

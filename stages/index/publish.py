@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from stages.index.durable import Fence, publish, staged, sync_files
+from stages.index.durable import Fence, publish, replace_files, staged, sync_files
 from stages.index.erasure import decode_erasure, is_erasure
 from stages.index.identity import CHECKPOINT, STAGING
 from stages.index.lookup import Lookup
@@ -90,11 +90,8 @@ class Publisher:
             self._fence.check()
             self._signer = replace(self._signer, keys=keys)
             note = self._signer.checkpoint(self._edge.size, self._edge.root)
-            place = self._directory / STAGING
-            with staged(place, [(self._directory / CHECKPOINT, note)], "keys-") as written:
-                sync_files(self._pool, [file.fd for file in written])
-                self._fence.check()
-                publish(self._pool, written)
+            home = self._directory
+            replace_files(self._pool, home / STAGING, [(home / CHECKPOINT, note)], self._fence, "keys-")
 
     def fail(self, error: BaseException) -> None:
         """Something went wrong in the background: the next append raises it."""

@@ -18,6 +18,7 @@ from typing import Final
 
 from stages.index.durable import SYNCS, locked
 from stages.index.errors import DamagedError, ForkedError, NotAnIndexError, UnwritableError
+from stages.index.growth import growth_path
 from stages.index.identity import (
     CHECKPOINT,
     IDENTITY,
@@ -31,22 +32,18 @@ from stages.index.identity import (
 from stages.index.listing import LISTING_BYTES, block_name, check_apart, listing_name
 from stages.index.lookup import open_lookup
 from stages.index.manifest import MANIFEST, Extent, Manifest
-from stages.index.objects import MissingError, Store, side_by_side
+from stages.index.objects import SMALL_BYTES, MissingError, Store, Told, side_by_side
 from stages.index.partials import drop_filled
-from stages.index.push import SMALL_BYTES, Told, grown_tiles
 from stages.index.remote import RemoteTiles, check_block, check_bundle, is_tile, read_edge, read_rows
 from stages.index.replica import Replica, make_replica
 from stages.index.segments import check_extent, read_extent
-from stages.index.tiles import WIDTH, Edge, Tile, Tiles, partial_tiles, tile_path
-from stages.index.tree import consistency_path
+from stages.index.tiles import WIDTH, Edge, Tile, Tiles, grown_tiles, partial_tiles, tile_path
 from stages.index.verifier import (
     HASH_BYTES,
     Checkpoint,
     NoteError,
     PublicKey,
-    contradiction,
     open_checkpoint,
-    verify_consistency,
 )
 
 _TOGETHER: Final = 64  # tiles that are fetched and synced together
@@ -147,16 +144,10 @@ def _encoded(rows: Sequence[Extent]) -> bytes:
 
 def _check_growth(remote: RemoteTiles, before: Checkpoint, now: Checkpoint, store: Store) -> None:
     """Refuse a log that is not the continuation of what is here."""
-    if before.size <= now.size:
-        path = consistency_path(before.size, now.size, remote.node)
-        if verify_consistency(before.size, now.size, path, before.root, now.root):
-            if (reason := contradiction(before, now)) is not None:
-                raise ForkedError(f"{store} holds a log that states {reason} here")
-            return
-    raise ForkedError(
-        f"{store} holds a log of {now.size} records that does not continue the {before.size} records here, "
-        f"root {before.root.hex()}: it was rolled back, forked or damaged"
-    )
+    try:
+        growth_path(before, now, remote.node)
+    except ForkedError as error:
+        raise ForkedError(f"{store} does not continue what is here: {error}") from error
 
 
 def _tiles(replica: Replica, remote: RemoteTiles, edge: Edge, before: Checkpoint | None) -> Iterator[int]:

@@ -30,15 +30,14 @@ from stages.index.listing import (
     listing_name,
 )
 from stages.index.manifest import Extent, Manifest
-from stages.index.objects import PARTS, Store, side_by_side
+from stages.index.objects import PARTS, SMALL_BYTES, Store, Told, side_by_side
+from stages.index.partials import filled
 from stages.index.reader import Reader, open_reader
 from stages.index.segments import check_extent, read_extent
-from stages.index.tiles import WIDTH, Tiles, tile_path
+from stages.index.tiles import Tiles, grown_tiles, tile_path
 from stages.index.verifier import NoteError, open_checkpoint
 
-SMALL_BYTES: Final = 1 << 20  # checkpoint, keys, notes: far less
 _ATTEMPTS: Final = 3  # while an erasure or a compaction goes on in the directory
-Told = Callable[[int, int, int], None]  # objects done, objects to do, bytes done
 Load = Callable[[], bytes]
 
 
@@ -99,8 +98,8 @@ def _push(directory: Path, store: Store, reader: Reader, rows: Sequence[Extent],
 
     garbage = [name for name in there if name not in {listing, *chunks, *blocks}]
     garbage += _filled(store, before or 0, reader.size)
-    removed = list(side_by_side(partial(_remove, store), garbage))
-    return Pushed(reader.size, reader.root, before, len(done), sum(done), len(removed))
+    removed = len(list(side_by_side(store.remove, garbage)))
+    return Pushed(reader.size, reader.root, before, len(done), sum(done), removed)
 
 
 def _check(directory: Path, store: Store, reader: Reader) -> bytes | None:
@@ -130,18 +129,6 @@ def _grown(directory: Path, old: int, new: int) -> Iterator[tuple[str, Load]]:
         width = after.width(level, number)
         if width != before.width(level, number):
             yield tile_path(level, number, width), partial(_tile, after, level, number)
-
-
-def grown_tiles(old: int, new: int) -> Iterator[tuple[int | None, int]]:
-    """Level and number of each tile that has become wider, the highest level first, bundles last."""
-    spans: list[tuple[int | None, int, int]] = [(None, old, new)]
-    level = 0
-    while new >> 8 * level:
-        spans.append((level, old >> 8 * level, new >> 8 * level))
-        level += 1
-    for place, first, stop in (*reversed(spans[1:]), spans[0]):
-        if first < stop:
-            yield from ((place, number) for number in range(first // WIDTH, -(-stop // WIDTH)))
 
 
 def _tile(tiles: Tiles, level: int | None, number: int) -> bytes:
@@ -178,15 +165,8 @@ def _sent(store: Store, loads: Mapping[str, Load], told: Told) -> Iterator[int]:
 
 def _filled(store: Store, old: int, new: int) -> Iterator[str]:
     """The states of tiles that became full; who reads at the old checkpoint takes the full ones."""
-    before, after = Tiles(Path(), old), Tiles(Path(), new)
-    for level, number in before.partial():
-        if after.width(level, number) == WIDTH:
-            yield from store.sizes(tile_path(level, number, 1).rpartition("/")[0])
-
-
-def _remove(store: Store, name: str) -> int:
-    store.remove(name)
-    return 1
+    for level, number in filled(old, new):
+        yield from store.sizes(tile_path(level, number, 1).rpartition("/")[0])
 
 
 @contextmanager

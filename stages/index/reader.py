@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
 from stages.encrypt.wire import Words
 from stages.index.blocks import Block, Statements
 from stages.index.erasure import Erasure, decode_entry
-from stages.index.errors import DamagedError, ErasedError, ForkedError, IndexStoreError
+from stages.index.errors import DamagedError, ErasedError, IndexStoreError
+from stages.index.growth import growth_path
 from stages.index.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
 from stages.index.keyfile import rebuilt, stored
 from stages.index.keytree import KeyTree
@@ -28,14 +28,11 @@ from stages.index.manifest import Extent, Kind
 from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
 from stages.index.segments import Segments
 from stages.index.tiles import Tiles
-from stages.index.tree import consistency_path
 from stages.index.trusted import Trusted
 from stages.index.verifier import (
     Checkpoint,
     PublicKey,
-    contradiction,
     open_checkpoint,
-    verify_consistency,
     verify_key,
 )
 
@@ -224,16 +221,7 @@ class Reader:
         log states another model or key tree than it did.
         """
         before = open_checkpoint(old, self._log)
-        if before.size <= self.size:
-            path = consistency_path(before.size, self.size, self._tiles.node)
-            if verify_consistency(before.size, self.size, path, before.root, self.root):
-                if (reason := contradiction(before, self._checkpoint)) is not None:
-                    raise ForkedError(f"the log states {reason} at {before.size} records")
-                return GrowthProof(old, path, self._note)
-        raise ForkedError(
-            f"the log of {self.size} records is not one that grew from that of {before.size} records with "
-            f"root {before.root.hex()}: it was rolled back, forked or damaged"
-        )
+        return GrowthProof(old, growth_path(before, self._checkpoint, self._tiles.node), self._note)
 
     def prove_key(self, key: bytes) -> KeyProof:
         """The proof that one of the first ``keys_size`` records has this key, or none has.
@@ -273,6 +261,5 @@ def _copied(block: Block, index: int) -> Record:
     head_Dn, column_D = block.head_Dn.copy(), block.column(row).copy()
     head_Dn.flags.writeable = column_D.flags.writeable = False
     key, position, sealed = block.keys[row], int(block.positions_N[row]), block.sealed[row]
-    hashes = (sha256(part).digest() for part in (column_D.data, head_Dn.data, block.header, sealed))
-    leaf = Leaf(key, position, *hashes)
+    leaf = Leaf.of(key, position, column_D.data, head_Dn.data, block.header, sealed)
     return Record(index, key, position, block.header, head_Dn, column_D, sealed, leaf)

@@ -13,7 +13,7 @@ from typing import Final
 
 from stages.index.blocks import Block, decode_block
 from stages.index.erasure import decode_erasure, is_erasure
-from stages.index.errors import DamagedError
+from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.leaf import LeafError
 from stages.index.listing import (
     CHUNK_ROWS,
@@ -35,26 +35,20 @@ _HEIGHT: Final = 8  # log2 of WIDTH
 
 
 class RemoteTiles(Tiles):
-    """The tree of the first ``size`` records as it lies in the storage, unchecked."""
+    """The tree of the first ``size`` records as it lies in the storage, unchecked.
+
+    Where a tile is missing, that is a MissingError: a push may have replaced it.
+    """
 
     def __init__(self, store: Store, size: int) -> None:
         super().__init__(Path(), size)
         self._store = store
 
-    def read(self, level: int | None, number: int) -> tuple[bytes, str]:
-        """See ``Tiles.read``; MissingError where neither tile is there."""
-        width = self.width(level, number)
-        path = tile_path(level, number, width)
-        try:
-            return self._store.get(path, _TILE_BYTES), path
-        except MissingError:
-            if width == WIDTH:
-                raise
-        full = tile_path(level, number, WIDTH)
-        data = self._store.get(full, _TILE_BYTES)
-        if level is not None:
-            return data[: width * HASH_BYTES], full
-        return data[: bundle_bytes(list(split_bundle(data))[:width])], full
+    def _find(self, path: str) -> bytes | None:
+        return self._store.find(path, _TILE_BYTES)
+
+    def _missing(self, path: str) -> IndexStoreError:
+        return MissingError(f"cannot read {path} at {self._store}: it is not there")
 
 
 def read_edge(remote: RemoteTiles, checkpoint: Checkpoint) -> Edge:

@@ -9,13 +9,11 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final
 
-from stages.index.durable import make_directory, opened, publish, staged, sync_directory, sync_files, write_at
+from stages.index.durable import filled, make_directory, opened, replace_files, sync_directory, write_at
 from stages.index.errors import NotAnIndexError
 from stages.index.identity import CHECKPOINT, LOCK, PUBLIC_KEY, SIGNING_KEY, STAGING, is_index
-from stages.index.listing import sorted_rows
-from stages.index.manifest import MANIFEST, Extent
+from stages.index.manifest import MANIFEST, Extent, by_segment, gaps
 
-_CHUNK_BYTES: Final = 1 << 20
 _SEGMENTS: Final = Path(MANIFEST).parent
 _UNFINISHED: Final = frozenset({CHECKPOINT, PUBLIC_KEY, LOCK, STAGING, "tile", "segments"})
 
@@ -32,11 +30,9 @@ class Replica:
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Make or replace these files, durably."""
-        with staged(
-            self.directory / STAGING, [(self.directory / name, data) for name, data in files.items()]
-        ) as written:
-            sync_files(self.pool, [file.fd for file in written])
-            publish(self.pool, written)
+        home = self.directory
+        named = [(home / name, data) for name, data in files.items()]
+        replace_files(self.pool, home / STAGING, named, None)
 
     def write(self, row: Extent, data: bytes) -> None:
         """Put a block into its place; durable after ``sync``."""
@@ -55,19 +51,20 @@ class Replica:
 
     def drop_rest(self, rows: Sequence[Extent]) -> None:
         """Overwrite and remove what no row leads to: the bytes of erased records among it."""
-        lying: dict[Path, list[Extent]] = {}
-        for row in sorted_rows(rows):
-            lying.setdefault(self.directory / row.file, []).append(row)
+        blocks = by_segment(rows)
         for path in (self.directory / _SEGMENTS).glob("*.arrows"):
-            if path not in lying:
+            lying = blocks.get(str(path.relative_to(self.directory)))
+            if lying is None:
                 path.unlink()
                 continue
             with path.open("r+b", buffering=0) as file:
-                stops = [0, *(row.end for row in lying[path])]
-                end = os.fstat(file.fileno()).st_size  # zeros and no shorter: a reader may have it mapped
-                gaps = zip(stops, [*(row.offset for row in lying[path]), max(end, stops[-1])], strict=True)
-                if sum(_clear(file.fileno(), start, stop) for start, stop in gaps):
-                    os.fdatasync(file.fileno())
+                fd = file.fileno()
+                size = os.fstat(fd).st_size  # zeros and no shorter: a reader may have it mapped
+                dead = [piece for gap in gaps(lying, size) for piece in filled(fd, *gap)]
+                for start, length in dead:
+                    write_at(fd, bytes(length), start)
+                if dead:
+                    os.fdatasync(fd)
         sync_directory(self.directory / _SEGMENTS)
         shutil.rmtree(self.directory / STAGING)
 
@@ -83,19 +80,3 @@ def make_replica(directory: Path) -> None:
         if foreign:
             raise NotAnIndexError(f"{directory} is not empty and is not an index: it holds {min(foreign)}")
     make_directory(directory)
-
-
-def _clear(fd: int, start: int, stop: int) -> bool:
-    """Overwrite bytes that are not zero; whether there were any."""
-    found = False
-    while start < stop:
-        try:
-            start = max(start, os.lseek(fd, start, os.SEEK_DATA))  # holes are zeros, whatever their size
-        except OSError:  # no data after it
-            break
-        length = min(_CHUNK_BYTES, stop - start)
-        if length > 0 and any(os.pread(fd, length, start)):
-            write_at(fd, bytes(length), start)
-            found = True
-        start += _CHUNK_BYTES
-    return found

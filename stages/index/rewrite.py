@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 from stages.index.blocks import Block, Statements, encode_block
-from stages.index.durable import publish, staged, sync_directory, sync_files, write_at
+from stages.index.durable import replace_files, sync_directory, write_at
 from stages.index.identity import STAGING
 from stages.index.manifest import MANIFEST, Extent, Kind, segment_path
 
@@ -49,10 +49,8 @@ class Rewriter:
         if self._fd is not None or not self._offset:
             return
         data = b"".join(row.encode() for row in rows)
-        with staged(writer.directory / STAGING, [(writer.directory / MANIFEST, data)]) as written:
-            sync_files(writer.pool, [file.fd for file in written])
-            writer.fence.check()
-            publish(writer.pool, written)
+        home = writer.directory
+        replace_files(writer.pool, home / STAGING, [(home / MANIFEST, data)], writer.fence)
         writer.moved(rows[-1])
 
     def __enter__(self) -> Self:

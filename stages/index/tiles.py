@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from stages.index.erasure import Erasure, decode_entry
-from stages.index.errors import DamagedError
+from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.leaf import Leaf, LeafError
 from stages.index.tree import fold, perfect_parts, perfect_root, range_root
 from stages.index.verifier import EMPTY_ROOT, HASH_BYTES, leaf_hash
@@ -95,6 +95,18 @@ def grow_tree(edge: Edge, leaves: Sequence[bytes]) -> tuple[Edge, list[Tile]]:
         tiles += added
         levels.append(hashes)
     return replace(edge, size=edge.size + len(leaves), levels=tuple(levels)), tiles
+
+
+def grown_tiles(old: int, new: int) -> Iterator[tuple[int | None, int]]:
+    """Level and number of each tile that has become wider, the highest level first, bundles last."""
+    spans: list[tuple[int | None, int, int]] = [(None, old, new)]
+    level = 0
+    while new >> _HEIGHT * level:
+        spans.append((level, old >> _HEIGHT * level, new >> _HEIGHT * level))
+        level += 1
+    for place, first, stop in (*reversed(spans[1:]), spans[0]):
+        if first < stop:
+            yield from ((place, number) for number in range(first // WIDTH, -(-stop // WIDTH)))
 
 
 def partial_tiles(edge: Edge) -> Iterator[Tile]:
@@ -234,21 +246,24 @@ class Tiles:
     def read(self, level: int | None, number: int) -> tuple[bytes, str]:
         """A tile's bytes and the path they lie at: once it is full, that of the full tile."""
         width = self.width(level, number)
-        path = tile_path(level, number, width)
-        try:
-            return (self._directory / path).read_bytes(), path
-        except FileNotFoundError:
-            if width == WIDTH:
-                raise DamagedError(path, "is missing") from None
-        full = tile_path(level, number, WIDTH)
-        try:
-            data = (self._directory / full).read_bytes()
-        except FileNotFoundError:
-            raise DamagedError(path, "is missing") from None
+        path, full = tile_path(level, number, width), tile_path(level, number, WIDTH)
+        if (data := self._find(path)) is not None:
+            return data, path
+        if width == WIDTH or (data := self._find(full)) is None:
+            raise self._missing(path)
         if level is not None:
             return data[: width * HASH_BYTES], full
         records = list(split_bundle(data))[:width]
         return data[: bundle_bytes(records)], full
+
+    def _find(self, path: str) -> bytes | None:
+        try:
+            return (self._directory / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _missing(self, path: str) -> IndexStoreError:
+        return DamagedError(path, "is missing")
 
     def _read_hashes(self, level: int, number: int) -> tuple[bytes, ...]:
         data, path = self.read(level, number)

@@ -15,6 +15,7 @@ from stages.index.writer import IndexOptions
 
 D, DIMENSION_n = 5, 12  # features, LWE dimension
 
+SMALL = IndexOptions(segment_bytes=1 << 13)
 MakeBlock = Callable[..., Sealed]
 MakeIndex = Callable[..., list[Sealed]]
 
@@ -50,6 +51,13 @@ def make_index(make_block: MakeBlock) -> MakeIndex:
         return blocks
 
     return make
+
+
+@pytest.fixture
+def index(make_index: MakeIndex, tmp_path: Path) -> Path:
+    """Four blocks in several segments; who needs another index has a fixture of this name."""
+    make_index(tmp_path / "index", [100, 200, 60, 7], segment_bytes=SMALL.segment_bytes)
+    return tmp_path / "index"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -112,3 +113,8 @@ class _Half:
 def cut_store(folder: str, left: int) -> Store:
     """The folder as a storage in which so many operations work, and no more."""
     return Store(fs.PyFileSystem(Cut(left)), folder, folder, whole=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder, by its name relative to that."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

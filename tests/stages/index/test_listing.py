@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from stages.index.errors import DamagedError
 from stages.index.listing import check_rows, chunks_of, decode_chunk, decode_listing, encode_listing
 from stages.index.manifest import Extent, Kind
-from stages.index.push import grown_tiles
-from stages.index.tiles import WIDTH, Edge, Tiles, grow, tile_path
+from stages.index.tiles import WIDTH, Edge, Tiles, grow, grown_tiles, tile_path
 
 
 def rows_of(counts: list[int]) -> list[Extent]:

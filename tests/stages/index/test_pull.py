@@ -17,18 +17,10 @@ from stages.index.push import push
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.verify import verify
-from stages.index.writer import IndexOptions
-from tests.stages.index.conftest import MakeBlock, MakeIndex
-from tests.stages.index.stores import cut_store
+from tests.stages.index.conftest import SMALL, MakeBlock, MakeIndex
+from tests.stages.index.stores import contents, cut_store
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
-SMALL = IndexOptions(segment_bytes=1 << 13)
-
-
-@pytest.fixture
-def index(make_index: MakeIndex, tmp_path: Path) -> Path:
-    make_index(tmp_path / "index", [100, 200, 60, 7], segment_bytes=1 << 13)
-    return tmp_path / "index"
 
 
 @pytest.fixture
@@ -36,10 +28,6 @@ def there(index: Path, tmp_path: Path) -> Store:
     store = open_store(str(tmp_path / "there"))
     push(index, store)
     return store
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_a_copy_answers_as_the_index_does(index: Path, there: Store, tmp_path: Path) -> None:
@@ -118,14 +106,14 @@ def test_a_rollback_and_a_fork_are_refused(
         writer.append(make_block(9, 20))
     push(index, there)
     pull(there, copy)
-    kept = {name: data for name, data in files(copy).items() if name != "lock"}
+    kept = {name: data for name, data in contents(copy).items() if name != "lock"}
     with open_writer(tmp_path / "fork", SMALL) as writer:
         writer.append(make_block(10, 300))
     push(tmp_path / "fork", open_store(str(tmp_path / "before2")))
     for folder in ("before", "before2"):
         with pytest.raises(ForkedError, match="does not continue"):
             pull(open_store(str(tmp_path / folder)), copy)
-    assert {name: data for name, data in files(copy).items() if name != "lock"} == kept
+    assert {name: data for name, data in contents(copy).items() if name != "lock"} == kept
 
 
 def test_other_keys_are_refused(index: Path, there: Store, tmp_path: Path, make_index: MakeIndex) -> None:

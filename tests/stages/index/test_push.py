@@ -25,27 +25,16 @@ from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.verify import verify
 from stages.index.writer import IndexOptions
-from tests.stages.index.conftest import MakeBlock, MakeIndex
-from tests.stages.index.stores import cut_store
+from tests.stages.index.conftest import SMALL, MakeBlock, MakeIndex
+from tests.stages.index.stores import contents, cut_store
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 ROOT = Path(__file__).resolve().parents[3]
-SMALL = IndexOptions(segment_bytes=1 << 13)
-
-
-@pytest.fixture
-def index(make_index: MakeIndex, tmp_path: Path) -> Path:
-    make_index(tmp_path / "index", [100, 200, 60, 7], segment_bytes=1 << 13)
-    return tmp_path / "index"
 
 
 @pytest.fixture
 def there(tmp_path: Path) -> Store:
     return open_store((tmp_path / "there").as_uri())
-
-
-def objects(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def erase_one(index: Path, number: int) -> bytes:
@@ -66,7 +55,7 @@ def pulled(there: Store, folder: Path) -> int:
 def test_what_is_pushed_is_the_log_and_no_secret(index: Path, there: Store, tmp_path: Path) -> None:
     """Every object is named by its digest or part of the signed tree; key, lock and caches stay at home."""
     done = push(index, there)
-    found = objects(tmp_path / "there")
+    found = contents(tmp_path / "there")
     assert done.objects == len(found)
     assert done.bytes == sum(map(len, found.values()))
     for name, data in found.items():
@@ -89,11 +78,11 @@ def test_what_is_there_is_not_sent_again(
     push(index, there)
     again = push(index, there)
     assert (again.objects, again.removed) == (0, 0)
-    before = objects(tmp_path / "there")
+    before = contents(tmp_path / "there")
     with open_writer(index, SMALL) as writer:
         writer.append(make_block(9, 20))
     push(index, there)
-    after = objects(tmp_path / "there")
+    after = contents(tmp_path / "there")
     assert len([name for name in after if name.startswith("blocks/") and name not in before]) == 1
     kept = [name for name in before if name in after and name != CHECKPOINT]
     assert all(before[name] == after[name] for name in kept)
@@ -117,12 +106,12 @@ def test_erased_bytes_are_gone_there_too(index: Path, there: Store, tmp_path: Pa
     sealed = open_reader(index).record(42).sealed
     column = bytes(open_reader(index).record(42).column_D.data)
     for folder in (tmp_path / "there", tmp_path / "copy"):
-        assert any(column in data for data in objects(folder).values())
+        assert any(column in data for data in contents(folder).values())
     erase_one(index, 42)
     push(index, there)
     assert pulled(there, tmp_path / "copy") == 368
     for folder in (index, tmp_path / "there", tmp_path / "copy"):
-        assert not any(column in data or sealed in data for data in objects(folder).values()), folder
+        assert not any(column in data or sealed in data for data in contents(folder).values()), folder
     assert 42 not in dict(open_reader(tmp_path / "copy").listed())
 
 
@@ -134,16 +123,16 @@ def test_a_block_of_a_push_that_was_cut_is_erased_too(
     with open_writer(index, SMALL) as writer:
         writer.append(make_block(9, 20))
     column = bytes(open_reader(index).record(370).column_D.data)
-    before = objects(tmp_path / "there")
+    before = contents(tmp_path / "there")
     for left in range(100):
         with pytest.raises(StoreError):
             push(index, cut_store(str(tmp_path / "there"), left))
-        if any(column in data for data in objects(tmp_path / "there").values()):
+        if any(column in data for data in contents(tmp_path / "there").values()):
             break
-    assert objects(tmp_path / "there")[CHECKPOINT] == before[CHECKPOINT]
+    assert contents(tmp_path / "there")[CHECKPOINT] == before[CHECKPOINT]
     erase_one(index, 370)
     push(index, there)
-    assert not any(column in data for data in objects(tmp_path / "there").values())
+    assert not any(column in data for data in contents(tmp_path / "there").values())
 
 
 def test_whatever_operation_fails_a_valid_log_is_there(
@@ -158,7 +147,7 @@ def test_whatever_operation_fails_a_valid_log_is_there(
         writer.append(make_block(9, 10))
     erase_one(index, 3)
     push(index, there)
-    whole = objects(tmp_path / "there")
+    whole = contents(tmp_path / "there")
     sizes = []
     for left in range(1000):
         shutil.rmtree(tmp_path / "there")
@@ -169,7 +158,7 @@ def test_whatever_operation_fails_a_valid_log_is_there(
             assert "the wire was cut" in str(error)  # noqa: PT017 - after the last operation there is none
             sizes.append(pulled(there, tmp_path / f"copy-{left}"))
             push(index, there)
-            assert objects(tmp_path / "there") == whole
+            assert contents(tmp_path / "there") == whole
         else:
             break
     assert sizes == sorted(sizes)
@@ -193,13 +182,13 @@ def test_another_log_is_refused(index: Path, there: Store, tmp_path: Path, make_
     """One with other keys, complete or just begun."""
     make_index(tmp_path / "other", [3])
     push(tmp_path / "other", there)
-    before = objects(tmp_path / "there")
+    before = contents(tmp_path / "there")
     with pytest.raises(ForkedError, match="holds another log"):
         push(index, there)
     (tmp_path / "there" / CHECKPOINT).unlink()
     with pytest.raises(ForkedError, match="holds another log"):
         push(index, there)
-    assert objects(tmp_path / "there").items() <= before.items()
+    assert contents(tmp_path / "there").items() <= before.items()
 
 
 def test_a_log_that_forked_or_went_back_is_refused(
@@ -210,14 +199,14 @@ def test_a_log_that_forked_or_went_back_is_refused(
     with open_writer(index, SMALL) as writer:
         writer.append(make_block(9, 20))
     push(index, there)
-    before = objects(tmp_path / "there")
+    before = contents(tmp_path / "there")
     with pytest.raises(ForkedError, match="does not continue"):
         push(tmp_path / "fork", there)
     with open_writer(tmp_path / "fork", SMALL) as writer:
         writer.append(make_block(10, 30))
     with pytest.raises(ForkedError, match="does not continue"):
         push(tmp_path / "fork", there)
-    assert objects(tmp_path / "there") == before
+    assert contents(tmp_path / "there") == before
 
 
 def test_a_damaged_block_or_checkpoint_is_named(index: Path, there: Store, tmp_path: Path) -> None:
@@ -241,10 +230,10 @@ def test_an_index_is_no_place_for_a_copy(index: Path, tmp_path: Path, make_index
     """Neither its own folder nor another writer's."""
     make_index(tmp_path / "other", [3])
     for folder in (index, tmp_path / "other"):
-        before = objects(folder)
+        before = contents(folder)
         with pytest.raises(IndexStoreError, match=r"signing\.key"):
             push(index, open_store(str(folder)))
-        assert objects(folder) == before
+        assert contents(folder) == before
 
 
 def test_a_directory_is_pushed_once_at_a_time(index: Path, there: Store) -> None:
