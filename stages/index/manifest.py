@@ -118,6 +118,7 @@ class Manifest:
 
     def __init__(self, directory: Path, size: int) -> None:
         self.size = size
+        self.file: tuple[int, int] | None = None  # device and inode: while it is mapped, no other file's
         self._data: mmap.mmap | bytes = b""
         self._count = 0
         if size:
@@ -128,7 +129,9 @@ class Manifest:
         try:
             with path.open("rb") as file:
                 fd = file.fileno()
-                rows = range(os.fstat(fd).st_size // ROW_BYTES)
+                found = os.fstat(fd)
+                self.file = found.st_dev, found.st_ino
+                rows = range(found.st_size // ROW_BYTES)
                 self._count = bisect_left(rows, self.size, key=lambda number: _first(_read(fd, number)))
                 if self._count:
                     self._data = mmap.mmap(fd, self._count * ROW_BYTES, prot=mmap.PROT_READ)

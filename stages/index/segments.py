@@ -50,13 +50,13 @@ class Segments:
         self._size = size
         self._maps: WeakValueDictionary[int, mmap] = WeakValueDictionary()
         self._checked: set[Extent] = set()  # whose bytes were right, there
-        self._manifest, self._file = _opened(directory, size)
+        self._manifest = Manifest(directory, size)
 
     @property
     def manifest(self) -> Manifest:
         """Where the blocks lie now."""
-        if _identity(self._directory) != self._file:
-            self._manifest, self._file = _opened(self._directory, self._size)
+        if _identity(self._directory) != self._manifest.file:
+            self._manifest = Manifest(self._directory, self._size)
             self._maps.clear()
         return self._manifest
 
@@ -111,20 +111,8 @@ class Segments:
             raise DamagedError(extent.file, "is missing") from None
 
 
-def _opened(directory: Path, size: int) -> tuple[Manifest, tuple[int, int] | None]:
-    """The manifest, and which file it is.
-
-    That is asked before and after it is opened: a number may pass from one file to a later one.
-    """
-    while True:
-        before = _identity(directory)
-        manifest = Manifest(directory, size)
-        if _identity(directory) == before:
-            return manifest, before
-
-
 def _identity(directory: Path) -> tuple[int, int] | None:
-    """Which file the manifest is."""
+    """Which file the manifest is now: device and inode."""
     try:
         found = os.stat(f"{directory}/{MANIFEST}")  # noqa: PTH116 - asked for with every block
     except FileNotFoundError:
