@@ -30,7 +30,14 @@ def stream(
         .then(Preprocess(settings.preprocess))
         .then(Segment(settings.segment, device))
         .beside(
-            Deliver(settings.deliver, results, keys, f"weights {weights[:16]}", settings.ingest),
+            Deliver(
+                settings.deliver,
+                results,
+                keys,
+                f"weights {weights[:16]}",
+                settings.ingest,
+                settings.segment.largest_component,
+            ),
             join=Segmented.join,
         )
         .gather(narrow=features, join=Features.join)

@@ -7,7 +7,7 @@ pages ``NAME_mask.tif``; there 0 is outside and 255 the structure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -21,6 +21,7 @@ from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 
 Failed = dict[bytes, str]  # key to the sentence why it was not delivered
+Tidy = Callable[[Sequence[Result]], list[Result]]  # the slices of one volume, mended as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,17 @@ class MaskFile:
     why: str = ""  # it is not the format that the source asks for
 
 
-def of_dicom(results: Sequence[Result], series_number: int, model: str, failed: Failed) -> Iterator[MaskFile]:
+def of_dicom(
+    results: Sequence[Result], series_number: int, model: str, failed: Failed, tidy: Tidy | None = None
+) -> Iterator[MaskFile]:
     """``seg.dcm``, ``seg_2.dcm`` and so on, largest first, and ``mask.tif`` for the rest."""
     planes, unreadable = dicom.read_planes(results)
     failed |= unreadable
     rest: list[Plane] = []
     whys: set[str] = set()
     number = 0
-    for stack in dicom.stacks(planes):
+    for found in dicom.stacks(planes):
+        stack = found if tidy is None else found.with_results(tidy([plane.result for plane in found.planes]))
         try:
             data = seg.encode(stack, series_number, number + 1, model)
         except seg.CannotSegment as cannot:
@@ -53,13 +57,15 @@ def of_dicom(results: Sequence[Result], series_number: int, model: str, failed: 
         yield MaskFile("mask.tif", Stack(tuple(rest)), pages(rest), " ".join(sorted(whys)))
 
 
-def of_nifti(results: Sequence[Result], limits: IngestOptions, failed: Failed) -> Iterator[MaskFile]:
+def of_nifti(
+    results: Sequence[Result], limits: IngestOptions, failed: Failed, tidy: Tidy | None = None
+) -> Iterator[MaskFile]:
     """``NAME_mask.nii.gz`` for each source."""
     taken: set[str] = set()
     for path, rows in by_file(results).items():
         try:
             with reading():
-                stack, data = nifti.encode(path, rows, limits)
+                stack, data = nifti.encode(path, rows if tidy is None else tidy(rows), limits)
         except BadData as bad:
             failed |= {row.key: f"The source cannot be read again. {bad.refusal.detail}" for row in rows}
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from pydicom import Dataset
 
 from stages.batches import Mask, Place, Segmented
 from stages.ingest.site import Site
+from stages.objects import without_strays
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Stack:
     planes: tuple[Plane, ...]
     gap_mm: float | None = None
 
+    def with_results(self, results: Sequence[Result]) -> Stack:
+        """The same planes, each with the result of its place in ``results``."""
+        pairs = zip(self.planes, results, strict=True)
+        return replace(self, planes=tuple(replace(plane, result=result) for plane, result in pairs))
+
 
 def by_series(batch: Segmented, site: Site) -> dict[bytes, list[Result]]:
     """The batch's rows by series, each key once: a retried row may arrive twice."""
@@ -58,6 +64,12 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[Result]]:
             float(batch.unlike_N[i]),
         )
     return {name: list(rows.values()) for name, rows in series.items()}
+
+
+def without_stray_objects(results: Sequence[Result]) -> list[Result]:
+    """The slices of one volume in its order, without what belongs to no large object of it (objects.py)."""
+    masks = without_strays(len(results), lambda i: results[i].mask.unpack())
+    return [replace(one, mask=Mask.pack(mask_HW)) for one, mask_HW in zip(results, masks, strict=True)]
 
 
 def by_file(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -25,7 +25,7 @@ from stages.batches import Frame, Kind, Segmented
 from stages.deliver import files, measure, overlay
 from stages.deliver.masks import Failed, MaskFile, of_dicom, of_nifti, of_raster
 from stages.deliver.measure import Listed
-from stages.deliver.planes import Plane, Result, by_series
+from stages.deliver.planes import Plane, Result, by_series, without_stray_objects
 from stages.deliver.sources import decoded
 from stages.encrypt.keys import load_site_secret
 from stages.ingest.faults import silence
@@ -67,6 +67,7 @@ class Deliver:
     keys: Path  # where the site secret lies
     model: str = ""  # what names the weights
     limits: IngestOptions = field(default_factory=IngestOptions)
+    largest_component: bool = True  # as in the segment stage, which saw a long series in pieces only
     name: ClassVar[str] = "deliver"
 
     @contextmanager
@@ -116,8 +117,9 @@ class Deliver:
     def _masks(self, results: Sequence[Result], failed: Failed) -> Iterator[MaskFile]:
         """Each kind of source gets the file its reader expects."""
         of_kind = {kind: [one for one in results if one.place.kind is kind] for kind in Kind}
-        yield from of_dicom(of_kind[Kind.DICOM], self.options.series_number, self.model, failed)
-        yield from of_nifti(of_kind[Kind.NIFTI], self.limits, failed)
+        tidy = without_stray_objects if self.largest_component else None
+        yield from of_dicom(of_kind[Kind.DICOM], self.options.series_number, self.model, failed, tidy)
+        yield from of_nifti(of_kind[Kind.NIFTI], self.limits, failed, tidy)
         yield from of_raster(of_kind[Kind.RASTER])
 
     def _overlay(self, series: str, listed: Sequence[Listed]) -> bytes | None:

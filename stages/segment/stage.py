@@ -19,10 +19,10 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
-from scipy import ndimage
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Mask, Prepared, Segmented
+from stages.objects import without_strays
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
 from stages.segment.runtime import Answer, Runtime, flip_averaged, load
@@ -49,7 +49,8 @@ class SegmentOptions:
     threshold: Annotated[float, Ge(0.05), Le(0.95)] = 0.5
     """The probability from which a pixel is inside."""
     largest_component: bool = True
-    """Keep one connected object per series: a patient has one prostate."""
+    """Keep the largest connected object of each series, and others of about its size: a patient has one
+    prostate, a series may show it several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +124,18 @@ class Segment:
 def keep_largest(
     probability_NHW: NDArray[np.float32], series: tuple[bytes, ...], threshold: float
 ) -> NDArray[np.float32]:
-    """Each series' largest face-connected object stays, the others' pixels become 0.
+    """What of each series is in no large object (objects.py) becomes 0.
 
     Rows of a series follow each other in slice order. What is below the threshold is left as it is: the
     border of the object that stays is interpolated from it.
     """
+    inside_NHW = probability_NHW >= threshold
     kept_NHW = probability_NHW.copy()
     starts = [i for i in range(len(series)) if i == 0 or series[i] != series[i - 1]]
     for lo, hi in pairwise([*starts, len(series)]):
-        labels, count = ndimage.label(probability_NHW[lo:hi] >= threshold)
-        if count > 1:
-            sizes = np.bincount(labels.ravel())
-            sizes[0] = 0  # the background
-            kept_NHW[lo:hi][(labels != 0) & (labels != sizes.argmax())] = 0
+        of_series = inside_NHW[lo:hi]
+        for row, large_HW in enumerate(without_strays(hi - lo, of_series.__getitem__), lo):
+            kept_NHW[row, inside_NHW[row] & ~large_HW] = 0
     return kept_NHW
 
 

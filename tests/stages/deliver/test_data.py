@@ -27,9 +27,11 @@ MOST_FRAMES = 12
 @pytest.mark.parametrize("patient", ["Prostate3T-03-0001", "Prostate3T-03-0002"])
 def test_a_prostate_study_gets_a_faithful_segmentation(clinic: Clinic, patient: str) -> None:
     """Every slice of a scanner's series reads back as it was segmented, in millimetres and with a picture."""
-    paths = sorted((DATA / "prostate3t" / patient).glob("*.dcm"))
-    places = [Place(str(path), 0, Kind.DICOM) for path in paths]
-    headers = [dcmread(path, stop_before_pixels=True) for path in paths]
+    paths = (DATA / "prostate3t" / patient).glob("*.dcm")
+    found = [(dcmread(path, stop_before_pixels=True), path) for path in paths]
+    found.sort(key=lambda pair: pair[0].ImagePositionPatient[2])
+    places = [Place(str(path), 0, Kind.DICOM) for _, path in found]
+    headers = [header for header, _ in found]
     masks = clinic.balls(len(places), (headers[0].Rows, headers[0].Columns))
     split = clinic.deliver(clinic.batch(places, masks))
     assert len(split.kept) == len(places)

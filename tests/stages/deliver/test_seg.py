@@ -126,7 +126,7 @@ def test_repeated_positions_and_other_orientations_get_objects_of_their_own(clin
             instance.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
 
     places, masks = clinic.dicom(9, arrange), clinic.balls(9)
-    masks[0] = masks[8] = masks[4]
+    masks[0] = masks[1] = masks[8] = masks[4]
     clinic.deliver(clinic.batch(places, masks))
     counts = [len(mask["slices"]) for mask in clinic.measured()["masks"]]
     assert counts == [5, 3, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,23 @@ def test_a_duplicate_row_is_written_once_and_counted_twice(clinic: Clinic) -> No
     split = clinic.deliver(Segmented.join([batch, batch]))
     assert len(split.kept) + len(split.rejected) == 8
     assert clinic.measured()["slices"] == 4
+
+
+def test_a_stray_object_of_a_series_cut_in_pieces_is_not_delivered(clinic: Clinic) -> None:
+    """The segment stage saw it in two batches, and the second had nothing larger in it."""
+    places, masks = clinic.dicom(12), [*clinic.balls(9), *[np.zeros((48, 40))] * 3]
+    clinic.deliver(clinic.batch(places, masks))
+    volume_ml = clinic.measured()["masks"][0]["volume_ml"]
+    masks[11] = masks[11].copy()
+    masks[11][2:5, 2:5] = 1
+    whole = clinic.batch(places, masks)
+    pieces = [clinic.batch(places[low:high], masks[low:high]) for low, high in ((0, 6), (6, 12))]
+    for batch in (whole, Segmented.join(pieces)):
+        clinic.deliver(batch)
+        assert clinic.measured()["masks"][0]["volume_ml"] == volume_ml
+    with replace(clinic.stage(), largest_component=False).open() as work:
+        work(whole)
+    assert clinic.measured()["masks"][0]["volume_ml"] > volume_ml
 
 
 def test_doing_a_series_again_replaces_it(clinic: Clinic) -> None:

@@ -105,7 +105,7 @@ def test_largest_object_of_each_series_stays() -> None:
     """Objects are connected through slices of one series, never into the next series."""
     probability = np.full((4, 8, 8), 0.1, np.float32)
     probability[0:2, 1:3, 1:3] = 0.9  # series A: eight voxels over two slices
-    probability[1, 5:8, 5:7] = 0.9  # series A: six voxels in one slice
+    probability[1, 5:8, 5:7] = 0.9  # series A: six voxels in one slice, under four fifths of eight
     probability[2:4, 5, 5] = 0.9  # series B: two voxels, below A's six
     probability[3, 0, 0] = 0.9  # series B: one voxel
     a, b = b"a", b"b"
