@@ -1,9 +1,10 @@
 """The int8 model: derived from a weights file by post-training quantisation, kept as an artefact.
 
 NNCF (arXiv:2002.08679) watches the activations on calibration slices and quantises the network; what
-makes features of its activations stays in single precision, since a quantised norm is no norm. Weights
-use seven of the eight bits: on CPUs without VNNI the products of two bytes are added in 16 bits, which
-saturate otherwise.
+makes features of its activations stays in single precision, since a quantised norm is no norm. So do the
+network's first layer and the last joint of its decoder: there a few channels with large values leave the
+others few steps (ADR 8). Weights use seven of the eight bits: on CPUs without VNNI the products of two bytes
+are added in 16 bits, which saturate otherwise.
 
 An artefact is a folder, named by the digest of the weights it is derived from. Its manifest names what it
 was made of (weights, calibration slices, versions) and the digests of its files. What differs from that is
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
 
     from stages.segment.checkpoint import WeightsInfo
 
-FORMAT = 2  # 2: unlikeness is an output
+FORMAT = 3  # 3: first layer and last joint are exact
 LEAST_SLICES = 32  # fewer say little about the range of an activation
 MODEL = ("model.xml", "model.bin")
 MANIFEST = "manifest.json"
-# Everything outside the network: the names that torch's tracer gives to what features are made with.
-NOT_QUANTISED = (r"aten::.*", r"__module\.descriptor.*", r"__module\.novelty.*")
+# The names that torch's tracer gives to what is outside the network, and to the network's first layer.
+NOT_QUANTISED = (r"aten::.*", r"__module\.descriptor.*", r"__module\.novelty.*", r"__module\.net\.stem.*")
 
 
 class ArtefactError(OperatorError):
@@ -76,7 +77,8 @@ def quantise(
     if len(x_NCHW) < LEAST_SLICES:
         raise ArtefactError(f"{len(x_NCHW)} slices calibrate nothing: give at least {LEAST_SLICES}")
     segmenter, info = checkpoint.load(weights)
-    model = quantised(to_openvino(segmenter.frozen()), x_NCHW, NOT_QUANTISED)
+    last_joint = rf"__module\.net\.decoder\.{len(info.model.channels) - 2}\.merge.*"
+    model = quantised(to_openvino(segmenter.frozen()), x_NCHW, (*NOT_QUANTISED, last_joint))
     folder = folder_of(info, artefacts)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder.parent) as temporary:

@@ -6,7 +6,7 @@ MobileNetV3 (arXiv:1905.02244), sub-pixel upsampling (Shi et al. 2016, arXiv:160
 
 Suffixes: N slices, C channels, H and W field pixels; /2 means at half the field's resolution.
 BatchNorm, not GroupNorm: its statistics are constants at inference, so it folds into the
-convolution before it and costs nothing there; batches of 16 slices are enough to estimate them.
+convolution before it and costs nothing there; batches of 8 slices are enough to estimate them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ModelConfig:
     """Everything that decides the shapes of the weights."""
 
     in_channels: int = 3  # the slice before, the slice itself, the slice after
-    channels: tuple[int, ...] = (32, 64, 128, 256)  # per encoder stage; the field shrinks by 2 a stage
+    channels: tuple[int, ...] = (16, 32, 96, 192)  # per encoder stage; the field shrinks by 2 a stage
     blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks per encoder stage
     attention: bool = True  # squeeze-excitation in the encoder
     feature_dim: int = 256
@@ -92,18 +92,17 @@ class ResidualBlock(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the resolution by pixel shuffle, join the encoder's map, refine."""
+    """Double the resolution by pixel shuffle, join the encoder's map."""
 
     def __init__(self, c_in: int, c_skip: int) -> None:
         super().__init__()
         self.expand = nn.Conv2d(c_in, 4 * c_skip, 1)
         self.merge = ConvNorm(2 * c_skip, c_skip)
-        self.refine = ResidualBlock(c_skip, c_skip, attention=False)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """[N, c_in, H/2, W/2] and [N, c_skip, H, W] to [N, c_skip, H, W]."""
         up = F.pixel_shuffle(self.expand(x), 2)  # [N, c_skip, H, W]
-        return self.refine(F.relu(self.merge(torch.cat((up, skip), 1))))  # type: ignore[no-any-return]  # as above
+        return F.relu(self.merge(torch.cat((up, skip), 1)))
 
 
 class Maps(NamedTuple):

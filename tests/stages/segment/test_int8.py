@@ -47,6 +47,17 @@ def test_int8_agrees_with_single_precision(tiny_weights: Path, artefact: Path) -
     assert agrees(narrow_f, exact_f)
 
 
+@pytest.mark.usefixtures("artefact")
+def test_first_and_last_joint_stay_exact(tiny_weights: Path) -> None:
+    """Of the convolutions over a field, theirs alone have plain numbers as weights, not bytes and scales."""
+    model, _ = int8.read(checkpoint.describe(tiny_weights), None)
+    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    names = {op.get_friendly_name(): op.input_value(1).get_node().get_type_name() for op in convolutions}
+    exact = {name for name, weight in names.items() if weight == "Constant" and "attend" not in name}
+    assert exact == {name for name in names if "net.stem" in name or "decoder.0.merge" in name}
+    assert len(exact) == 2
+
+
 def test_auto_takes_the_artefact_where_it_lies(tiny_weights: Path, artefact: Path) -> None:
     """With it the answer is int8's, without it or with a damaged one single precision's."""
     narrow = runtime.load(tiny_weights, "cpu", 1, "openvino-int8")(X)[0]
