@@ -11,6 +11,7 @@ from pathlib import Path
 from stages.ingest.options import IngestOptions
 from stages.preprocess.stage import Preprocess, PreprocessOptions
 from stages.segment.cases import Case, CaseError, find_pairs, read_case
+from stages.segment.checkpoint import describe
 from stages.segment.metrics import Volume
 from stages.segment.scoring import CaseScore, Evaluation, evaluate_cases
 from stages.segment.stage import Segment, SegmentOptions
@@ -31,6 +32,7 @@ def evaluate(
 
     Raises CaseError for a half pair, an unreadable file or two grids, and WeightsError.
     """
+    describe(segment.weights).refuse_other_recipe(preprocess)
     cases = (read_case(pair, ingest) for pair in find_pairs(source))
     with Preprocess(preprocess).open() as prepare, Segment(segment, device).open() as infer:
         return evaluate_cases(cases, prepare, infer, progress, keep)

@@ -84,6 +84,7 @@ def check(job: Job) -> None:
         load_site_secret(job.keys)
         load_signer(job.keys)
         weights = describe(job.settings.segment.weights)
+        weights.refuse_other_recipe(job.settings.preprocess)
         if any(job.index.glob("*")):
             check_free(job.index)
             _check_owner(job.index, public)

@@ -50,6 +50,7 @@ def read_case(pair: Pair, options: IngestOptions | None = None) -> Case:
     with _as_nifti(pair.image) as image_path, _as_nifti(pair.truth) as truth_path:
         image, truth = _header(image_path, pair.image), _header(truth_path, pair.truth)
         _same_grid(pair, image.shape, truth.shape)
+        _same_orientation(pair, image, truth)
         axis = slice_axis(image)
         count = image.shape[axis]
         try:
@@ -58,7 +59,7 @@ def read_case(pair: Pair, options: IngestOptions | None = None) -> Case:
         except BadData as error:
             raise CaseError(f"{pair.image}: {error}") from error
         try:
-            truth_SHW = np.moveaxis(np.asanyarray(truth.dataobj), axis, 0) > 0
+            truth_SHW = np.moveaxis(np.asanyarray(truth.dataobj), axis, 0) != 0
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise CaseError(f"{pair.truth} cannot be read as NIfTI: {error}") from error
         spacing_mm = _spacing_mm(pair, image, frames[0])
@@ -123,6 +124,24 @@ def _same_grid(pair: Pair, image: tuple[int, ...], truth: tuple[int, ...]) -> No
             f"{pair.truth} has {_shape(truth)} voxels and {pair.image.name} has {_shape(image)}: "
             "they must lie on one grid"
         )
+
+
+def _same_orientation(pair: Pair, image: SpatialImage, truth: SpatialImage) -> None:
+    """Refuse axes that both files state, and differently: the reference would lie mirrored or turned."""
+    ways = {_orientation(one) for one in (image, truth)} - {""}
+    if len(ways) > 1:
+        raise CaseError(
+            f"{pair.truth} runs along other axes than {pair.image.name} ({' and '.join(sorted(ways))}): "
+            "they must lie on one grid"
+        )
+
+
+def _orientation(image: SpatialImage) -> str:
+    """Such as RAS; empty where the file states none."""
+    header: Any = image.header
+    stated = isinstance(image, nibabel.Nifti1Pair) and (header["qform_code"] or header["sform_code"])
+    ways = nibabel.orientations.aff2axcodes(image.affine)  # type: ignore[no-untyped-call]  # stub gap
+    return "".join(str(way) for way in ways) if stated else ""
 
 
 def _header(path: Path, named: Path) -> SpatialImage:

@@ -25,7 +25,7 @@ from stages.segment.features import Segmenter
 from stages.segment.model import ModelConfig
 
 SHIPPED = Path(__file__).parent / "weights" / "prostate.safetensors"
-FORMAT = 1
+FORMAT = 2  # 2: the decoder has no residual blocks
 _KEY = "medsecure"
 _ROWS = "novelty.rows_MC"  # their number is the file's
 
@@ -49,6 +49,22 @@ class WeightsInfo:
     def feature_dim(self) -> int:
         """D, the length of the feature vectors."""
         return self.model.feature_dim
+
+    def refuse_other_recipe(self, recipe: PreprocessOptions) -> None:
+        """Raise WeightsError for slices prepared otherwise than those of the training."""
+        wanted, given = asdict(self.recipe), asdict(recipe)
+        for name in wanted:
+            if wanted[name] != given[name]:
+                raise WeightsError(
+                    f"{self.path} was trained on slices prepared with preprocess.{name} {wanted[name]}, the "
+                    f"configuration says {given[name]}: use its recipe or other weights"
+                )
+
+
+def refuse_other_suffix(path: Path) -> None:
+    """Raise WeightsError for a name that the files written beside the weights could have too."""
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path} must be named .safetensors: state, model card and curves lie beside it")
 
 
 def save(
@@ -93,7 +109,7 @@ def describe(path: Path | None = None) -> WeightsInfo:
         described = json.loads(text)
         if described["format"] != FORMAT:
             raise WeightsError(
-                f"{path} has weights format {described['format']}, this version reads {FORMAT}"
+                f"{path} has weights format {described['format']}, this version reads {FORMAT}: train again"
             )
         model = TypeAdapter(ModelConfig).validate_python(described["model"])
         recipe = TypeAdapter(PreprocessOptions).validate_python(described["recipe"])

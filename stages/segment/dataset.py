@@ -52,26 +52,31 @@ class Slices:
     def __len__(self) -> int:
         return len(self.x_NCHW)
 
+    def steps(self, size: int) -> int:
+        """Batches of an epoch."""
+        return max(len(self) // size, 1)
+
     def batches(
         self, size: int, structure_share: float, generator: Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch, as many slices as there are, ``structure_share`` of them showing the structure.
+        """One epoch, about as many slices as there are, ``structure_share`` of them showing the structure.
 
-        Slices are drawn without repetition as far as each kind lasts.
+        Slices are drawn without repetition as far as each kind lasts. No batch is short: the statistics of a
+        few slices would mislead the normalisation.
         """
         shows_N = (self.truth_N1HW.amax((1, 2, 3)) > 0).cpu()
         kinds = [torch.nonzero(shows_N)[:, 0], torch.nonzero(~shows_N)[:, 0]]
         if not len(kinds[1]):
             structure_share = 1.0
-        wanted = round(len(self) * structure_share)
+        total = min(size, len(self)) * self.steps(size)
+        wanted = round(total * structure_share)
         drawn = [
-            _draw(kind, count, generator)
-            for kind, count in zip(kinds, (wanted, len(self) - wanted), strict=True)
+            _draw(kind, count, generator) for kind, count in zip(kinds, (wanted, total - wanted), strict=True)
         ]
         order_N = torch.cat(drawn)
         order_N = order_N[torch.randperm(len(order_N), generator=generator)]
         for rows in torch.split(order_N, size):
-            at = rows.to(self.x_NCHW.device)
+            at = rows.to(self.x_NCHW.device, non_blocking=True)
             yield self.x_NCHW[at], self.truth_N1HW[at]
 
 

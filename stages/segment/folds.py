@@ -17,6 +17,7 @@ from stages.segment.cases import CaseError, Pair, find_pairs
 from stages.segment.dataset import joined, read_labelled
 from stages.segment.scoring import CaseScore, Evaluation
 from stages.segment.train import Progress, fit, recorded
+from stages.segment.trainer import INERT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ def crossvalidate(
     for fold in range(folds):
         weights = out / f"fold-{fold}.safetensors"
         slices = joined(case for case in labelled if fold_of[case.name] != fold)
-        if not (resume and _finished(weights, options, slices.digest)):
+        if not (resume and _finished(weights, options, slices.digest, preprocess)):
             fit(
                 slices,
                 [pair for pair in pairs if fold_of[pair.name] == fold],
@@ -99,11 +100,15 @@ def _pairs(data: Sequence[Path]) -> list[Pair]:
     return [found[name] for name in sorted(found)]
 
 
-def _finished(weights: Path, options: TrainOptions, data_digest: str) -> bool:
+def _finished(weights: Path, options: TrainOptions, data_digest: str, recipe: PreprocessOptions) -> bool:
     """Whether a fold's file holds its scores. Raises OperatorError where it is of other data or options."""
     if not weights.is_file():
         return False
     info = checkpoint.describe(weights)
-    if (info.training["options"], info.training["data_digest"]) != (recorded(options), data_digest):
+    found, wanted = (
+        {name: value for name, value in options.items() if name not in INERT}
+        for options in (info.training["options"], recorded(options))
+    )
+    if (found, info.training["data_digest"], info.recipe) != (wanted, data_digest, recipe):
         raise OperatorError(f"{weights} was trained on other data or options: choose another --out")
     return bool(info.metrics)

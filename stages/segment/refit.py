@@ -30,8 +30,10 @@ class Refitted:
 def refit(weights: Path | None, data: Path, out: Path) -> Refitted:
     """Fit unlikeness on the cases a weights file was trained on; the new file.
 
-    Raises OperatorError for other cases, since the limit would then be of other images.
+    Raises OperatorError for other cases, since the limit would then be of other images, and WeightsError for
+    another name than .safetensors.
     """
+    checkpoint.refuse_other_suffix(out)
     segmenter, info = checkpoint.load(weights)
     slices = read_slices(data, info.recipe)
     if slices.digest != info.training.get("data_digest"):

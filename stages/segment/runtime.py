@@ -1,15 +1,14 @@
 """One interface over what executes the model: x [N, C, H, W] to probability, feature and unlikeness.
 
-``torch`` runs on CPU and CUDA (there in bfloat16) and is the reference; ``openvino`` runs on the CPU, in
-single precision, and agrees with it to rounding; ``openvino-int8`` runs the quantised artefact (see
-int8.py). ``auto`` is the fastest there is: torch on CUDA, on the CPU int8 where a sound artefact lies
+``torch`` runs on CPU and CUDA (there in bfloat16, see graphs.py) and is the reference; ``openvino`` runs on
+the CPU, in single precision, and agrees with it to rounding; ``openvino-int8`` runs the quantised artefact
+(see int8.py). ``auto`` is the fastest there is: torch on CUDA, on the CPU int8 where a sound artefact lies
 ready, else ``openvino``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from stages.segment import checkpoint, int8
 from stages.segment.export import to_openvino
+from stages.segment.graphs import GraphedSegmenter
 from stages.segment.unreported import unreported
 
 if TYPE_CHECKING:
@@ -50,8 +50,11 @@ def load(
     segmenter.frozen()
     if device != "cpu" and runtime.startswith("openvino"):
         raise ValueError(f"the {runtime} runtime serves the CPU, not {device}: choose runtime auto or torch")
-    if device != "cpu" or runtime == "torch":
-        return with_torch(segmenter, device, threads)
+    if device != "cpu":
+        graphed = GraphedSegmenter(segmenter, device)
+        return lambda x_NCHW: Answer(*graphed(x_NCHW))
+    if runtime == "torch":
+        return with_torch(segmenter, threads)
     if runtime != "openvino":
         try:
             return with_openvino(int8.read(info, artefacts)[0], threads)
@@ -61,19 +64,16 @@ def load(
     return with_openvino(to_openvino(segmenter), threads)
 
 
-def with_torch(segmenter: Segmenter, device: str, threads: int) -> Infer:
-    """A frozen model run by torch; ``threads`` counts for the CPU and is the process's setting."""
-    if device == "cpu":
-        torch.set_num_threads(threads)
-    segmenter.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
+def with_torch(segmenter: Segmenter, threads: int) -> Infer:
+    """A frozen model run by torch on the CPU; ``threads`` is the process's setting."""
+    torch.set_num_threads(threads)
+    segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
 
     def infer(x_NCHW: NDArray[np.float32]) -> Answer:
         # A copy: batches from the object store are read-only, which torch.from_numpy refuses.
-        x = torch.tensor(x_NCHW).to(device, non_blocking=True, memory_format=torch.channels_last)
-        narrow = torch.autocast("cuda", torch.bfloat16) if device != "cpu" else nullcontext()
-        with torch.inference_mode(), narrow:
-            found = segmenter(x)
-        return Answer(*(one.float().cpu().numpy() for one in found))
+        x = torch.tensor(x_NCHW).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return Answer(*(one.numpy() for one in segmenter(x)))
 
     return infer
 

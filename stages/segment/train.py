@@ -62,8 +62,10 @@ def train(
     """Train on the cases in ``data`` and write ``out``; the state lies beside it as ``.pt`` meanwhile.
 
     Beside the weights come their model card and the curves of loss and validation Dice. Raises CaseError for
-    bad data and ResumeError when there is nothing fitting to resume.
+    bad data, WeightsError for another name than .safetensors and ResumeError when there is nothing fitting
+    to resume.
     """
+    checkpoint.refuse_other_suffix(out)
     folder = options.validation
     held_out = () if folder is None else find_pairs(folder)  # a wrong folder is said now, not after hours
     return fit(
@@ -93,7 +95,7 @@ def fit(
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     watched = joined(read_labelled(held_out, preprocess)) if held_out else None
-    trainer = Trainer(slices, options, device)
+    trainer = Trainer(slices, options, device, preprocess)
     state_path = out.with_suffix(".pt")
     if resume:
         trainer.resume(state_path)
@@ -112,7 +114,7 @@ def _finish(
 ) -> Evaluation | None:
     """Fit the features on the weights as stored, write, measure what was written, write the figures."""
     segmenter = Segmenter(trainer.options.model)
-    segmenter.net.load_state_dict(trainer.average.module.state_dict())
+    segmenter.net.load_state_dict(trainer.average.state_dict())
     segmenter.half().float().eval()  # the stored precision
     batches = torch.split(trainer.slices.x_NCHW.cpu(), trainer.options.batch)
     segmenter.fit(batches)
@@ -151,6 +153,6 @@ def _record(trainer: Trainer) -> dict[str, Any]:
         "epochs": trainer.epoch,
         "seconds": round(trainer.seconds),
         "loss": trainer.loss,
-        "device": trainer.device,
+        "device": torch.cuda.get_device_name() if trainer.device != "cpu" else "cpu",
         "torch": torch.__version__,
     }

@@ -6,11 +6,12 @@ warm-up and cosine, an exponential moving average of the weights.
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,19 +19,23 @@ import torch
 from annotated_types import Ge, Gt, Le
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stages.base import OperatorError
+from stages.preprocess.stage import PreprocessOptions
 from stages.segment import checkpoint
-from stages.segment.augment import augment
+from stages.segment.augment import augment, beside
 from stages.segment.dataset import Slices
-from stages.segment.loss import segmentation_loss
+from stages.segment.gradients import Gradients, GraphedGradients
 from stages.segment.model import AttentionUNet, ModelConfig
 
 WARM_UP = 0.04  # share of the schedule
+WHOLE = 0.2  # share of the schedule, its end, that sees whole fields whatever ``crop`` says
 GRADIENT_NORM = 5.0  # longer gradients are cut to this
+INERT = {"validation", "validation_epochs", "threads", "compile"}  # options that decide nothing of the result
 # Options that a resumed training may change; the initial weights are compared by digest.
-FREE = {"epochs", "minutes", "validation", "validation_epochs", "threads", "compile", "init"}
+FREE = {"epochs", "minutes", "init", *INERT}
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
@@ -41,7 +46,7 @@ class TrainOptions:
     """Passes over as many slices as there are; with ``minutes``, the most."""
     minutes: Annotated[float, Gt(0)] | None = None
     """End after this time, the schedule stretched to it; None goes by epochs, reproducibly."""
-    batch: Annotated[int, Ge(2), Le(1024)] = 16
+    batch: Annotated[int, Ge(2), Le(1024)] = 8
     """Slices per step."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1.5e-3
     """At the top of the schedule."""
@@ -55,6 +60,9 @@ class TrainOptions:
     """Share of steps whose input is attacked first by one signed gradient step; 0 attacks none."""
     adversarial_step: Annotated[float, Gt(0), Le(1)] = 0.08
     """Largest change of a pixel by the attack, in standard deviations: about 4/255 of the grey range."""
+    crop: Annotated[int, Ge(16), Le(4096)] = 96
+    """Side in pixels of the squares that all but the last fifth of the schedule looks at, cut anywhere on the
+    field: less work a step. The field's side looks at whole fields. A multiple of the network's stride."""
     init: Path | None = None
     """A weights file to start from; None starts from random weights."""
     seed: Annotated[int, Ge(0)] = 0
@@ -65,10 +73,16 @@ class TrainOptions:
     """Folder of cases that are only measured, never learned from."""
     validation_epochs: Annotated[int, Ge(1), Le(100_000)] = 5
     """Epochs between two looks at the validation cases while training goes on."""
-    compile: bool = True
-    """On CUDA, compile the network."""
+    compile: bool = False
+    """On CUDA, compile the network before its passes are captured: a minute and more at the start."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network's shape."""
+
+    def __post_init__(self) -> None:
+        """Refuse squares that the network cannot halve to its bottleneck."""
+        if self.crop % self.model.stride:
+            stride = self.model.stride
+            raise ValueError(f"crop {self.crop} is not a multiple of the network's stride {stride}")
 
 
 class ResumeError(OperatorError):
@@ -78,8 +92,11 @@ class ResumeError(OperatorError):
 class Trainer:
     """The mutable state of one training, saved and restored as a whole."""
 
-    def __init__(self, slices: Slices, options: TrainOptions, device: str) -> None:
-        self.options, self.device = options, device
+    def __init__(self, slices: Slices, options: TrainOptions, device: str, recipe: PreprocessOptions) -> None:
+        if slices.x_NCHW.shape[-1] % options.model.stride:
+            side, stride = slices.x_NCHW.shape[-1], options.model.stride
+            raise OperatorError(f"preprocess.size {side} is not a multiple of the network's stride {stride}")
+        self.options, self.device, self.recipe = options, device, recipe
         self.slices = slices.to(device)
         self.init: str | None = None  # digest of the weights file it started from
         with torch.random.fork_rng(devices=[]):
@@ -88,27 +105,31 @@ class Trainer:
         if options.init is not None:
             self.init = _start_from(net, options.init)
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
-        self.average = AveragedModel(self.net, avg_fn=self._towards, use_buffers=True)
+        self.average = copy.deepcopy(self.net)
+        on_gpu = device != "cpu"
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), options.learning_rate, weight_decay=options.weight_decay
+            self.net.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=on_gpu
         )
-        self.run = torch.compile(self.net) if device != "cpu" and options.compile else self.net
-        self.generator = torch.Generator().manual_seed(options.seed)  # of the order, the same on any device
-        self.changes = torch.Generator(device).manual_seed(options.seed)  # of augmentation and attacks
+        self.gradients = (
+            GraphedGradients(self.net, compiled=options.compile) if on_gpu else Gradients(self.net)
+        )
+        self.generator = torch.Generator().manual_seed(options.seed)  # of the order
+        self.changes = torch.Generator().manual_seed(options.seed)  # of augmentation and attacks
         self.epoch, self.step, self.seconds, self.loss = 0, 0, 0.0, 0.0
         self.history: list[dict[str, float]] = []  # one entry an epoch, for the curves
 
-    def _towards(self, average: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    @torch.no_grad()
+    def _follow(self) -> None:
         """One step of the moving average, which forgets faster while it is young."""
-        decay = min(self.options.average_decay, (1 + int(count)) / (10 + int(count)))
-        return average.lerp(new, 1 - decay) if average.is_floating_point() else new
+        decay = min(self.options.average_decay, (1 + self.step) / (10 + self.step))
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        update(_floats(self.average), _floats(self.net), self.step)
 
     @property
     def fraction(self) -> float:
         """How far the schedule has come, 0..1."""
         options = self.options
-        per_epoch = math.ceil(len(self.slices) / options.batch)
-        by_steps = self.step / (per_epoch * options.epochs)
+        by_steps = self.step / (self.slices.steps(options.batch) * options.epochs)
         by_clock = self.seconds / (60 * options.minutes) if options.minutes else 0.0
         return min(max(by_steps, by_clock), 1.0)
 
@@ -116,26 +137,27 @@ class Trainer:
         """One pass. Ends early when the time is over."""
         self.net.train()
         losses = []
+        before = self.seconds - time.monotonic()
         for x_NCHW, truth_N1HW in self.slices.batches(
             self.options.batch, self.options.structure_share, self.generator
         ):
-            start = time.monotonic()
             rate = self.options.learning_rate * schedule(self.fraction)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(self._step(*augment(x_NCHW, truth_N1HW, self.changes)))
+            losses.append(self._step(*augment(x_NCHW, truth_N1HW, self.changes, self._side())))
             self.step += 1
-            self.seconds += time.monotonic() - start
+            self.seconds = before + time.monotonic()
             if self.options.minutes and self.fraction >= 1:
                 break
         self.epoch += 1
-        self.loss = float(torch.stack(losses).mean())
+        self.loss = float(torch.stack(losses).mean())  # waits for the device
+        self.seconds = before + time.monotonic()
         self.history.append({"epoch": self.epoch, "loss": self.loss, "seconds": self.seconds})
 
     @torch.no_grad()
     def validate(self, slices: Slices) -> float:
         """Pooled Dice of the averaged weights on the field, noted in the history; cheap, not the report's."""
-        net = self.average.module.eval()
+        net = self.average.eval()
         overlap, total = 0, 0
         size = self.options.batch
         parts = zip(torch.split(slices.x_NCHW, size), torch.split(slices.truth_N1HW, size), strict=True)
@@ -148,38 +170,29 @@ class Trainer:
         self.history[-1]["validation_dice"] = dice
         return dice
 
+    def _side(self) -> int:
+        """The side of what this step looks at."""
+        field = self.slices.x_NCHW.shape[-1]
+        return min(self.options.crop, field) if self.fraction < 1 - WHOLE else field
+
     def _step(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> torch.Tensor:
         """The loss stays on the device: reading it would make a GPU wait."""
         x = x_NCHW.contiguous(memory_format=torch.channels_last)
         if float(torch.rand((), generator=self.generator)) < self.options.adversarial_share:
             x = self._attacked(x, truth_N1HW)
-        with self._narrow():
-            loss = segmentation_loss(self.run(x), truth_N1HW)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss = self.gradients.of_weights(x, truth_N1HW)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), GRADIENT_NORM)
         self.optimizer.step()
-        self.average.update_parameters(self.net)
-        return loss.detach()
-
-    def _narrow(self) -> AbstractContextManager[object]:
-        """bfloat16 on CUDA; it needs no loss scaling."""
-        return torch.autocast("cuda", torch.bfloat16) if self.device != "cpu" else nullcontext()
+        self._follow()
+        return loss.clone()
 
     def _attacked(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> torch.Tensor:
-        """Fast adversarial training (Wong et al. 2020, arXiv:2001.03994): random start, one signed step.
-
-        In evaluation mode, so that attacked input does not enter the normalisation's statistics twice.
-        """
+        """Fast adversarial training (Wong et al. 2020, arXiv:2001.03994): random start, one signed step."""
         step = self.options.adversarial_step
-        noise = 2 * torch.rand(x_NCHW.shape, generator=self.changes, device=self.changes.device) - 1
-        changed = (x_NCHW + step * noise).requires_grad_()
-        self.net.eval()
-        with self._narrow():
-            loss = segmentation_loss(self.net(changed), truth_N1HW)
-        (slope,) = torch.autograd.grad(loss, changed)
-        self.net.train()
-        moved = changed.detach() + 1.25 * step * slope.sign()
+        start = torch.rand(x_NCHW.shape, generator=beside(x_NCHW, self.changes), device=x_NCHW.device)
+        changed = x_NCHW + step * (2 * start - 1)
+        slope = self.gradients.of_input(changed, truth_N1HW)
+        moved = changed + 1.25 * step * slope.sign()
         return torch.clamp(moved, x_NCHW - step, x_NCHW + step)
 
     def state(self) -> dict[str, Any]:
@@ -214,7 +227,8 @@ class Trainer:
     def _belongs_to(self) -> dict[str, Any]:
         """What a resumed training must share; the length of the schedule may change."""
         kept = {name: value for name, value in asdict(self.options).items() if name not in FREE}
-        return {"data": self.slices.digest, "init": self.init, "options": repr(kept)}
+        recipe = repr(asdict(self.recipe))
+        return {"data": self.slices.digest, "init": self.init, "options": repr(kept), "recipe": recipe}
 
     def save(self, path: Path) -> None:
         """Write the state; the file appears whole or not at all."""
@@ -228,9 +242,14 @@ class Trainer:
             raise ResumeError(f"{path} does not exist: there is no training to resume")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-            raise ResumeError(f"{path} is damaged: train without --resume") from error
-        self.restore(state)
+            self.restore(state)
+        except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise ResumeError(f"{path} is damaged or foreign: train without --resume") from error
+
+
+def _floats(net: nn.Module) -> list[torch.Tensor]:
+    """Parameters and statistics; not the counters."""
+    return [one.detach() for one in chain(net.parameters(), net.buffers()) if one.is_floating_point()]
 
 
 def _start_from(net: AttentionUNet, weights: Path) -> str:

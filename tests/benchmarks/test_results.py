@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import lwe, retrieval
+from benchmarks import lwe, retrieval, segment, segment_gpu
 from stages.encrypt.parameters import LWE32
 from stages.encrypt.quantise import scale_for
 from stages.encrypt.search import score_bound
@@ -34,10 +35,10 @@ def committed(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("benchmark", [lwe, retrieval], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("benchmark", [lwe, retrieval, segment, segment_gpu], ids=lambda one: one.__name__)
 def test_the_goals_of_a_committed_result_are_those_of_the_code(benchmark: ModuleType) -> None:
     """Every goal is there with its verdict, met or not, computed from the result's own figures."""
-    document = committed(benchmark.__name__.rpartition(".")[2])
+    document = committed(benchmark.__name__.rpartition(".")[2].replace("_", "-"))
     assert document["goals"] == [asdict(goal) for goal in benchmark.goals(document["results"])]
     assert document["goals"]
 
@@ -61,6 +62,18 @@ def test_the_decision_names_the_counts_it_rests_on() -> None:
     assert f"{100 * row['queries cut']:.0f} % of the queries" in text
     alone = {row["image alone finds itself, encrypted"] for row in results["defaults"]}
     assert [f"{100 * share:.1f} % of the cases" in text for share in alone] == [True]
+
+
+def test_the_guide_states_what_the_gpu_reached() -> None:
+    """Its table by size of batch is the committed result, row by row."""
+    batches = committed("segment-gpu")["results"]["batches"]
+    lines = (ROOT / "docs" / "segmentation.md").read_text().splitlines()
+    for size, one in batches.items():
+        found = [line for line in lines if re.match(rf"\| {size}( \(`segment.batch`\))? \|", line)]
+        figures = (
+            f"| {one['frames_per_s']:,.0f} | {one['device_frames_per_s']:,.0f} | {one['share_of_peak']:.1%} |"
+        )
+        assert [line.partition(" | ")[2] for line in found] == [figures.replace("%", " %")[2:]]
 
 
 def test_without_the_data_retrieval_says_what_is_missing(

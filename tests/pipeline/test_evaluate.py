@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.evaluate import CaseError, evaluate
+from pipeline.quantise import quantise
 from stages.ingest.options import IngestOptions
 from stages.preprocess.stage import PreprocessOptions
 from stages.segment import checkpoint
@@ -93,6 +95,13 @@ def test_errors_name_the_file(source: Path, weights: Path, tmp_path: Path) -> No
         evaluate(source, IngestOptions(), RECIPE, options(weights), "cpu")
 
 
+def test_slices_prepared_otherwise_than_in_training_are_refused(source: Path, weights: Path) -> None:
+    """The same size at another spacing would be segmented, and wrongly."""
+    recipe = replace(checkpoint.describe(weights).recipe, spacing_mm=0.37)
+    with pytest.raises(WeightsError, match=r"preprocess\.spacing_mm .* use its recipe"):
+        evaluate(source, IngestOptions(), recipe, SegmentOptions(weights=weights), "cpu")
+
+
 def test_file_beyond_the_ingest_limits_is_an_error(source: Path, weights: Path) -> None:
     """Ingest's own limits hold here too."""
     with pytest.raises(CaseError, match=r"A\.nii\.gz.*max_pixels"):
@@ -110,3 +119,15 @@ def test_shipped_weights_reach_what_their_card_states() -> None:
     assert {case.name for case in found.cases} == set(stated)
     assert all(math.isclose(case.dice_volume, stated[case.name], abs_tol=0.005) for case in found.cases)
     assert (found.mean["dice_volume"] or 0) >= 0.75
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="the PROMISE12 validation cases are not here")
+def test_int8_costs_at_most_three_tenths_of_a_point(tmp_path: Path) -> None:
+    """Of the mean volume Dice that the shipped weights reach; calibrated on nothing but the phantom."""
+    info = checkpoint.describe()
+    quantise(None, None, tmp_path)
+    narrow = SegmentOptions(runtime="openvino-int8", artefacts=tmp_path)
+    found = evaluate(DATA, IngestOptions(), info.recipe, narrow, "cpu")
+    assert info.metrics["mean"]["dice_volume"] - (found.mean["dice_volume"] or 0) <= 0.003

@@ -6,6 +6,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
+import torch
 
 from stages.encrypt.keys import new_keys
 from tests.pipeline.cli.conftest import Medsecure, Study, folders
@@ -17,7 +18,11 @@ from tests.pipeline.cli.conftest import Medsecure, Study, folders
         (["--source", "nowhere"], "there is no source nowhere"),
         (["--keys", "nowhere"], "nowhere"),
         (["--config", "nowhere.toml"], "nowhere.toml"),
-        (["--device", "cuda"], "there is no CUDA device"),
+        pytest.param(
+            ["--device", "cuda"],
+            "there is no CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
         (["--index", "/proc/index"], "cannot write to /proc/index"),
     ],
 )

@@ -47,3 +47,27 @@ def test_neighbours_are_exchanged_and_dropped() -> None:
     x = torch.arange(3.0).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     assert module._exchanged(x, seeded())[0, :, 0, 0].tolist() == [2, 1, 0]
     assert module._lonely(x, seeded())[0, :, 0, 0].tolist() == [1, 1, 1]
+
+
+def test_a_square_is_cut_from_the_changed_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image and truth lose the same; any place is cut sooner or later; a larger square changes nothing."""
+    for name in ("_contrast", "_gamma", "_flare", "_blur", "_low_resolution", "_noise"):
+        monkeypatch.setattr(module, name, lambda x, _: x)
+    monkeypatch.setattr(module, "_warp", lambda x, _: upright(x))
+    column = torch.arange(32.0).expand(4, 1, 32, 32)
+    generator, starts = seeded(), set()
+    for _ in range(60):
+        x, truth = augment(column.expand(-1, 3, -1, -1), column, generator, 24)
+        assert x.shape == (4, 3, 24, 24)
+        torch.testing.assert_close(x[:, 1:2], truth)
+        torch.testing.assert_close(truth.diff(dim=3), torch.ones(4, 1, 24, 23))
+        starts.add(round(float(truth[0, 0, 0, 0])))
+    assert starts == set(range(9))
+    assert augment(column, column, generator, 48)[1].shape == (4, 1, 32, 32)
+
+
+def upright(x_NCHW: torch.Tensor) -> torch.Tensor:
+    """The sampling grid that changes nothing."""
+    n, _, h, w = x_NCHW.shape
+    still = torch.eye(2, 3).expand(n, 2, 3)
+    return torch.nn.functional.affine_grid(still, [n, 1, h, w], align_corners=False)

@@ -33,6 +33,37 @@ def test_case_is_read_slice_by_slice(cases: Path) -> None:
     assert image[case.truth_SHW].mean() > image[~case.truth_SHW].mean() + 300
 
 
+def test_any_label_but_zero_is_the_structure(cases: Path) -> None:
+    """255 in a signed byte reads as -1."""
+    path = cases / "CaseA_segmentation.nii.gz"
+    volume = nibabel.load(path)
+    wanted = np.asanyarray(volume.dataobj) > 0
+    nibabel.Nifti1Image((wanted * -1).astype(np.int8), volume.affine).to_filename(path)
+    assert read_case(find_pairs(cases)[0]).truth_SHW.sum() == wanted.sum()
+
+
+def test_reference_along_other_axes_is_an_error(cases: Path) -> None:
+    """Voxels that run the other way, with the affine that says so, would lie mirrored."""
+    path = cases / "CaseA_segmentation.nii.gz"
+    volume = nibabel.load(path)
+    flipped = np.asanyarray(volume.dataobj)[::-1]
+    affine = volume.affine @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    nibabel.Nifti1Image(flipped, affine).to_filename(path)
+    with pytest.raises(CaseError, match=r"CaseA_segmentation.*runs along other axes .*\(LAS and RAS\)"):
+        read_case(find_pairs(cases)[0])
+
+
+def test_reference_that_states_no_orientation_is_taken_as_it_lies(cases: Path) -> None:
+    """Many tools write none."""
+    path = cases / "CaseA_segmentation.nii.gz"
+    volume = nibabel.load(path)
+    plain = nibabel.Nifti1Image(np.asanyarray(volume.dataobj), np.diag([-1.0, 1.0, 1.0, 1.0]))
+    plain.set_sform(None, 0)
+    plain.set_qform(None, 0)
+    plain.to_filename(path)
+    assert read_case(find_pairs(cases)[0]).truth_SHW.any()
+
+
 @pytest.mark.parametrize("missing", ["CaseA.nii.gz", "CaseB_segmentation.nii.gz"])
 def test_half_a_pair_is_an_error(cases: Path, missing: str) -> None:
     """The missing file is named."""

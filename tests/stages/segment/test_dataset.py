@@ -46,11 +46,20 @@ def test_digest_tells_data_apart(cases: Path) -> None:
 def test_epoch_has_the_wanted_share_and_as_many_slices() -> None:
     """Ten slices, eight of them empty; 70 % of the draws show the structure, none is starved."""
     slices = numbered([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
-    drawn = torch.cat([x[:, 0, 0, 0] for x, _ in slices.batches(4, 0.7, torch.Generator().manual_seed(0))])
+    drawn = torch.cat([x[:, 0, 0, 0] for x, _ in slices.batches(5, 0.7, torch.Generator().manual_seed(0))])
     assert len(drawn) == 10
     counts = torch.bincount(drawn.long(), minlength=10).tolist()
     assert sorted(counts[:2]) == [3, 4]
     assert sorted(counts[2:]) == [0, 0, 0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("count", "size", "lengths"), [(10, 4, [4, 4]), (10, 5, [5, 5]), (3, 8, [3])])
+def test_no_batch_of_an_epoch_is_short(count: int, size: int, lengths: list[int]) -> None:
+    """What does not fill a batch is left to another epoch; fewer slices than a batch are all of one."""
+    slices = numbered([1] * count)
+    batches = list(slices.batches(size, 0.5, torch.Generator().manual_seed(0)))
+    assert [len(x) for x, _ in batches] == lengths
+    assert slices.steps(size) == len(lengths)
 
 
 def test_data_without_empty_slices_is_drawn_whole() -> None:

@@ -113,6 +113,25 @@ def test_folds_of_other_options_are_not_kept(
         run(two_folders, tmp_path / "cv", resume=True)
 
 
+def test_folds_behind_another_preprocessing_are_not_kept(
+    two_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor of one network behind two."""
+    run(two_folders, tmp_path / "cv")
+    monkeypatch.setattr(f"{__name__}.RECIPE", replace(RECIPE, zscore=False))
+    with pytest.raises(OperatorError, match="other data or options"):
+        run(two_folders, tmp_path / "cv", resume=True)
+
+
+def test_folds_are_kept_whatever_decides_nothing(
+    two_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number of threads is the same recipe."""
+    run(two_folders, tmp_path / "cv")
+    monkeypatch.setattr(f"{__name__}.OPTIONS", replace(OPTIONS, threads=2))
+    assert run(two_folders, tmp_path / "cv", resume=True)[1] == []
+
+
 def test_one_name_in_two_folders_is_an_error(cases: Path, tmp_path: Path) -> None:
     """One patient on both sides of a fold would flatter the model."""
     shutil.copytree(cases, tmp_path / "copy")

@@ -70,6 +70,18 @@ def test_cuda_agrees_with_the_cpu(tiny_weights: Path) -> None:
     assert (np.sum(cuda_f * cpu_f, 1) > 0.99).all()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_answers_do_not_depend_on_what_was_asked_before(tiny_weights: Path) -> None:
+    """Batches that share a graph leave nothing in each other, whatever their sizes and order."""
+    infer = runtime.load(tiny_weights, "cuda", 1)
+    alone = [runtime.load(tiny_weights, "cuda", 1)(X[:n]) for n in (1, 3, 4)]
+    again = [infer(X[:n]) for n in (4, 3, 1, 3, 4)]
+    for wanted, found in zip((alone[2], alone[1], alone[0], alone[1], alone[2]), again, strict=True):
+        for one, other in zip(wanted, found, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-3)
+
+
 def test_flip_average_is_the_mean_of_both_views(tiny_weights: Path) -> None:
     """Mirrored input gives the mirrored probability; features are those of the slice as it is."""
     infer = runtime.load(tiny_weights, "cpu", 1, "torch")

@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from stages.base import OperatorError
 from stages.preprocess.stage import PreprocessOptions
 from stages.segment import checkpoint
 from stages.segment.cases import CaseError
+from stages.segment.checkpoint import WeightsError
 from stages.segment.dataset import read_slices
 from stages.segment.loss import segmentation_loss
 from stages.segment.model import ModelConfig
@@ -27,7 +29,13 @@ class KilledError(Exception):
 
 
 def run(
-    data: Path, out: Path, options: TrainOptions, *, resume: bool = False, die_after: int = 0
+    data: Path,
+    out: Path,
+    options: TrainOptions,
+    *,
+    resume: bool = False,
+    die_after: int = 0,
+    recipe: PreprocessOptions = RECIPE,
 ) -> list[Progress]:
     """Train, with every epoch's progress; die as a process would."""
     seen: list[Progress] = []
@@ -37,7 +45,7 @@ def run(
         if one.epoch == die_after:
             raise KilledError
 
-    train(data, out, options, resume=resume, progress=progress, preprocess=RECIPE, device="cpu")
+    train(data, out, options, resume=resume, progress=progress, preprocess=recipe, device="cpu")
     return seen
 
 
@@ -168,7 +176,7 @@ def test_weights_of_another_network_are_no_start(cases: Path, tmp_path: Path) ->
 def test_attack_raises_the_loss_within_its_bound(cases: Path) -> None:
     """One signed step from a random start hurts, and no pixel moves further than asked."""
     options = TrainOptions(model=TINY, adversarial_step=0.1)
-    trainer = Trainer(read_slices(cases, RECIPE), options, "cpu")
+    trainer = Trainer(read_slices(cases, RECIPE), options, "cpu", RECIPE)
     x, truth = trainer.slices.x_NCHW[:6], trainer.slices.truth_N1HW[:6]
     attacked = trainer._attacked(x, truth)
     assert (attacked - x).abs().max() <= 0.1 + 1e-6
@@ -186,7 +194,7 @@ def test_share_of_attacked_steps_is_the_one_asked_for(cases: Path, monkeypatch: 
     slices = read_slices(cases, RECIPE)
     for share, steps in ((0.0, 0), (1.0, 2)):
         attacked.clear()
-        Trainer(slices, TrainOptions(batch=6, model=TINY, adversarial_share=share), "cpu").run_epoch()
+        Trainer(slices, TrainOptions(batch=6, model=TINY, adversarial_share=share), "cpu", RECIPE).run_epoch()
         assert len(attacked) == steps
 
 
@@ -214,11 +222,62 @@ def test_card_and_curves_lie_beside_the_weights(cases: Path, tmp_path: Path) -> 
         assert len(np.unique(np.asarray(picture))) > 10
 
 
+def test_squares_first_whole_fields_at_last(cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last fifth of the steps, five passes of two steps, sees what inference will see."""
+    sides: list[int] = []
+    step = Trainer._step
+    monkeypatch.setattr(Trainer, "_step", lambda self, x, y: sides.append(x.shape[-1]) or step(self, x, y))
+    trainer = Trainer(
+        read_slices(cases, RECIPE), TrainOptions(epochs=5, batch=6, crop=16, model=TINY), "cpu", RECIPE
+    )
+    while trainer.fraction < 1:
+        trainer.run_epoch()
+    assert sides == [16] * 8 + [32] * 2
+
+
+def test_squares_must_fit_the_network() -> None:
+    """A side that cannot be halved to the bottleneck is refused with both numbers."""
+    with pytest.raises(ValueError, match="crop 18 is not a multiple of the network's stride 4"):
+        TrainOptions(crop=18, model=TINY)
+
+
+def test_field_must_fit_the_network(cases: Path, tmp_path: Path) -> None:
+    """Said before training, not when whole fields begin."""
+    options = TrainOptions(crop=32, model=ModelConfig(channels=(8,) * 5, blocks=(1,) * 5, feature_dim=16))
+    with pytest.raises(OperatorError, match=r"preprocess\.size 48 is not a multiple of .* stride 32"):
+        run(cases, tmp_path / "w.safetensors", options, recipe=PreprocessOptions(size=48, spacing_mm=2.0))
+
+
+def test_resume_behind_another_preprocessing_is_an_error(cases: Path, tmp_path: Path) -> None:
+    """One network has seen one kind of slices."""
+    out = tmp_path / "w.safetensors"
+    run(cases, out, TrainOptions(epochs=1, batch=6, model=TINY))
+    longer = TrainOptions(epochs=2, batch=6, model=TINY)
+    with pytest.raises(ResumeError, match="other data or options"):
+        run(cases, out, longer, resume=True, recipe=replace(RECIPE, zscore=False))
+
+
+def test_foreign_state_is_an_error(cases: Path, tmp_path: Path) -> None:
+    """A file of torch's that no training wrote."""
+    torch.save({"net": {}}, tmp_path / "w.pt")
+    with pytest.raises(ResumeError, match=r"w\.pt is damaged or foreign"):
+        run(cases, tmp_path / "w.safetensors", TrainOptions(model=TINY), resume=True)
+
+
+@pytest.mark.parametrize("name", ["w.md", "w.png", "w.pt", "w.1", "w"])
+def test_weights_have_one_suffix(cases: Path, tmp_path: Path, name: str) -> None:
+    """What lies beside the weights would overwrite them."""
+    with pytest.raises(WeightsError, match=r"must be named \.safetensors"):
+        run(cases, tmp_path / name, TrainOptions(model=TINY))
+    assert not (tmp_path / name).exists()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_training_on_cuda_learns(cases: Path, tmp_path: Path) -> None:
-    """bfloat16, compiled, augmented on the device: the loss falls as on the CPU."""
-    options = TrainOptions(epochs=40, batch=6, learning_rate=0.01, model=TINY)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_training_on_cuda_learns(cases: Path, tmp_path: Path, compiled: bool) -> None:
+    """bfloat16, from graphs, augmented on the device: the loss falls as on the CPU."""
+    options = TrainOptions(epochs=40, batch=6, learning_rate=0.01, model=TINY, compile=compiled)
     losses: list[float] = []
     train(
         cases,
