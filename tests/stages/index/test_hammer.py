@@ -180,7 +180,7 @@ class Readership:
         for found in islice(reader.blocks(), SCANNED):
             rows = [int.from_bytes(key[16:], "big") for key in found.keys]
             number = int.from_bytes(found.keys[0][:16], "big")
-            if number != held:
+            if number != held and (number or held is None):  # keys are views too: zeros are no other block's
                 before, held = seen, number
             right = np.stack([words(number, row, D) for row in rows])
             same = np.array_equal(found.columns_ND, right)
