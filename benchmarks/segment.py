@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, at_most, emit
 from pipeline.quantise import phantom_slices
@@ -154,10 +154,7 @@ def shares(results: dict[str, Any]) -> dict[str, float]:
     Above 1 in int8 without VNNI: there the runtime's dense product is slower than its convolutions, and the
     share says nothing of the machine.
     """
-    segmenter, info = checkpoint.load()
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        segmenter(torch.zeros(1, info.model.in_channels, info.recipe.size, info.recipe.size))
-    gmac = counter.get_total_flops() / 2e9
+    gmac = gmac_per_frame()
     kinds = {"fp32": "openvino", "int8": "openvino-int8"}
     found = {k: gmac / results["model"][n]["cpu_ms"] * 1e3 / results["peak"][k] for k, n in kinds.items()}
     return {"gmac_per_frame": gmac, **found}

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, emit, seconds
 from stages.segment import checkpoint, runtime
-from stages.segment.capture import WARM_UP
+from stages.segment.capture import WARM_UP, capture
 from stages.segment.dataset import Slices
 from stages.segment.gradients import Gradients
 from stages.segment.graphs import GraphedSegmenter
@@ -57,7 +56,7 @@ def measure() -> dict[str, Any]:
     """Every figure by its name."""
     info = checkpoint.describe()
     shape = (info.model.in_channels, info.recipe.size, info.recipe.size)
-    gflop = gflops(shape)
+    gflop = 2 * gmac_per_frame()
     peak = peak_tflops()
     found: dict[str, Any] = {
         "weights": info.digest,
@@ -98,20 +97,8 @@ def peer(size: int) -> float:
     module = AttentionGateUNet(64).eval().requires_grad_(requires_grad=False).to(**kind)
     x_N1HW = torch.randn(size, 1, PEER_SIDE, PEER_SIDE).to(**kind)
     with torch.inference_mode():
-        for _ in range(WARM_UP):
-            module(x_N1HW)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            module(x_N1HW)
+        graph, _ = capture(lambda: module(x_N1HW))
         return size / on_device(graph.replay)
-
-
-class Launched(Gradients):
-    """Kernel by kernel, in the precision of the graphs."""
-
-    def narrow(self) -> AbstractContextManager[object]:
-        """As torch does it by itself."""
-        return torch.autocast("cuda", torch.bfloat16)
 
 
 def training(shape: tuple[int, ...], *, launched: bool) -> float:
@@ -122,7 +109,7 @@ def training(shape: tuple[int, ...], *, launched: bool) -> float:
     options = TrainOptions(batch=TRAINED, epochs=10_000)  # far from the end: squares of ``crop`` pixels
     trainer = Trainer(data, options, "cuda", checkpoint.describe().recipe)
     if launched:
-        trainer.gradients = Launched(trainer.net)
+        trainer.gradients = Gradients(trainer.net)
     return len(data) / seconds(trainer.run_epoch, least=0, repeats=5)
 
 
@@ -136,14 +123,6 @@ def difference(shape: tuple[int, ...]) -> dict[str, float]:
         "probability": float(np.abs(cpu.probability_NHW - cuda.probability_NHW).max()),
         "feature": float(1 - cosine),
     }
-
-
-def gflops(shape: tuple[int, ...]) -> float:
-    """1e9 floating-point operations of the model on one slice."""
-    segmenter, _ = checkpoint.load()
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        segmenter(torch.zeros(1, *shape))
-    return counter.get_total_flops() / 1e9
 
 
 def peak_tflops() -> float:

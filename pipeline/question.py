@@ -17,7 +17,6 @@ from stages.ingest.decode import read_frames
 from stages.ingest.scan import scan
 from stages.ingest.site import Site
 from stages.preprocess.stage import Preprocess
-from stages.segment.checkpoint import describe
 from stages.segment.stage import Segment
 
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArra
     """The feature vector of one frame of a file, [D], by the stages of the stream.
 
     ``frame`` None takes the middle one. A DICOM slice is seen with its neighbours where the rest of its
-    series lies in the same folder. Raises QueryError where there is no such frame, and WeightsError.
+    series lies in the same folder. Raises QueryError where there is no such frame.
     """
-    describe(settings.segment.weights).refuse_other_recipe(settings.preprocess)
     piece = _piece(image, frame, settings)
     wanted = [piece.places[0], *(place for place in (piece.before, piece.after) if place)]
     found = dict(zip(wanted, read_frames(wanted, settings.ingest), strict=True))

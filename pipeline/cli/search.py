@@ -95,8 +95,9 @@ def search(
     owners = open_owners(secret)
     if image is not None:
         chosen = settings(config)
-        weights = describe(chosen.segment.weights).digest
-        refuse_other_model(directory, reader.model, bytes.fromhex(weights))
+        weights = describe(chosen.segment.weights)
+        weights.refuse_other_recipe(chosen.preprocess)
+        refuse_other_model(directory, reader.model, bytes.fromhex(weights.digest))
         feature_D = question.describe_image(image, frame, chosen)
     else:
         feature_D = question.read_vector(vector or Path())

@@ -5,7 +5,6 @@ On CUDA in bfloat16, which needs no loss scaling; one graph for each shape of ba
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from stages.segment.loss import segmentation_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -24,16 +22,17 @@ if TYPE_CHECKING:
 
 
 class Gradients:
-    """Of a network's loss."""
+    """Of a network's loss, kernel by kernel, where the network lies."""
 
     def __init__(self, net: AttentionUNet, *, compiled: bool = False) -> None:
         self.net = net
+        self._device = next(net.parameters()).device.type
         self._run = torch.compile(net, dynamic=False) if compiled else net
 
     def of_weights(self, x_NCHW: Tensor, truth_N1HW: Tensor) -> Tensor:
         """The loss, a scalar; the gradients lie in the parameters."""
         self.net.zero_grad(set_to_none=True)
-        with self.narrow():
+        with self._narrow():
             loss = segmentation_loss(self._run(x_NCHW), truth_N1HW)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return loss.detach()
@@ -42,15 +41,16 @@ class Gradients:
         """By the input, of its shape; in evaluation mode, so that no statistics change."""
         self.net.eval()
         at = x_NCHW.detach().requires_grad_()
-        with self.narrow():
+        with self._narrow():
             loss = segmentation_loss(self.net(at), truth_N1HW)
         (slope,) = torch.autograd.grad(loss, at)
         self.net.train()
         return slope
 
-    def narrow(self) -> AbstractContextManager[object]:
-        """The precision of the pass."""
-        return nullcontext()
+    def _narrow(self) -> torch.autocast:
+        """A graph may not keep the copies of weights that autocast makes from one pass for the next."""
+        on_gpu = self._device == "cuda"
+        return torch.autocast(self._device, torch.bfloat16, enabled=on_gpu, cache_enabled=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,6 @@ class GraphedGradients(Gradients):
     def of_input(self, x_NCHW: Tensor, truth_N1HW: Tensor) -> Tensor:
         """See Gradients."""
         return self._replay("input", super().of_input, x_NCHW, truth_N1HW).found
-
-    def narrow(self) -> AbstractContextManager[object]:
-        """A graph may not keep the copies of weights that autocast makes from one pass for the next."""
-        return torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
 
     def _replay(
         self, kind: str, work: Callable[[Tensor, Tensor], Tensor], x_NCHW: Tensor, truth_N1HW: Tensor

@@ -106,6 +106,7 @@ class Trainer:
             self.init = _start_from(net, options.init)
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
         self.average = copy.deepcopy(self.net)
+        self._averaged = _floats(self.average), _floats(self.net)
         on_gpu = device != "cpu"
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=on_gpu
@@ -123,7 +124,7 @@ class Trainer:
         """One step of the moving average, which forgets faster while it is young."""
         decay = min(self.options.average_decay, (1 + self.step) / (10 + self.step))
         update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        update(_floats(self.average), _floats(self.net), self.step)
+        update(*self._averaged, self.step)
 
     @property
     def fraction(self) -> float:
@@ -170,10 +171,9 @@ class Trainer:
         self.history[-1]["validation_dice"] = dice
         return dice
 
-    def _side(self) -> int:
-        """The side of what this step looks at."""
-        field = self.slices.x_NCHW.shape[-1]
-        return min(self.options.crop, field) if self.fraction < 1 - WHOLE else field
+    def _side(self) -> int | None:
+        """The side of the squares that this step looks at, None for the whole field."""
+        return self.options.crop if self.fraction < 1 - WHOLE else None
 
     def _step(self, x_NCHW: torch.Tensor, truth_N1HW: torch.Tensor) -> torch.Tensor:
         """The loss stays on the device: reading it would make a GPU wait."""

@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from stages.encrypt.keys import new_keys
 from stages.index.identity import read_checkpoint, read_identity, read_signing_keys
 from stages.index.note import Signer
 from stages.segment.checkpoint import SHIPPED, describe
-from tests.pipeline.cli.conftest import Medsecure, Study
+from tests.pipeline.cli.conftest import Medsecure, Study, folders
 
 
 def test_search_returns_the_image_itself_first(
@@ -99,3 +100,21 @@ def test_features_of_another_model_are_not_compared(
     again = ("--engine", "local", "--source", study.folder, "--keys", keys, "--results", tmp_path / "r")
     assert "holds features of weights" in medsecure("run", "--index", index, *again, expect=2).err
     assert medsecure("index", "verify", index, "--json").json["ok"]
+
+
+def test_slices_prepared_otherwise_than_in_training_are_refused(
+    study: Study,
+    keys: Path,
+    streamed: Path,
+    medsecure: Medsecure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Search and run would compare features of other slices with the index's."""
+    monkeypatch.setenv("MEDSECURE__PREPROCESS__SPACING_MM", "0.5")
+    wanted = "prepared with preprocess.spacing_mm 1.0"
+    asked = ("--secret", keys / "owner.key", "--image", study.good[0])
+    assert wanted in medsecure("index", "search", streamed / "index", *asked, expect=2).err
+    fresh = ("--engine", "local", "--source", study.folder, "--keys", keys, *folders(tmp_path))
+    assert wanted in medsecure("run", *fresh, expect=2).err
+    assert list((tmp_path / "index").iterdir()) == []

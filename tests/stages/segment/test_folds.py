@@ -103,22 +103,17 @@ def test_killed_run_goes_on_where_it_was(two_folders: list[Path], tmp_path: Path
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_folds_of_other_options_are_not_kept(
-    two_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("OPTIONS", replace(OPTIONS, learning_rate=0.1)), ("RECIPE", replace(RECIPE, zscore=False))],
+    ids=["options", "preprocessing"],
+)
+def test_folds_of_another_recipe_are_not_kept(
+    two_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: object
 ) -> None:
     """A mixture of two recipes would be no measurement."""
     run(two_folders, tmp_path / "cv")
-    monkeypatch.setattr(f"{__name__}.OPTIONS", replace(OPTIONS, learning_rate=0.1))
-    with pytest.raises(OperatorError, match="other data or options"):
-        run(two_folders, tmp_path / "cv", resume=True)
-
-
-def test_folds_behind_another_preprocessing_are_not_kept(
-    two_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor of one network behind two."""
-    run(two_folders, tmp_path / "cv")
-    monkeypatch.setattr(f"{__name__}.RECIPE", replace(RECIPE, zscore=False))
+    monkeypatch.setattr(f"{__name__}.{name}", other)
     with pytest.raises(OperatorError, match="other data or options"):
         run(two_folders, tmp_path / "cv", resume=True)
 

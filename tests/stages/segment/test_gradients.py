@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import pytest
 import torch
 from torch import Tensor
@@ -59,20 +57,12 @@ def test_gradient_of_the_input_changes_nothing() -> None:
     assert rising > falling
 
 
-class Launched(Gradients):
-    """Kernel by kernel, in the graphs' precision."""
-
-    def narrow(self) -> AbstractContextManager[object]:
-        """As torch does it by itself."""
-        return torch.autocast("cuda", torch.bfloat16)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_graphs_replay_what_would_be_launched() -> None:
     """Over steps that change the weights, with two shapes in turn and attacks between them."""
     losses = []
-    for kind in (GraphedGradients, Launched):
+    for kind in (GraphedGradients, Gradients):
         net = seeded().to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
         gradients = kind(net, compiled=False)
         optimizer = torch.optim.SGD(net.parameters(), 0.05)
