@@ -1,1 +1,1 @@
-"""Ray actors: the one host class, and the crew that runs a graph's hops on a cluster."""
+"""The one host actor, and the crews that run hops on Ray or on threads. Start at ``host``."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from stages.base import EngineError
+from stages.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,1 +1,1 @@
-"""Servers: what other machines may ask. Start at ``replica``."""
+"""HTTP servers: what other machines may ask. Start at ``replica``."""

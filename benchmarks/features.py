@@ -25,10 +25,10 @@ from scipy.stats import spearmanr
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
 from benchmarks.report import emit
+from evaluation.pairs import find_pairs
 from stages.segment import checkpoint
-from stages.segment.dataset import joined, read_labelled
 from stages.segment.features import APPEARANCE_GRID, GLAND_GRID, SHAPE_GRID, Segmenter
-from stages.segment.pairs import find_pairs
+from training.dataset import joined, read_labelled
 
 BATCH = 16
 PAIRS = 100_000  # of slices, drawn for the correlation

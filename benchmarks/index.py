@@ -31,10 +31,10 @@ import numpy as np
 
 from benchmarks.report import Goal, at_least, at_most, emit
 from stages.batches import Rows, Sealed
+from stages.index.options import IndexOptions
 from stages.index.reader import Reader, open_reader
 from stages.index.session import open_writer
 from stages.index.verifier import leaf_hash, verify_inclusion
-from stages.index.writer import IndexOptions
 
 D, DIMENSION_n = 256, 1536
 SMALL_D, SMALL_n = 4, 8  # for a million records

@@ -25,19 +25,19 @@ import torch
 
 from benchmarks import peers, searching
 from benchmarks.report import Goal, at_least, at_most, emit, seconds
-from stages.encrypt.keys import load_owner, new_keys
-from stages.encrypt.owner import generate
-from stages.encrypt.parameters import LWE32, TABLE
-from stages.encrypt.quantise import quantise_rows, scale_for
-from stages.encrypt.scheme import Encryptor
-from stages.encrypt.sealing import Sealer
-from stages.encrypt.search import quantise_query
+from stages.encrypt.keys.folder import load_owner, new_keys
+from stages.encrypt.keys.owner import generate
+from stages.encrypt.lwe.parameters import LWE32, TABLE
+from stages.encrypt.lwe.quantise import quantise_rows, scale_for
+from stages.encrypt.lwe.scheme import Encryptor
+from stages.encrypt.lwe.search import quantise_query
+from stages.encrypt.public.sealing import Sealer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from stages.encrypt.scheme import Block
-    from stages.encrypt.wire import PublicKey
+    from stages.encrypt.lwe.scheme import Block
+    from stages.encrypt.lwe.wire import PublicKey
 
 D = 256
 THREADS = (1, 2)

@@ -26,14 +26,14 @@ import torch
 
 from benchmarks import slices
 from benchmarks.report import Goal, at_least, at_most, emit, seconds, table
-from stages.encrypt.owner import SecretKey, expand_secret, generate, open_scores
-from stages.encrypt.parameters import LWE32, TABLE, Parameters
-from stages.encrypt.quantise import quantise_rows, scale_for
-from stages.encrypt.scheme import Block, Encryptor
-from stages.encrypt.search import quantise_query, score_block, score_bound
+from evaluation.cases import find_pairs, read_case
+from stages.encrypt.keys.owner import SecretKey, expand_secret, generate, open_scores
+from stages.encrypt.lwe.parameters import LWE32, TABLE, Parameters
+from stages.encrypt.lwe.quantise import quantise_rows, scale_for
+from stages.encrypt.lwe.scheme import Block, Encryptor
+from stages.encrypt.lwe.search import quantise_query, score_block, score_bound
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint
-from stages.segment.cases import find_pairs, read_case
 from stages.segment.features import Descriptor
 from stages.segment.stage import Segment
 

@@ -19,12 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.report import seconds
 from stages.batches import Rows, Sealed
-from stages.encrypt.owner import open_scores
-from stages.encrypt.search import Answer, score_block, score_queries
-from stages.encrypt.wire import decode_header
+from stages.encrypt.keys.owner import open_scores
+from stages.encrypt.lwe.search import Answer, score_block, score_queries
+from stages.encrypt.lwe.wire import decode_header
+from stages.index.options import IndexOptions
 from stages.index.reader import Reader, open_reader
 from stages.index.session import open_writer
-from stages.index.writer import IndexOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stages.encrypt.owner import SecretKey
-    from stages.encrypt.scheme import Block
-    from stages.index.segments import Block as Stored
+    from stages.encrypt.keys.owner import SecretKey
+    from stages.encrypt.lwe.scheme import Block
+    from stages.index.store.segments import Block as Stored
 
 QUERIES = (1, 16, 64)
 SEALED_BYTES = 300  # a record's sealed identity, about

@@ -2,7 +2,7 @@
 
     python -m benchmarks.security_estimate [--json]
 
-For every parameter set of ``stages/encrypt/parameters.py`` and for n = 1024, q = 2^32, sigma = 6.4 (as in
+For every parameter set of ``stages/encrypt/lwe/parameters.py`` and for n = 1024, q = 2^32, sigma = 6.4 (as in
 SimplePIR; it must come out below the bar): the cheapest of the attacks under each cost model, beside the
 figure that is shipped. The estimator is a Python module, ``estimator``, for Sage: clone
 github.com/malb/lattice-estimator and run this with ``PYTHONPATH=.:lattice-estimator sage -python``. Where
@@ -24,7 +24,7 @@ from math import e, log, log2, pi, sqrt
 from pathlib import Path
 from typing import Any
 
-from stages.encrypt.parameters import LEAST_BITS, TABLE, Estimate
+from stages.encrypt.lwe.parameters import LEAST_BITS, TABLE, Estimate
 
 CORE_SVP = {"core-SVP, classical": 0.292, "core-SVP, quantum": 0.265}  # bits per dimension of the sieve
 TERNARY = sqrt(1 / 2)  # standard deviation of CBD(1)

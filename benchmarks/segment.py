@@ -24,12 +24,13 @@ from threadpoolctl import threadpool_limits
 from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, at_most, emit
-from pipeline.quantise import phantom_slices
-from pipeline.synthetic import Phantom
+from evaluation.phantom import Phantom
 from stages.batches import Frame, Frames, Rows
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint, export, int8, runtime
-from stages.segment.stage import Segment, SegmentOptions
+from stages.segment.options import Runtime, SegmentOptions
+from stages.segment.stage import Segment
+from training.calibrate import phantom_slices
 
 BATCH = 32
 REPEATS = 5
@@ -38,7 +39,7 @@ SIDE = 256
 LEAST_RATIO = 20  # times less CPU than the peer in the same runtime
 LEAST_FRAMES_PER_S = 116  # two cores, int8, pre- and post-processing included
 MOST_MS = 20  # CPU milliseconds a frame in single precision: segmentation's share of the stream's budget
-NAMES: tuple[runtime.Runtime, ...] = ("torch", "openvino", "openvino-int8")
+NAMES: tuple[Runtime, ...] = ("torch", "openvino", "openvino-int8")
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def goals(results: dict[str, Any]) -> list[Goal]:
     ]
 
 
-def model_ms(name: runtime.Runtime, artefacts: Path) -> dict[str, float]:
+def model_ms(name: Runtime, artefacts: Path) -> dict[str, float]:
     """The model alone on one thread, a full batch."""
     infer = runtime.load(None, "cpu", 1, name, artefacts)
     x_NCHW = field()
@@ -83,7 +84,7 @@ def model_ms(name: runtime.Runtime, artefacts: Path) -> dict[str, float]:
     return {"wall_ms": wall, "cpu_ms": cpu}
 
 
-def whole(name: runtime.Runtime, artefacts: Path) -> dict[str, float]:
+def whole(name: Runtime, artefacts: Path) -> dict[str, float]:
     """Frames per second of two processes together, and CPU milliseconds per frame."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(2)
@@ -103,7 +104,7 @@ def _share(ready: Any) -> None:
     globals()["READY"] = ready
 
 
-def _stream(name: runtime.Runtime, artefacts: Path) -> tuple[int, float, float]:
+def _stream(name: Runtime, artefacts: Path) -> tuple[int, float, float]:
     """One process: how many frames in how many seconds, wall and CPU."""
     batch = frames()
     options = SegmentOptions(runtime=name, artefacts=artefacts)

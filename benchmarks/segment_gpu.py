@@ -21,10 +21,11 @@ from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, emit, seconds
 from stages.segment import checkpoint, runtime
 from stages.segment.capture import WARM_UP, capture
-from stages.segment.dataset import Slices
-from stages.segment.gradients import Gradients
 from stages.segment.graphs import GraphedSegmenter
-from stages.segment.trainer import Trainer, TrainOptions
+from training.dataset import Slices
+from training.gradients import Gradients
+from training.options import TrainOptions
+from training.trainer import Trainer
 
 BATCHES = (1, 8, 32, 128)
 PEER_BATCHES = (1, 8, 32)

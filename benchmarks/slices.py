@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evaluation.cases import find_pairs, read_case
 from stages.batches import Frame, Frames, Located, Rows
 from stages.ingest.decode import read_frames
 from stages.ingest.options import IngestOptions
-from stages.ingest.scan import scan
 from stages.ingest.site import Site
+from stages.ingest.sources.folder import scan
 from stages.preprocess.stage import Preprocess
-from stages.segment.cases import find_pairs, read_case
-from stages.segment.dataset import truth_on_field
+from training.dataset import truth_on_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from stages.base import Split
     from stages.batches import Prepared
-    from stages.preprocess.stage import PreprocessOptions
+    from stages.preprocess.options import PreprocessOptions
 
 
 @dataclass(frozen=True)

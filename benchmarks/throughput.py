@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 from benchmarks.report import at_least, at_most, emit
-from pipeline.synthetic import Phantom, write_series
-from stages.encrypt.keys import new_keys
+from evaluation.phantom import Phantom, write_series
+from stages.encrypt.keys.folder import new_keys
 
 _SERIES = 40  # slices
 _ROOT = Path(__file__).resolve().parent.parent

@@ -1,1 +1,1 @@
-"""Ray sessions: connecting to a cluster, or starting one on this machine."""
+"""Ray sessions: join a cluster, or start one on this machine. Start at ``session``."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from stages.base import EngineError
+from stages.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

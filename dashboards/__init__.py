@@ -1,1 +1,1 @@
-"""What operators see: a Grafana dashboard, Prometheus alerts and the page of metrics, from one table."""
+"""A Grafana dashboard, Prometheus alerts and the page of metrics, from one table. Start at ``generate``."""

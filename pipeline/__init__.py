@@ -1,1 +1,1 @@
-"""Composition: configuration, graph, engine, metrics, dead letters and the command line."""
+"""Composition: configuration, engine, runs, queries and the command line. Start at ``stream``."""

@@ -21,15 +21,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from pipeline.flow import FlowOptions
-from stages.base import OperatorError
-from stages.deliver.stage import DeliverOptions
-from stages.encrypt.stage import EncryptOptions
-from stages.index.writer import IndexOptions
+from pipeline.engine.flow import FlowOptions
+from stages.deliver.options import DeliverOptions
+from stages.encrypt.options import EncryptOptions
+from stages.errors import OperatorError
+from stages.index.options import IndexOptions
 from stages.ingest.options import IngestOptions
-from stages.preprocess.stage import PreprocessOptions
-from stages.segment.stage import SegmentOptions
-from stages.segment.train import TrainOptions
+from stages.preprocess.options import PreprocessOptions
+from stages.segment.options import SegmentOptions
+from training.options import TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

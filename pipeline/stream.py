@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.graph import Graph
+from pipeline.engine.graph import Graph
 from stages.batches import Entries, Features, Located, Segmented
 from stages.deliver.stage import Deliver
 from stages.encrypt.stage import Encrypt

@@ -1,1 +1,1 @@
-"""What is done to a batch. Nothing below this line imports Ray, prometheus_client or pynvml."""
+"""What is done to a batch; Ray, prometheus_client and pynvml stay above. Start at ``base``."""

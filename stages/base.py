@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-class OperatorError(ValueError):
-    """What whoever asked can mend: usage, configuration, keys, files. One sentence; exit code 2."""
-
-
-class EngineError(RuntimeError):
-    """What ends a run that was asked for rightly. One sentence; exit code 3."""
-
-
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", bound="Sized", covariant=True)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.cli.lazy import LazyGroup
-from stages.base import EngineError, OperatorError
+from stages.errors import EngineError, OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,13 +67,13 @@ class Index(LazyGroup):
         "fsck": ("pipeline.cli.maintain:fsck", "Check every file, and repair what is derived."),
         "erase": ("pipeline.cli.maintain:erase", "Erase a record, or all that are too old."),
         "compact": ("pipeline.cli.maintain:compact", "Few full segments, without erased bytes."),
-        "push": ("pipeline.cli.objects:push", "Copy the log to object storage, or a folder."),
-        "pull": ("pipeline.cli.objects:pull", "Bring a log from object storage, checked as it comes."),
+        "push": ("pipeline.cli.copies:push", "Copy the log to object storage, or a folder."),
+        "pull": ("pipeline.cli.copies:pull", "Bring a log from object storage, checked as it comes."),
         "get": ("pipeline.cli.search:get", "Open one record with the owner's key."),
         "search": ("pipeline.cli.search:search", "Find the records most similar to an image."),
         "sum": ("pipeline.cli.cohort:total", "Add up the feature vectors of a cohort."),
         "mean": ("pipeline.cli.cohort:mean", "The mean feature vector of a cohort."),
-        "serve": ("api.serve:serve", "Serve as one of two replicas for private search."),
+        "serve": ("pipeline.cli.serve:serve", "Serve as one of two replicas for private search."),
         "audit": ("pipeline.cli.audit:audit", "Recompute answers of a search; exit code 1 if one is wrong."),
     }
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline import audit as auditing
 from pipeline.cli.console import Directory, Json, emit, show
+from pipeline.queries import audit as auditing
 from stages.index.reader import open_reader
 
 

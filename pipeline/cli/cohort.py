@@ -10,8 +10,8 @@ import typer
 
 from pipeline.cli.console import Directory, Json, emit, show
 from pipeline.cli.search import Secret, open_owners
-from pipeline.cohort import CohortError, CohortSum, cohort_sum
-from stages.index.leaf import KEY_BYTES
+from pipeline.queries.cohort import CohortError, CohortSum, cohort_sum
+from stages.index.log.leaf import KEY_BYTES
 from stages.index.reader import open_reader
 
 KeyList = Annotated[

@@ -15,14 +15,14 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from stages.base import OperatorError
-from stages.index.leaf import KEY_BYTES
+from stages.errors import OperatorError
+from stages.index.log.leaf import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from pipeline.summary import Summary, Tally
+    from pipeline.run.summary import Summary, Tally
     from stages.index.reader import Reader
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from evaluation.phantom import Phantom, write_series
 from pipeline.cli.console import emit, show_summary
 from pipeline.cli.search import show_hits
-from pipeline.desk import Job
-from pipeline.job import JobError
-from pipeline.query import search
-from pipeline.question import describe_image
-from pipeline.synthetic import Phantom, write_series
-from stages.encrypt.keys import load_owner, new_keys
-from stages.encrypt.sealing import open_sealed
+from pipeline.queries.search import search
+from pipeline.queries.vector import describe_image
+from pipeline.run.job import Job, JobError
+from stages.encrypt.keys.folder import load_owner, new_keys
+from stages.encrypt.keys.opening import open_sealed
+from stages.index.check.verify import verify
 from stages.index.reader import open_reader
-from stages.index.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.config import Settings
-    from pipeline.summary import Summary
+    from pipeline.run.summary import Summary
 
 _PATIENTS, _SLICES = 4, 24
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, show
+from stages.index.check.verify import verify as verify_index
 from stages.index.reader import open_reader
 from stages.index.stats import stats as stats_of
-from stages.index.verify import verify as verify_index
 
 
 def stats(directory: Directory, as_json: Json = False) -> None:

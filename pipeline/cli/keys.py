@@ -9,9 +9,11 @@ from typing import Annotated, TypeVar
 import typer
 
 from pipeline.cli.console import Json, emit, new_passphrase, passphrase, show
-from stages.encrypt.keys import PassphraseNeededError, PublicKeys, known_parameters, load_public, new_keys
-from stages.encrypt.parameters import LWE32
-from stages.encrypt.rotation import add_worker, change_passphrase, export_public, rotate
+from stages.encrypt.keys.folder import known_parameters, new_keys
+from stages.encrypt.keys.ownerfile import PassphraseNeededError
+from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_public, rotate
+from stages.encrypt.lwe.parameters import LWE32
+from stages.encrypt.public.folder import PublicKeys, load_public
 
 app = typer.Typer(help="The owner's keys.", no_args_is_help=True)
 T = TypeVar("T")

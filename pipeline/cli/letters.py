@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline import dead_letters
 from pipeline.cli.console import Json, emit, show, show_summary
+from pipeline.run import dead_letters
 
 app = typer.Typer(help="What went no further, and why.", no_args_is_help=True)
 Results = Annotated[Path, typer.Argument(help="The results folder of a run.")]
@@ -39,7 +39,7 @@ def replay(directory: Results, as_json: Json = False) -> None:
     """
     # Imported here: a list of letters does not wait for torch and Ray.
     from pipeline.cli.run import stream, verdict  # noqa: PLC0415
-    from pipeline.replay import replayed  # noqa: PLC0415
+    from pipeline.run.replay import replayed  # noqa: PLC0415
 
     job = replayed(directory)
     summary = stream(job)

@@ -10,17 +10,17 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, show
-from stages.base import OperatorError
+from stages.errors import OperatorError
+from stages.index.check.fsck import fsck as check_index
+from stages.index.check.fsck import repair as repair_index
 from stages.index.compact import compact as compact_index
 from stages.index.erase import erase as erase_records
-from stages.index.erasure import Cause
-from stages.index.fsck import fsck as check_index
-from stages.index.fsck import repair as repair_index
-from stages.index.identity import IDENTITY, is_index
-from stages.index.manifest import Kind, Manifest
+from stages.index.log.erasure import Cause
+from stages.index.options import IndexOptions
 from stages.index.reader import Reader, open_reader
 from stages.index.session import open_writer
-from stages.index.writer import IndexOptions
+from stages.index.store.identity import IDENTITY, is_index
+from stages.index.store.manifest import Kind, Manifest
 
 _DAY_MS = 86_400_000
 

@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from evaluation.evaluate import Evaluation
+from evaluation.evaluate import evaluate as evaluate_cases
+from evaluation.report_html import Gallery
 from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
-from pipeline.evaluate import Evaluation
-from pipeline.evaluate import evaluate as evaluate_cases
-from pipeline.gallery import Gallery
-from pipeline.job import device_here
-from pipeline.quantise import quantise as quantise_model
-from stages.base import OperatorError
+from pipeline.run.run import device_here
+from stages.errors import OperatorError
 from stages.segment.checkpoint import describe
-from stages.segment.refit import refit as refit_model
-from stages.segment.train import Progress
-from stages.segment.train import train as train_model
+from training.calibrate import quantise as quantise_model
+from training.refit import refit as refit_model
+from training.train import Progress
+from training.train import train as train_model
 
 
 def evaluate(

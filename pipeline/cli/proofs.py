@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, parse_key
-from stages.base import OperatorError
+from stages.errors import OperatorError
 from stages.index.reader import Reader, open_reader, open_reader_at
 from stages.index.verifier import NoteError, ProofError, PublicKey, parse_keys
 from stages.index.verifier import verify_proof as check
@@ -19,7 +19,7 @@ from stages.index.witness import EquivocationError, load_witness_key, new_witnes
 from stages.index.witness import witness as see
 
 if TYPE_CHECKING:
-    from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
+    from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
 
 T = TypeVar("T")
 

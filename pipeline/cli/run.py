@@ -12,9 +12,9 @@ import typer
 from pipeline.cli import demo as the_demo
 from pipeline.cli.console import Json, Terminal, emit, show_summary
 from pipeline.cli.options import Config, DeviceOption, EngineOption, settings
-from pipeline.desk import Job
-from pipeline.job import run as run_job
-from pipeline.summary import Summary
+from pipeline.run.job import Job
+from pipeline.run.run import run as run_job
+from pipeline.run.summary import Summary
 
 
 def share(text: str | None) -> float | None:

@@ -13,17 +13,20 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from pipeline import private, query, question
-from pipeline.answers import recording
 from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show
 from pipeline.cli.options import Config, settings
-from stages.base import OperatorError
-from stages.encrypt.keys import OwnerKeys, PassphraseNeededError, load_owners
-from stages.encrypt.owner import decrypt
-from stages.encrypt.sealing import open_sealed
-from stages.encrypt.wire import decode_header
-from stages.index.identity import refuse_other_model
+from pipeline.queries import replicas as private
+from pipeline.queries import search as query
+from pipeline.queries import vector as question
+from pipeline.queries.transcript import recording
+from stages.encrypt.keys.folder import OwnerKeys, load_owners
+from stages.encrypt.keys.opening import open_sealed
+from stages.encrypt.keys.owner import decrypt
+from stages.encrypt.keys.ownerfile import PassphraseNeededError
+from stages.encrypt.lwe.wire import decode_header
+from stages.errors import OperatorError
 from stages.index.reader import Reader, open_reader
+from stages.index.store.identity import refuse_other_model
 from stages.segment.checkpoint import describe
 
 Secret = Annotated[Path, typer.Option("--secret", help="owner.key, or the key folder: all its generations.")]

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
+from evaluation.intervals import gain
 from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
-from pipeline.job import device_here
-from stages.base import OperatorError
-from stages.segment.folds import crossvalidate as crossvalidate_model
-from stages.segment.intervals import gain
-from stages.segment.train import Progress
+from pipeline.run.run import device_here
+from stages.errors import OperatorError
+from training.folds import crossvalidate as crossvalidate_model
+from training.train import Progress
 
 SCORES = "scores.json"
 COMPARED = ("dice_volume", "dice_slices", "hd95_mm", "asd_mm")

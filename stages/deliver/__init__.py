@@ -1,1 +1,1 @@
-"""What the clinic gets: segmentations on the original grid, overlays, measurements."""
+"""What the clinic gets: segmentations on the original grid, overlays, measurements. Start at ``stage``."""

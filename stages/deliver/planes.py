@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from stages.batches import Mask, Place, Segmented
+from stages.components import without_strays
 from stages.ingest.site import Site
-from stages.objects import without_strays
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,21 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import cv2
-from annotated_types import Ge, Le
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
 
+from stages import files
 from stages.base import Reason, Reject, Split
 from stages.batches import Frame, Kind, Segmented
-from stages.deliver import files, measure, overlay
+from stages.deliver import measure, overlay
 from stages.deliver.masks import Failed, MaskFile, of_dicom, of_nifti, of_raster
 from stages.deliver.measure import Listed
+from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, Result, by_series, without_stray_objects
 from stages.deliver.sources import decoded
-from stages.encrypt.keys import load_site_secret
+from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.faults import silence
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
@@ -35,16 +34,6 @@ from stages.ingest.site import Site
 FOLDER_DIGITS = 16
 OVERLAY = "overlay.png"
 MEASUREMENTS = "measurements.json"
-
-
-@validated(frozen=True, config=ConfigDict(extra="forbid"))
-class DeliverOptions:
-    """What is written for a series."""
-
-    overlay_slices: Annotated[int, Ge(0), Le(48)] = 12
-    """Most slices on the overlay; 0 leaves it out."""
-    series_number: Annotated[int, Ge(1), Le(2**31 - 1)] = 900
-    """Series Number of the DICOM Segmentations, within the source's study."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""LWE encryption of features, similarity search on ciphertexts, keys and sealing. Start at ``scheme``."""
+"""LWE encryption of features, its keys, and similarity search on ciphertexts. Start at ``stage``."""

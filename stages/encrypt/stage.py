@@ -10,27 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from annotated_types import Ge, Le
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Features, Sealed
-from stages.encrypt.keys import load_public
-from stages.encrypt.quantise import quantise_rows, scale_for
-from stages.encrypt.scheme import Encryptor
-from stages.encrypt.signing import Signer, load_signer
-
-
-@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class EncryptOptions:
-    """The ``encrypt`` section of the configuration."""
-
-    threads: Annotated[int, Ge(1), Le(256)] = 1
-    """CPU threads of one worker; more only pays on idle cores."""
+from stages.encrypt.keys.worker import BlockSigner, load_signer
+from stages.encrypt.lwe.quantise import quantise_rows, scale_for
+from stages.encrypt.lwe.scheme import Encryptor
+from stages.encrypt.options import EncryptOptions
+from stages.encrypt.public.folder import load_public
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,7 @@ class Encrypt:
             torch.set_num_threads(threads)
 
 
-def encrypt_batch(encryptor: Encryptor, signer: Signer, batch: Features) -> Split[Sealed]:
+def encrypt_batch(encryptor: Encryptor, signer: BlockSigner, batch: Features) -> Split[Sealed]:
     """One signed block in the key's first slots; the engine promises no more rows than slots."""
     most = encryptor.public.parameters.slots
     if len(batch) > most:

@@ -1,1 +1,1 @@
-"""TBD."""
+"""An append-only, verifiable index of ciphertexts. Start at ``session`` (the writer) and ``reader``."""

@@ -18,15 +18,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from stages.index.blocks import Block
-from stages.index.durable import opened, replace_files, sync_directory, write_at
-from stages.index.erasure import Cause, Erasure
 from stages.index.errors import DamagedError, IndexStoreError
-from stages.index.identity import INTENT, STAGING
-from stages.index.manifest import MANIFEST, Manifest
+from stages.index.log.erasure import Cause, Erasure
 from stages.index.rewrite import Rewriter
-from stages.index.segments import Segments
-from stages.index.tiles import Tiles
+from stages.index.store.blocks import Block
+from stages.index.store.durable import opened, replace_files, sync_directory, write_at
+from stages.index.store.identity import INTENT, STAGING
+from stages.index.store.manifest import MANIFEST, Manifest
+from stages.index.store.segments import Segments
+from stages.index.store.tiles import Tiles
 from stages.index.writer import Writer
 
 _ZEROS: Final = bytes(1 << 20)

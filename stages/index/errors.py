@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.base import OperatorError
+from stages.errors import OperatorError
 
 
 class IndexStoreError(OperatorError):

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from stages.index.keyfile import caught_up
 from stages.index.publish import Publisher
-from stages.index.tiles import Tiles
+from stages.index.store.keytree_file import caught_up
+from stages.index.store.tiles import Tiles
 from stages.index.verifier import KeyRoot
 
 EVERY_S: Final = 60.0

@@ -16,13 +16,13 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from stages.index.durable import Fence, publish, replace_files, staged, sync_files
-from stages.index.erasure import decode_erasure, is_erasure
-from stages.index.identity import CHECKPOINT, STAGING
-from stages.index.lookup import Lookup
-from stages.index.note import Signer
-from stages.index.partials import drop_filled, drop_unfinished
-from stages.index.tiles import Edge, grow
+from stages.index.log.erasure import decode_erasure, is_erasure
+from stages.index.log.note import Signer
+from stages.index.store.durable import Fence, publish, replace_files, staged, sync_files
+from stages.index.store.identity import CHECKPOINT, STAGING
+from stages.index.store.lookup import Lookup
+from stages.index.store.partials import drop_filled, drop_unfinished
+from stages.index.store.tiles import Edge, grow
 from stages.index.verifier import KeyRoot
 
 PUBLISH_S: Final = 1.0  # how long an acknowledged block may stay invisible to readers

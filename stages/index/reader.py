@@ -14,21 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from stages.encrypt.wire import Words
-from stages.index.blocks import Block, Statements
-from stages.index.erasure import Erasure, decode_entry
+from stages.encrypt.lwe.wire import Words
 from stages.index.errors import DamagedError, ErasedError, IndexStoreError
-from stages.index.growth import growth_path
-from stages.index.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
-from stages.index.keyfile import rebuilt, stored
-from stages.index.keytree import KeyTree
-from stages.index.leaf import Leaf
-from stages.index.lookup import Peek
-from stages.index.manifest import Extent, Kind
-from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
-from stages.index.segments import Segments
-from stages.index.tiles import Tiles
-from stages.index.trusted import Trusted
+from stages.index.log.erasure import Erasure, decode_entry
+from stages.index.log.growth import growth_path
+from stages.index.log.keytree import KeyTree
+from stages.index.log.leaf import Leaf
+from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
+from stages.index.store.blocks import Block, Statements
+from stages.index.store.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
+from stages.index.store.keytree_file import rebuilt, stored
+from stages.index.store.lookup import Peek
+from stages.index.store.manifest import Extent, Kind
+from stages.index.store.segments import Segments
+from stages.index.store.tiles import Tiles
+from stages.index.store.verified_tiles import Trusted
 from stages.index.verifier import (
     Checkpoint,
     PublicKey,

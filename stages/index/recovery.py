@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.index.blocks import Block, Statements, decode_block
-from stages.index.durable import opened, sync_directory, write_at
 from stages.index.errors import DamagedError
-from stages.index.identity import INTENT
-from stages.index.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from, segment_path
-from stages.index.partials import drop_filled
-from stages.index.segments import check_extent, read_extent
-from stages.index.tiles import Edge, Tiles, split_bundle
+from stages.index.store.blocks import Block, Statements, decode_block
+from stages.index.store.durable import opened, sync_directory, write_at
+from stages.index.store.identity import INTENT
+from stages.index.store.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from, segment_path
+from stages.index.store.partials import drop_filled
+from stages.index.store.segments import check_extent, read_extent
+from stages.index.store.tiles import Edge, Tiles, split_bundle
 from stages.index.verifier import Checkpoint, leaf_hash
 
 

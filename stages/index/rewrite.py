@@ -11,10 +11,10 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
-from stages.index.blocks import Block, Statements, encode_block
-from stages.index.durable import replace_files, sync_directory, write_at
-from stages.index.identity import STAGING
-from stages.index.manifest import MANIFEST, Extent, Kind, segment_path
+from stages.index.store.blocks import Block, Statements, encode_block
+from stages.index.store.durable import replace_files, sync_directory, write_at
+from stages.index.store.identity import STAGING
+from stages.index.store.manifest import MANIFEST, Extent, Kind, segment_path
 
 if TYPE_CHECKING:
     from stages.index.writer import Writer

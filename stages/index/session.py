@@ -9,11 +9,16 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from stages.index.blocks import Block, Statements
-from stages.index.durable import SYNCS, locked, sync_directories
 from stages.index.erase import finish
 from stages.index.errors import UnwritableError
-from stages.index.identity import (
+from stages.index.keeper import KeyKeeper
+from stages.index.log.note import Signer
+from stages.index.options import IndexOptions
+from stages.index.publish import Publisher
+from stages.index.recovery import recover
+from stages.index.store.blocks import Block, Statements
+from stages.index.store.durable import SYNCS, locked, sync_directories
+from stages.index.store.identity import (
     LOCK,
     create,
     is_index,
@@ -23,15 +28,11 @@ from stages.index.identity import (
     refuse_foreign,
     refuse_other_model,
 )
-from stages.index.keeper import KeyKeeper
-from stages.index.lookup import open_lookup
-from stages.index.note import Signer
-from stages.index.publish import Publisher
-from stages.index.recovery import recover
-from stages.index.tail import Tail
-from stages.index.tiles import Tiles
+from stages.index.store.lookup import open_lookup
+from stages.index.store.tail import Tail
+from stages.index.store.tiles import Tiles
 from stages.index.verifier import leaf_hash
-from stages.index.writer import IndexOptions, Writer
+from stages.index.writer import Writer
 
 LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which may take a moment
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Entries, Sealed
-from stages.encrypt.signing import load_inspector
-from stages.index.mirror import mirrored
+from stages.encrypt.public.signing import load_inspector
+from stages.index.copies.mirror import mirrored
+from stages.index.options import IndexOptions
 from stages.index.session import open_writer
-from stages.index.writer import IndexOptions
 
 
 @dataclass(frozen=True, slots=True)

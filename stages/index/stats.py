@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stages.encrypt.errors import LweError
-from stages.encrypt.wire import decode_header
-from stages.index.blocks import Block
-from stages.index.identity import CHECKPOINT, read_checkpoint, read_identity
-from stages.index.manifest import Kind, Manifest
-from stages.index.segments import Segments
+from stages.encrypt.lwe.errors import LweError
+from stages.encrypt.lwe.wire import decode_header
+from stages.index.store.blocks import Block
+from stages.index.store.identity import CHECKPOINT, read_checkpoint, read_identity
+from stages.index.store.manifest import Kind, Manifest
+from stages.index.store.segments import Segments
 
 
 @dataclass(frozen=True, slots=True)

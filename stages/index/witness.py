@@ -17,12 +17,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from stages.base import OperatorError
-from stages.index.durable import locked, opened, write_at
+from stages.errors import OperatorError
 from stages.index.errors import ForkedError
-from stages.index.identity import encode_keys, encode_public
-from stages.index.note import cosign, witness_key
+from stages.index.log.note import cosign, witness_key
 from stages.index.reader import Reader
+from stages.index.store.durable import locked, opened, write_at
+from stages.index.store.identity import encode_keys, encode_public
 from stages.index.verifier import Checkpoint, NoteError, PublicKey, open_checkpoint, parse_keys
 
 _WAIT_S: Final = 2.0  # for another run of the same witness

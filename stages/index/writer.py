@@ -15,34 +15,21 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Le
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
 
 from stages.batches import Entries, Sealed
-from stages.index.blocks import Block, Digests, Statements, block_of, encode_block
-from stages.index.durable import Fence
 from stages.index.errors import DamagedError, IndexStoreError
-from stages.index.lookup import LOOKUP, Lookup
-from stages.index.manifest import Extent, Kind
+from stages.index.options import IndexOptions
 from stages.index.publish import Place, Publisher
 from stages.index.recovery import Head
-from stages.index.tail import Tail
-from stages.index.tiles import Tiles
+from stages.index.store.blocks import Block, Digests, Statements, block_of, encode_block
+from stages.index.store.durable import Fence
+from stages.index.store.lookup import LOOKUP, Lookup
+from stages.index.store.manifest import Extent, Kind
+from stages.index.store.tail import Tail
+from stages.index.store.tiles import Tiles
 from stages.index.verifier import leaf_hash
-
-
-@validated(frozen=True, config=ConfigDict(extra="forbid"))
-class IndexOptions:
-    """How the index is laid out on disk, and where a copy goes."""
-
-    segment_bytes: Annotated[int, Ge(1 << 12), Le(1 << 40)] = 1 << 28
-    """A segment that has reached this size gets no further block."""
-    objects: str | None = None
-    """Where a copy is pushed to when a segment is full and in the end: s3://BUCKET/PREFIX or the like."""
 
 
 @dataclass(frozen=True, slots=True)

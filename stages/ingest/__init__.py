@@ -1,1 +1,1 @@
-"""Files become pseudonymous frames: find, sort and cut series, decode pixels, seal what identifies."""
+"""Files become pseudonymous frames: find, sort, cut, decode, seal what identifies. Start at ``stage``."""

@@ -12,9 +12,9 @@ from stages.batches import Frame, Kind, Place
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, Refusal, reading, silence
 from stages.ingest.nifti import open_nifti
+from stages.ingest.opened import Source
 from stages.ingest.options import IngestOptions
 from stages.ingest.raster import open_raster
-from stages.ingest.source import Source
 
 
 @dataclass(frozen=True, slots=True)

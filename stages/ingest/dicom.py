@@ -32,9 +32,9 @@ from stages.ingest.files import open_regular
 from stages.ingest.fragments import Fragments, code_stream, find_fragments
 from stages.ingest.functional import FUNCTIONAL_TAGS, has_modality_lut, orientation, rescale, spacing_mm
 from stages.ingest.geometry import display
+from stages.ingest.opened import Source, check_pixels
 from stages.ingest.options import IngestOptions
-from stages.ingest.source import Source, check_pixels
-from stages.ingest.units import luminance, reflected, rescaled
+from stages.ingest.rescale import luminance, reflected, rescaled
 
 _IN_MEMORY_BYTES: Final = 1 << 24  # parsing in memory is faster; larger files are read piece by piece
 _PALETTE: Final = (0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203)

@@ -28,10 +28,10 @@ from stages.batches import Display, Frame
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.geometry import display, spacing
+from stages.ingest.opened import Source, check_pixels
 from stages.ingest.options import IngestOptions
+from stages.ingest.rescale import rescaled
 from stages.ingest.sniff import GZIP
-from stages.ingest.source import Source, check_pixels
-from stages.ingest.units import rescaled
 
 _CLEARLY: Final = 1.2  # the acquisition axis stands out where its spacing is this much the larger
 _DEFLATE_MOST: Final = 1032  # bytes that one byte of deflate can unfold to (zlib, technical details)

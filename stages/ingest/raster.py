@@ -19,10 +19,10 @@ from stages.base import Reason
 from stages.batches import Frame
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
+from stages.ingest.opened import Source, check_pixels
 from stages.ingest.options import IngestOptions
-from stages.ingest.source import Source, check_pixels
+from stages.ingest.rescale import luminance
 from stages.ingest.tiff import TIFF_MAGIC, count_pages, read_page
-from stages.ingest.units import luminance
 
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "PPM", "JPEG2000")
 _COLOURS: Final = ("RGB", "RGBA", "RGBX")

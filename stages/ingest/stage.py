@@ -16,8 +16,9 @@ from typing import ClassVar
 
 from stages.base import Reject, Split
 from stages.batches import Frame, Frames, Located, Rows
-from stages.encrypt.keys import load_public, load_site_secret
-from stages.encrypt.sealing import Sealer
+from stages.encrypt.keys.site import load_site_secret
+from stages.encrypt.public.folder import load_public
+from stages.encrypt.public.sealing import Sealer
 from stages.ingest.codecs import check_installed
 from stages.ingest.decode import Decoded, decode, read_frames
 from stages.ingest.deidentify import identity

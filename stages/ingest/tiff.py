@@ -13,8 +13,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
 from stages.base import Reason
 from stages.ingest.faults import BadData
-from stages.ingest.source import check_pixels
-from stages.ingest.units import luminance, reflected
+from stages.ingest.opened import check_pixels
+from stages.ingest.rescale import luminance, reflected
 
 TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # What tifffile decodes by itself; pages of other compressions or colour spaces are left to Pillow.

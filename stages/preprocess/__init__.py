@@ -1,1 +1,1 @@
-"""Frames become model input: one field of view, one intensity scale, and the way back."""
+"""Frames become model input: one field of view, one intensity scale, and back. Start at ``stage``."""

@@ -19,10 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from stages.base import OperatorError
-from stages.preprocess.stage import PreprocessOptions
+from stages.errors import OperatorError
+from stages.preprocess.options import PreprocessOptions
 from stages.segment.features import Segmenter
-from stages.segment.model import ModelConfig
+from stages.segment.options import ModelConfig
 
 SHIPPED = Path(__file__).parent / "weights" / "prostate.safetensors"
 FORMAT = 2  # 2: the decoder has no residual blocks

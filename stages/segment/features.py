@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
-from stages.segment.model import AttentionUNet, ModelConfig, fold_norms
+from stages.segment.model import AttentionUNet, fold_norms
 from stages.segment.novelty import Novelty
+from stages.segment.options import ModelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.base import OperatorError
+from stages.errors import OperatorError
 from stages.segment import checkpoint
 from stages.segment.export import to_openvino
 from stages.segment.unreported import unreported

@@ -11,7 +11,6 @@ convolution before it and costs nothing there; batches of 8 slices are enough to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,26 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """Everything that decides the shapes of the weights."""
-
-    in_channels: int = 3  # the slice before, the slice itself, the slice after
-    channels: tuple[int, ...] = (16, 32, 96, 192)  # per encoder stage; the field shrinks by 2 a stage
-    blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks per encoder stage
-    attention: bool = True  # squeeze-excitation in the encoder
-    feature_dim: int = 256
-
-    def __post_init__(self) -> None:
-        """Refuse shapes that no network has."""
-        if len(self.channels) != len(self.blocks) or len(self.channels) < 2:  # noqa: PLR2004  # as said
-            raise ValueError("channels and blocks need one entry per stage, and at least two stages")
-
-    @property
-    def stride(self) -> int:
-        """The field's height and width must be multiples of this: the stem halves, and each stage but one."""
-        return 1 << len(self.channels)
+from stages.segment.options import ModelConfig
 
 
 class ConvNorm(nn.Module):

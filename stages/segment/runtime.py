@@ -9,7 +9,7 @@ ready, else ``openvino``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from stages.segment import checkpoint, int8
 from stages.segment.export import to_openvino
 from stages.segment.graphs import GraphedSegmenter
+from stages.segment.options import Runtime
 from stages.segment.unreported import unreported
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stages.segment.features import Segmenter
-
-Runtime = Literal["auto", "torch", "openvino", "openvino-int8"]
 
 
 class Answer(NamedTuple):

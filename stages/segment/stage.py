@@ -11,46 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from annotated_types import Ge, Le
 from numpy.typing import NDArray
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Mask, Prepared, Segmented
-from stages.objects import without_strays
+from stages.components import without_strays
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
-from stages.segment.runtime import Answer, Runtime, flip_averaged, load
+from stages.segment.options import SegmentOptions
+from stages.segment.runtime import Answer, flip_averaged, load
 
 UNIT_TOLERANCE = 0.01  # a feature vector further from unit length is no feature vector
-
-
-@validated(frozen=True, config=ConfigDict(extra="forbid"))
-class SegmentOptions:
-    """How the model is run and how its answer becomes a mask."""
-
-    weights: Path | None = None
-    """A safetensors file written by training; None is the shipped model."""
-    batch: Annotated[int, Ge(1), Le(1024)] = 32
-    """Slices per pass of the model."""
-    threads: Annotated[int, Ge(1), Le(256)] = 1
-    """CPU threads of one worker."""
-    runtime: Runtime = "auto"
-    """What executes the model; auto is torch on CUDA, on the CPU openvino-int8 where its artefact lies."""
-    artefacts: Path | None = None
-    """Folder of the int8 models that `medsecure quantise` makes; None is the weights file's."""
-    flip_average: bool = False
-    """Average the probability with that of the mirror image: a little more accurate, twice the time."""
-    threshold: Annotated[float, Ge(0.05), Le(0.95)] = 0.5
-    """The probability from which a pixel is inside."""
-    largest_component: bool = True
-    """Keep the largest connected object of each series, and others of about its size: a patient has one
-    prostate, a series may show it several times."""
 
 
 @dataclass(frozen=True, slots=True)

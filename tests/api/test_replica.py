@@ -18,19 +18,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from api.replica import answers
-from pipeline import query
-from pipeline.answers import recording
-from pipeline.audit import audit
-from pipeline.private import Access, ReplicaError, replicas
-from stages.encrypt.exchange import Question, Scored, decode_question, encode_answers
-from stages.encrypt.keys import OwnerKeys, load_owners, new_keys
-from stages.encrypt.parameters import LWE32
-from stages.encrypt.search import quantise_query, weight_words
-from stages.index.manifest import Manifest
+from pipeline.queries import search as query
+from pipeline.queries.answering import answers
+from pipeline.queries.audit import audit
+from pipeline.queries.replicas import Access, ReplicaError, replicas
+from pipeline.queries.transcript import recording
+from stages.encrypt.keys.folder import OwnerKeys, load_owners, new_keys
+from stages.encrypt.lwe.exchange import Question, Scored, decode_question, encode_answers
+from stages.encrypt.lwe.parameters import LWE32
+from stages.encrypt.lwe.search import quantise_query, weight_words
 from stages.index.reader import Reader, open_reader
+from stages.index.store.manifest import Manifest
 from tests.api.conftest import Serve, scripted
-from tests.pipeline.encrypted import append, unit_rows
+from tests.pipeline.queries.encrypted import append, unit_rows
 
 BLOCKS = [6, 1, 4]
 ASKED = unit_rows(6, 0)[2]

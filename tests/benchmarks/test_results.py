@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import lwe, retrieval, segment, segment_gpu
-from stages.encrypt.parameters import LWE32
-from stages.encrypt.quantise import scale_for
-from stages.encrypt.search import score_bound
-from stages.encrypt.wire import Header
+from stages.encrypt.lwe.parameters import LWE32
+from stages.encrypt.lwe.quantise import scale_for
+from stages.encrypt.lwe.search import score_bound
+from stages.encrypt.lwe.wire import Header
 
 ROOT = Path(__file__).resolve().parents[2]
 ADR = ROOT / "docs" / "adr" / "0005-feature-dimensions-and-weight-bits.md"

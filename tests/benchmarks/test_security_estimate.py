@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import security_estimate
 from benchmarks.security_estimate import Instance, compare, instances, primal_core_svp
-from stages.encrypt.parameters import LEAST_BITS, TABLE
+from stages.encrypt.lwe.parameters import LEAST_BITS, TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 

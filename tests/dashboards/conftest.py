@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import pytest
 
 from dashboards.generate import RULES
-from pipeline.exporter import Exporter
+from pipeline.run.exporter import Exporter
 from tests.dashboards.stream import running
 
 PROMETHEUS = RULES.parent

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.engine import Pump
-from pipeline.exporter import Exporter
-from pipeline.flow import FlowOptions
-from pipeline.graph import Graph
-from pipeline.local import LocalCrew
+from actors.thread_crew import LocalCrew
+from pipeline.engine.flow import FlowOptions
+from pipeline.engine.graph import Graph
+from pipeline.engine.pump import Pump
+from pipeline.run.exporter import Exporter
 from stages.base import Reason, Reject, Split
 from stages.batches import Entries, Located, Refused
 from tests.pipeline.toys import Double, Numbers, Read, key_of, piece

@@ -9,8 +9,8 @@ import pytest
 
 from dashboards import generate
 from dashboards.generate import PAGE, generated
-from pipeline.exporter import _SECONDS
 from pipeline.metrics import GOAL_FRAMES_PER_S, TABLE
+from pipeline.run.exporter import _SECONDS
 from tests.dashboards.conftest import PROMETHEUS
 
 

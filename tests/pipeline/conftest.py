@@ -10,12 +10,12 @@ import pytest
 
 from actors.crew import Crew, manned
 from actors.ray_crew import RayCrew
+from actors.thread_crew import LocalCrew
 from cluster.session import session
-from pipeline.engine import Event, Measured, Pump
-from pipeline.flow import FlowOptions
-from pipeline.graph import Graph
-from pipeline.local import LocalCrew
-from pipeline.units import Finished, Rejected
+from pipeline.engine.accounting import Finished, Rejected
+from pipeline.engine.flow import FlowOptions
+from pipeline.engine.graph import Graph
+from pipeline.engine.pump import Event, Measured, Pump
 from stages.batches import Located, Refused
 
 

@@ -12,7 +12,7 @@ TOYS = """
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import assert_type
-from pipeline.graph import Graph
+from pipeline.engine.graph import Graph
 from stages.base import Split
 
 class A(list[int]): ...

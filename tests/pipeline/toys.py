@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.graph import Graph
+from pipeline.engine.graph import Graph
 from stages.base import Reason, Reject, Split
 from stages.batches import Kind, Located, Place
 

@@ -15,8 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stages.encrypt import reference
-from stages.encrypt.parameters import LWE32, LWE64, Parameters
+from stages.encrypt.lwe import reference
+from stages.encrypt.lwe.parameters import LWE32, LWE64, Parameters
 
 SEED = bytes(range(32))
 SEED_A = bytes(range(32, 64))
@@ -82,7 +82,7 @@ def full_size(p: Parameters) -> dict[str, Any]:
 def vectors() -> dict[str, Any]:
     """The whole document."""
     return {
-        "about": "Made by make_lwe.py from stages/encrypt/reference.py. C2 is [D, m], row by row.",
+        "about": "Made by make_lwe.py from stages/encrypt/lwe/reference.py. C2 is [D, m], row by row.",
         "seed": SEED.hex(),
         "seed_A": SEED_A.hex(),
         "block_keys": [key.hex() for key in BLOCK_KEYS],

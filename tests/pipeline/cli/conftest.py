@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 import pytest
 
+from evaluation.phantom import Phantom, write_series
 from pipeline.cli.app import main
-from pipeline.synthetic import Phantom, write_series
-from stages.encrypt.keys import new_keys
+from stages.encrypt.keys.folder import new_keys
 
 ROOT = Path(__file__).resolve().parents[3]
 

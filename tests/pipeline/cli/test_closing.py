@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.index.options import IndexOptions
 from stages.index.session import open_writer
-from stages.index.writer import IndexOptions
 from tests.pipeline.cli.conftest import Medsecure, Study, folders
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.encrypt.keys import new_keys
-from stages.index.identity import read_checkpoint, read_identity, read_signing_keys
-from stages.index.note import Signer
+from stages.encrypt.keys.folder import new_keys
+from stages.index.log.note import Signer
+from stages.index.store.identity import read_checkpoint, read_identity, read_signing_keys
 from stages.segment.checkpoint import SHIPPED, describe
 from tests.pipeline.cli.conftest import Medsecure, Study, folders
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
+from stages.index.options import IndexOptions
 from stages.index.session import open_writer
-from stages.index.writer import IndexOptions
 from tests.pipeline.cli.conftest import Medsecure
 from tests.stages.index.conftest import make_block  # noqa: F401 - a fixture
 

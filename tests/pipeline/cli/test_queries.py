@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.answers import load
 from pipeline.cli.app import main
-from stages.encrypt.exchange import Scored
-from stages.encrypt.keys import load_public, new_keys
-from stages.encrypt.parameters import LWE32
-from stages.encrypt.quantise import scale_for
-from stages.encrypt.rotation import rotate
-from tests.pipeline.encrypted import D, append, record_key, unit_rows
-from tests.pipeline.test_audit import rewritten
+from pipeline.queries.transcript import load
+from stages.encrypt.keys.folder import new_keys
+from stages.encrypt.keys.rotation import rotate
+from stages.encrypt.lwe.exchange import Scored
+from stages.encrypt.lwe.parameters import LWE32
+from stages.encrypt.lwe.quantise import scale_for
+from stages.encrypt.public.folder import load_public
+from tests.pipeline.queries.encrypted import D, append, record_key, unit_rows
+from tests.pipeline.queries.test_audit import rewritten
 
 
 @dataclass(frozen=True)

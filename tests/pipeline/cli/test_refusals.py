@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.encrypt.keys import new_keys
+from stages.encrypt.keys.folder import new_keys
 from tests.pipeline.cli.conftest import Medsecure, Study, folders
 
 

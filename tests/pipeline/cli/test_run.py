@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.synthetic import Phantom, write_series
+from evaluation.phantom import Phantom, write_series
 from tests.pipeline.cli.conftest import ROOT, Medsecure, Study, folders
 
 

@@ -17,7 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from stages.base import Split
 from stages.batches import Kind, Mask, Place, Rows, Segmented
-from stages.deliver.stage import Deliver, Delivered, DeliverOptions
+from stages.deliver.options import DeliverOptions
+from stages.deliver.stage import Deliver, Delivered
 from stages.ingest.site import Site
 
 SECRET = bytes(range(32))

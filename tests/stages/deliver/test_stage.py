@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages import files
 from stages.base import Reason
 from stages.batches import Kind, Place, Segmented
-from stages.deliver import files
-from stages.deliver.stage import DeliverOptions
+from stages.deliver.options import DeliverOptions
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from stages.encrypt import parameters
-from stages.encrypt.keys import OwnerKeys, PublicKeys, load_owner, load_public, new_keys
-from stages.encrypt.owner import SecretKey, expand_secret, generate
-from stages.encrypt.parameters import LWE32, LWE64, Parameters
-from stages.encrypt.scheme import Encryptor
-from stages.encrypt.wire import PublicKey
+from stages.encrypt.keys.folder import OwnerKeys, load_owner, new_keys
+from stages.encrypt.keys.owner import SecretKey, expand_secret, generate
+from stages.encrypt.lwe import parameters
+from stages.encrypt.lwe.parameters import LWE32, LWE64, Parameters
+from stages.encrypt.lwe.scheme import Encryptor
+from stages.encrypt.lwe.wire import PublicKey
+from stages.encrypt.public.folder import PublicKeys, load_public
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "lwe.json"
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.security_estimate import instances, primal_core_svp
-from stages.encrypt import owner, sampling, wire
-from stages.encrypt.parameters import LEAST_BITS, LWE32, LWE64, TABLE, Parameters
-from stages.encrypt.quantise import SUM_BLOCKS, rounding_slack, scale_for, weight_scale_for
+from stages.encrypt.keys import owner
+from stages.encrypt.lwe import sampling, wire
+from stages.encrypt.lwe.parameters import LEAST_BITS, LWE32, LWE64, TABLE, Parameters
+from stages.encrypt.lwe.quantise import SUM_BLOCKS, rounding_slack, scale_for, weight_scale_for
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 TEXT = (DOCS / "lwe.md").read_text(encoding="utf-8")

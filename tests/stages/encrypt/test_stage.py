@@ -10,15 +10,17 @@ from pydantic import ValidationError
 
 from stages.base import Reason
 from stages.batches import Features, Rows
-from stages.encrypt import owner as owner_side
-from stages.encrypt.keys import KeyFileError, OwnerKeys
-from stages.encrypt.owner import SecretKey
-from stages.encrypt.parameters import LWE64
-from stages.encrypt.scheme import Encryptor
-from stages.encrypt.search import quantise_query, score_block
-from stages.encrypt.signing import load_signer
-from stages.encrypt.stage import Encrypt, EncryptOptions, encrypt_batch
-from stages.encrypt.wire import decode_header
+from stages.encrypt.keys import owner as owner_side
+from stages.encrypt.keys.folder import OwnerKeys
+from stages.encrypt.keys.owner import SecretKey
+from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.lwe.parameters import LWE64
+from stages.encrypt.lwe.scheme import Encryptor
+from stages.encrypt.lwe.search import quantise_query, score_block
+from stages.encrypt.lwe.wire import decode_header
+from stages.encrypt.options import EncryptOptions
+from stages.encrypt.public.keyfiles import KeyFileError
+from stages.encrypt.stage import Encrypt, encrypt_batch
 
 
 def features(count: int, dimensions: int = 256) -> Features:

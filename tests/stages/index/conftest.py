@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from stages.batches import Rows, Sealed
+from stages.index.options import IndexOptions
 from stages.index.session import open_writer
-from stages.index.writer import IndexOptions
 
 D, DIMENSION_n = 5, 12  # features, LWE dimension
 
@@ -65,4 +65,4 @@ def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syncs do nothing, for tests that write much and are not about power cuts."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(os, "fdatasync", lambda _: None)
-    monkeypatch.setattr("stages.index.lookup._SYNCHRONOUS", "OFF")
+    monkeypatch.setattr("stages.index.store.lookup._SYNCHRONOUS", "OFF")

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from stages.index.objects import Store
+from stages.index.copies.bucket import Store
 
 
 class Cut(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has no types

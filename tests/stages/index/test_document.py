@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
-from stages.index import audit, erasure, keeper, leaf, listing, manifest
-from stages.index.blocks import SCHEMA
-from stages.index.objects import open_store
-from stages.index.push import push
+from stages.index import keeper
+from stages.index.check import walk as audit
+from stages.index.copies import listing
+from stages.index.copies.bucket import open_store
+from stages.index.copies.push import push
+from stages.index.log import erasure, leaf
+from stages.index.store import manifest
+from stages.index.store.blocks import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = (ROOT / "docs" / "index.md").read_text()

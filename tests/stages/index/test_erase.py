@@ -15,27 +15,27 @@ import pytest
 
 from stages.base import Reason
 from stages.batches import Sealed
-from stages.encrypt.keys import new_keys
-from stages.encrypt.signing import load_signer
+from stages.encrypt.keys.folder import new_keys
+from stages.encrypt.keys.worker import load_signer
 from stages.index import erase as erasing
 from stages.index import reader as reading
-from stages.index import segments
+from stages.index.check.verify import verify
 from stages.index.compact import compact
 from stages.index.erase import erase
-from stages.index.erasure import Cause, Erasure, decode_entry
 from stages.index.errors import DamagedError, ErasedError, IndexStoreError
-from stages.index.identity import INTENT
-from stages.index.leaf import LeafError
-from stages.index.lookup import LOOKUP
-from stages.index.manifest import MANIFEST, Manifest
+from stages.index.log.erasure import Cause, Erasure, decode_entry
+from stages.index.log.leaf import LeafError
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.stage import Append
 from stages.index.stats import stats
-from stages.index.tiles import Tiles
+from stages.index.store import segments
+from stages.index.store.identity import INTENT
+from stages.index.store.lookup import LOOKUP
+from stages.index.store.manifest import MANIFEST, Manifest
+from stages.index.store.tiles import Tiles
 from stages.index.verifier import verify_proof
-from stages.index.verify import verify
-from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeIndex = Callable[..., list[Sealed]]

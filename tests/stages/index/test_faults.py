@@ -25,10 +25,10 @@ import pytest
 
 from stages.batches import Rows, Sealed
 from stages.index import publish, session
+from stages.index.check.verify import verify
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
-from stages.index.verify import verify
-from stages.index.writer import IndexOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 CALLS = ("openat", "pwrite64", "fdatasync", "fsync", "rename", "mkdir", "ftruncate", "unlink", "close")

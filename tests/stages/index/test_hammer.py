@@ -20,18 +20,19 @@ import pytest
 
 from stages.batches import Rows, Sealed
 from stages.index import keeper
+from stages.index.check.verify import verify
 from stages.index.compact import compact
 from stages.index.erase import erase
-from stages.index.erasure import Cause, is_erasure
 from stages.index.errors import ErasedError
-from stages.index.identity import is_index
-from stages.index.manifest import MANIFEST
-from stages.index.proof import ErasureProof, GrowthProof, KeyProof, Proof
+from stages.index.log.erasure import Cause, is_erasure
+from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
+from stages.index.options import IndexOptions
 from stages.index.reader import Reader, Record, open_reader, open_reader_at
 from stages.index.session import open_writer
+from stages.index.store.identity import is_index
+from stages.index.store.manifest import MANIFEST
 from stages.index.verifier import Proven, verify_proof
-from stages.index.verify import verify
-from stages.index.writer import IndexOptions, Writer
+from stages.index.writer import Writer
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = IndexOptions(segment_bytes=1 << 14)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from stages.batches import Rows, Sealed
+from stages.index.check.verify import verify
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
-from stages.index.verify import verify
-from stages.index.writer import IndexOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -14,10 +14,10 @@ import pytest
 from stages.batches import Sealed
 from stages.index import publish
 from stages.index.errors import DamagedError, NotAnIndexError
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.verifier import parse_keys, verify_proof
-from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]

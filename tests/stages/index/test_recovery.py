@@ -15,12 +15,12 @@ import pytest
 
 from stages.batches import Sealed
 from stages.index import publish
+from stages.index.check.verify import verify
 from stages.index.errors import DamagedError
-from stages.index.manifest import ROW_BYTES
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
-from stages.index.verify import verify
-from stages.index.writer import IndexOptions
+from stages.index.store.manifest import ROW_BYTES
 
 MakeBlock = Callable[..., Sealed]
 MakeIndex = Callable[..., list[Sealed]]

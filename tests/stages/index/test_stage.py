@@ -12,13 +12,15 @@ import pytest
 
 from stages.base import Stage
 from stages.batches import Entries, Sealed
-from stages.encrypt.keys import KeyFileError, new_keys
-from stages.encrypt.signing import SignatureRefusedError, load_signer
+from stages.encrypt.keys.folder import new_keys
+from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.public.keyfiles import KeyFileError
+from stages.encrypt.public.signing import SignatureRefusedError
 from stages.index.errors import OtherModelError
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.stage import Append
-from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
-from stages.encrypt.parameters import LWE32
-from stages.encrypt.wire import Header
+from stages.encrypt.lwe.parameters import LWE32
+from stages.encrypt.lwe.wire import Header
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.stats import stats
-from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]

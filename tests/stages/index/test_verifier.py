@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.index.note import Signer, public_key, sign
+from stages.index.log.note import Signer, public_key, sign
 from stages.index.verifier import (
     ED25519,
     Checkpoint,

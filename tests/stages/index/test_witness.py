@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
-from stages.index.identity import read_checkpoint, read_identity, read_signing_keys
-from stages.index.note import Signer
+from stages.index.log.note import Signer
 from stages.index.reader import open_reader
+from stages.index.store.identity import read_checkpoint, read_identity, read_signing_keys
 from stages.index.verifier import KeyRoot, ProofError, open_checkpoint, verify_proof
 from stages.index.witness import (
     EquivocationError,

@@ -13,13 +13,13 @@ import pytest
 from pydantic import ValidationError
 
 from stages.batches import Sealed
+from stages.index.check.fsck import fsck
+from stages.index.check.verify import verify
 from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError, UnwritableError
-from stages.index.fsck import fsck
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.verifier import leaf_hash
-from stages.index.verify import verify
-from stages.index.writer import IndexOptions
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.encrypt.keys import new_keys
+from stages.encrypt.keys.folder import new_keys
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 

@@ -23,8 +23,8 @@ from stages.ingest import decode as decode_module
 from stages.ingest.decode import decode, read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
-from stages.ingest.scan import scan
 from stages.ingest.site import Site
+from stages.ingest.sources.folder import scan
 from tests.stages.ingest.maker import NAME, compressed, dicom, item, ramp, save
 
 SITE, OPTIONS = Site(bytes(32)), IngestOptions()

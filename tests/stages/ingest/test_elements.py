@@ -23,8 +23,8 @@ from stages.batches import Located, Refused
 from stages.ingest.elements import Parsed, integer, numbers, parse, text
 from stages.ingest.faults import BadData, reading, silence
 from stages.ingest.options import IngestOptions
-from stages.ingest.scan import scan
 from stages.ingest.site import Site
+from stages.ingest.sources.folder import scan
 from tests.stages.ingest.maker import dicom, item, ramp, save
 
 ROWS, UID_TAG, SPACING = BaseTag(0x00280010), BaseTag(0x00080018), BaseTag(0x00280030)

@@ -17,8 +17,8 @@ from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.nifti import slice_axis
 from stages.ingest.options import IngestOptions
-from stages.ingest.scan import scan
 from stages.ingest.site import Site
+from stages.ingest.sources.folder import scan
 
 VOXELS = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
 AXIAL = np.diag([0.5, 0.6, 3.0, 1.0])

@@ -17,8 +17,8 @@ from stages.batches import Frame, Located, Refused
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal, silence
 from stages.ingest.options import IngestOptions
-from stages.ingest.scan import scan
 from stages.ingest.site import Site
+from stages.ingest.sources.folder import scan
 
 pytestmark = pytest.mark.data
 

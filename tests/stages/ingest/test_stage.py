@@ -9,12 +9,13 @@ import pytest
 
 from stages.base import Reason
 from stages.batches import Frame, Frames, Kind, Located, Place
-from stages.encrypt.keys import load_owner, load_site_secret
-from stages.encrypt.sealing import open_sealed
+from stages.encrypt.keys.folder import load_owner
+from stages.encrypt.keys.opening import open_sealed
+from stages.encrypt.keys.site import load_site_secret
 from stages.ingest import codecs
 from stages.ingest.options import IngestOptions
-from stages.ingest.scan import scan
 from stages.ingest.site import Site
+from stages.ingest.sources.folder import scan
 from stages.ingest.stage import Ingest
 from tests.stages.ingest.maker import BORN, NAME, PATIENT_ID, SERIES, STUDY, dicom, ramp, save, write_series
 

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.base import Reason, Split
 from stages.batches import Frame, Frames, Prepared, Rows
-from stages.preprocess.stage import Preprocess, PreprocessOptions, prepare
+from stages.preprocess.options import PreprocessOptions
+from stages.preprocess.stage import Preprocess, prepare
 
 OPTIONS = PreprocessOptions(size=32)
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from stages.batches import Display, Grid, Prepared, Rows
-from stages.preprocess.stage import PreprocessOptions
+from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint
 from stages.segment.features import Segmenter
-from stages.segment.model import ModelConfig
+from stages.segment.options import ModelConfig
 
 TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
 SIZE = 32

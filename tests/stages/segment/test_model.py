@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.segment.model import AttentionUNet, ModelConfig, SqueezeExcite, fold_norms
+from stages.segment.model import AttentionUNet, SqueezeExcite, fold_norms
+from stages.segment.options import ModelConfig
 
 SMALL = ModelConfig(channels=(8, 16, 24), blocks=(1, 1, 2))
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from stages.base import OperatorError
 from stages.batches import Prepared
-from stages.preprocess.stage import PreprocessOptions
+from stages.errors import OperatorError
+from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint, runtime
 from stages.segment.features import Segmenter
-from stages.segment.model import ModelConfig
 from stages.segment.novelty import SHARE, Novelty
-from stages.segment.refit import refit
-from stages.segment.stage import Segment, SegmentOptions
-from stages.segment.train import train
-from stages.segment.trainer import TrainOptions
+from stages.segment.options import ModelConfig, SegmentOptions
+from stages.segment.stage import Segment
+from training.options import TrainOptions
+from training.refit import refit
+from training.train import train
 
 TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
 RECIPE = PreprocessOptions(size=32, spacing_mm=2.0)

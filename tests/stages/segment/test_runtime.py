@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stages.segment import runtime
+from stages.segment.options import Runtime
 
 X = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
 
@@ -21,7 +22,7 @@ def test_openvino_equals_torch(tiny_weights: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino"])
-def test_read_only_input_of_any_batch_size(tiny_weights: Path, name: runtime.Runtime) -> None:
+def test_read_only_input_of_any_batch_size(tiny_weights: Path, name: Runtime) -> None:
     """Batches are read-only and of many sizes; a row's answer does not depend on its company."""
     infer = runtime.load(tiny_weights, "cpu", 1, name)
     frozen = X.copy()

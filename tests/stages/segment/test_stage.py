@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from stages.base import Reason, Split
 from stages.batches import Prepared, Segmented
 from stages.segment.checkpoint import WeightsError
-from stages.segment.stage import Segment, SegmentOptions, confidence, keep_largest
+from stages.segment.options import SegmentOptions
+from stages.segment.stage import Segment, confidence, keep_largest
 
 BatchOf = Callable[..., Prepared]
 Run = Callable[[Prepared], Split[Segmented]]

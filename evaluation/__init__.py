@@ -1,0 +1,1 @@
+"""How good the weights are: labelled cases, scores, intervals, reports. Start at ``evaluate``."""

@@ -1,0 +1,170 @@
+"""Labelled cases, read as the stream reads them: every volume becomes NIfTI and goes through ingest's reader.
+
+So spacing and orientation come from the file's own geometry, whatever its format. Any non-zero label is the
+structure: MSD tells zones apart, the model does not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from evaluation.pairs import PICTURES, CaseError, Pair, find_pairs, suffix_of
+from stages.batches import Frame, Frames, Rows
+from stages.ingest.faults import BadData, reading
+from stages.ingest.nifti import open_nifti, slice_axis
+from stages.ingest.options import IngestOptions
+from stages.ingest.raster import open_raster
+
+__all__ = ["Case", "CaseError", "Pair", "find_pairs", "read_case"]
+
+AXES = 3  # of a volume
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One patient, decoded."""
+
+    name: str
+    frames: Frames  # in slice order; keys are slice numbers, nothing is sealed
+    truth_SHW: NDArray[np.bool_]  # the reference on the frames' grid
+    spacing_mm: tuple[float, float, float] | None  # slice, row, column; None for a picture
+
+
+def read_case(pair: Pair, options: IngestOptions | None = None) -> Case:
+    """Both volumes on the grid that ingest cuts the image into. Raises CaseError."""
+    options = options or IngestOptions()
+    if suffix_of(pair.image) in PICTURES or suffix_of(pair.truth) in PICTURES:
+        return _picture(pair, options)
+    with _as_nifti(pair.image) as image_path, _as_nifti(pair.truth) as truth_path:
+        image, truth = _header(image_path, pair.image), _header(truth_path, pair.truth)
+        _same_grid(pair, image.shape, truth.shape)
+        _same_orientation(pair, image, truth)
+        axis = slice_axis(image)
+        count = image.shape[axis]
+        try:
+            with reading(), open_nifti(str(image_path), range(count), options) as source:
+                frames = tuple(source.frame(k) for k in range(count))
+        except BadData as error:
+            raise CaseError(f"{pair.image}: {error}") from error
+        try:
+            truth_SHW = np.moveaxis(np.asanyarray(truth.dataobj), axis, 0) != 0
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise CaseError(f"{pair.truth} cannot be read as NIfTI: {error}") from error
+        spacing_mm = _spacing_mm(pair, image, frames[0])
+    return Case(pair.name, _numbered(frames), truth_SHW, spacing_mm)
+
+
+def _numbered(frames: tuple[Frame, ...]) -> Frames:
+    count = len(frames)
+    keys = tuple(number.to_bytes(32, "big") for number in range(count))
+    return Frames(Rows(keys, (bytes(32),) * count, (b"",) * count, (b"",) * count), frames)
+
+
+def _picture(pair: Pair, options: IngestOptions) -> Case:
+    """One slice; pictures know no spacing."""
+    found = []
+    for path in (pair.image, pair.truth):
+        try:
+            with reading(), open_raster(str(path), options) as source:
+                found.append(source.frame(0))
+        except BadData as error:
+            raise CaseError(f"{path}: {error}") from error
+    frame, truth = found
+    _same_grid(pair, frame.image.shape, truth.image.shape)
+    return Case(pair.name, _numbered((frame,)), truth.image[None] > 0, None)
+
+
+@contextmanager
+def _as_nifti(path: Path) -> Iterator[Path]:
+    """The file itself, or a passing copy of what it says as one NIfTI volume."""
+    if suffix_of(path) in {".mhd", ".mha"}:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "volume.nii"
+            _convert_metaimage(path, copy)
+            yield copy
+        return
+    image = _header(path, path)
+    if len(image.shape) == AXES:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:  # MSD keeps T2 and ADC in one file, T2 first
+        copy = Path(folder) / "volume.nii"
+        first = np.asanyarray(image.dataobj[..., 0])
+        nibabel.Nifti1Image(first, image.affine).to_filename(copy)  # type: ignore[no-untyped-call]  # stub gap
+        yield copy
+
+
+def _convert_metaimage(path: Path, copy: Path) -> None:
+    try:
+        import SimpleITK  # noqa: PLC0415  # optional, and large
+    except ModuleNotFoundError:
+        raise CaseError(f"{path} needs SimpleITK to be read: install medsecure-u[mhd]") from None
+    try:
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(path)), str(copy))
+    except RuntimeError as error:  # its one exception
+        reason = str(error).strip().splitlines()[-1]
+        raise CaseError(f"{path} cannot be read as MetaImage: {reason}") from error
+
+
+def _same_grid(pair: Pair, image: tuple[int, ...], truth: tuple[int, ...]) -> None:
+    if image != truth:
+        raise CaseError(
+            f"{pair.truth} has {_shape(truth)} voxels and {pair.image.name} has {_shape(image)}: "
+            "they must lie on one grid"
+        )
+
+
+def _same_orientation(pair: Pair, image: SpatialImage, truth: SpatialImage) -> None:
+    """Refuse axes that both files state, and differently: the reference would lie mirrored or turned."""
+    ways = {_orientation(one) for one in (image, truth)} - {""}
+    if len(ways) > 1:
+        raise CaseError(
+            f"{pair.truth} runs along other axes than {pair.image.name} ({' and '.join(sorted(ways))}): "
+            "they must lie on one grid"
+        )
+
+
+def _orientation(image: SpatialImage) -> str:
+    """Such as RAS; empty where the file states none."""
+    header: Any = image.header
+    stated = isinstance(image, nibabel.Nifti1Pair) and (header["qform_code"] or header["sform_code"])
+    ways = nibabel.orientations.aff2axcodes(image.affine)  # type: ignore[no-untyped-call]  # stub gap
+    return "".join(str(way) for way in ways) if stated else ""
+
+
+def _header(path: Path, named: Path) -> SpatialImage:
+    """The volume, voxels unread."""
+    try:
+        image = nibabel.load(path)
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        raise CaseError(f"{named} cannot be read as NIfTI: {error}") from error
+    shape = image.shape if isinstance(image, SpatialImage) else ()
+    if not isinstance(image, SpatialImage) or len(shape) not in {AXES, AXES + 1} or 0 in shape:
+        raise CaseError(f"{named} has {_shape(shape)} voxels where a volume has rows, columns and slices")
+    return image
+
+
+def _spacing_mm(pair: Pair, image: SpatialImage, frame: Frame) -> tuple[float, float, float]:
+    """Slice, row and column spacing; ingest has turned the file's unit into millimetres in-plane."""
+    if frame.spacing_mm is None:
+        raise CaseError(f"{pair.image} gives no voxel size: distances and volumes cannot be measured")
+    axis = slice_axis(image)
+    lengths = np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
+    unit_mm = frame.spacing_mm[0] / np.delete(lengths, axis)[0]
+    return float(lengths[axis] * unit_mm), *frame.spacing_mm
+
+
+def _shape(shape: tuple[Any, ...]) -> str:
+    return " x ".join(str(length) for length in shape)

@@ -1,0 +1,80 @@
+"""``medsecure index serve``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+import uvicorn
+
+from api.replica import application
+from pipeline.cli.console import Directory, Json, emit
+from pipeline.queries.replicas import is_loopback
+from stages.errors import OperatorError
+from stages.index.reader import open_reader
+
+_CONCURRENT: Final = 32  # requests at a time; further ones are told to come again
+
+
+def serve(
+    directory: Directory,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)] = 0,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", help="The server's certificate chain, PEM.", dir_okay=False),
+    ] = None,
+    certificate_key: Annotated[
+        Path | None, typer.Option("--certificate-key", help="Its private key, PEM.", dir_okay=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve an index as one of two replicas for private search. Clients show MEDSECURE_TOKEN if it is set.
+
+    Example: medsecure index serve index/ --port 8443 --certificate tls.pem --certificate-key tls.key
+    """
+    token = os.environ.get("MEDSECURE_TOKEN") or None
+    if (certificate is None) != (certificate_key is None):
+        raise OperatorError("--certificate and --certificate-key belong together: give both")
+    if not is_loopback(host) and (certificate is None or token is None):
+        raise OperatorError(
+            f"on {host} others can listen: give --certificate and --certificate-key, and set MEDSECURE_TOKEN"
+        )
+    reader = open_reader(directory)
+    config = uvicorn.Config(
+        application(directory, token),
+        log_level="warning",
+        ssl_certfile=certificate,
+        ssl_keyfile=certificate_key,
+        limit_concurrency=_CONCURRENT,
+        lifespan="off",
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise OperatorError(f"{certificate} and {certificate_key} are no certificate and its key") from error
+    with _listening(host, port) as listener:
+        url = f"{'http' if certificate is None else 'https'}://{host}:{listener.getsockname()[1]}"
+        if as_json:
+            emit({"url": url, "size": reader.size, "root": reader.root.hex()})
+        else:
+            typer.echo(f"serving {directory} ({reader.size:,} records) at {url}; SIGINT ends it")
+        typer.get_text_stream("stdout").flush()
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that is bound and listens, so that its port is known before the first request."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        raise OperatorError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener

@@ -1,0 +1,73 @@
+"""The server's side of a search: scores a request over the ciphertexts of an index, and holds no key.
+
+A request is pinned to a checkpoint. An index that has grown since answers for that prefix if its root there
+is the same. Answers are made block by block, so memory is bounded by a few blocks, whatever the index's size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pipeline.queries.inclusion import root_at
+from stages.encrypt.lwe.exchange import (
+    MAX_QUESTION_BYTES,
+    ExchangeError,
+    Question,
+    Scored,
+    decode_question,
+    encode_answers,
+)
+from stages.encrypt.lwe.search import Answer, score_words
+from stages.encrypt.lwe.wire import decode_header
+from stages.errors import OperatorError
+from stages.index.reader import Reader, open_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MAX_REQUEST_BYTES: Final = MAX_QUESTION_BYTES
+
+
+class MalformedRequestError(OperatorError):
+    """The bytes are no request for scores."""
+
+
+class OtherLogError(OperatorError):
+    """The index never was at the checkpoint that a request is pinned to."""
+
+
+def checkpoint_note(directory: Path) -> bytes:
+    """The signed note of the newest checkpoint."""
+    return open_reader(directory).checkpoint
+
+
+def answer(directory: Path, request: bytes) -> Iterator[bytes]:
+    """The bytes of the answer, block by block.
+
+    Raises MalformedRequestError where the bytes are no request, OtherLogError where they are pinned to
+    another log.
+    """
+    try:
+        question = decode_question(request)
+    except ExchangeError as error:
+        raise MalformedRequestError(str(error)) from error
+    reader = open_reader(directory)
+    if question.size > reader.size or root_at(directory, reader, question.size) != question.root:
+        raise OtherLogError(
+            f"this replica has {reader.size} records and root {reader.root.hex()[:16]}: it never was at the "
+            f"checkpoint of {question.size} records and root {question.root.hex()[:16]}"
+        )
+    return encode_answers(question.parameters, answers(reader, question))
+
+
+def answers(reader: Reader, question: Question) -> Iterator[Scored]:
+    """The answer for every block of the question's checkpoint, in order."""
+    for block in reader.blocks():
+        if block.first_index >= question.size:
+            return
+        header = decode_header(block.header)
+        scored: Answer | None = None
+        if header.parameters == question.parameters and header.dimensions == len(question.words_D):
+            scored = score_words(header, block.head_Dn, block.columns_ND, question.words_D, block.positions_N)
+        yield Scored(block.first_index, len(block), block.header, scored)

@@ -1,0 +1,177 @@
+"""Search of an encrypted index (S1, and S1' with two replicas).
+
+The querier quantises a feature vector to weights, lets a source score every block, and opens the answers
+with the secret key. Who scores sees ciphertexts and weights (or one share of them), never a score. Each
+hit is then proven to be in the log by an inclusion proof against the signed checkpoint.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.queries.transcript import note_of
+from pipeline.queries.vector import QueryError
+from stages.encrypt.keys.owner import open_scores
+from stages.encrypt.lwe.exchange import Scored
+from stages.encrypt.lwe.search import Answer, quantise_query, score_block, weight_words
+from stages.encrypt.lwe.wire import decode_header
+from stages.index.log.leaf import decode_leaf
+from stages.index.verifier import ProofError, verify_proof
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from pipeline.queries.transcript import Recorder
+    from stages.encrypt.keys.folder import OwnerKeys
+    from stages.encrypt.lwe.parameters import Parameters
+    from stages.index.reader import Reader
+
+
+class Source(Protocol):
+    """Whoever holds the ciphertexts."""
+
+    def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
+        """The answer for every block of the log at the querier's checkpoint, in order."""
+
+    def confirm(self, index: int) -> None:
+        """Check what the source holds of a record where that can be done. Raises DamagedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One record of the answer, best first."""
+
+    key: str  # hex
+    index: int
+    score: float  # cosine in [-1, 1]
+    proof_ok: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The hit as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Blocks that the given keys cannot open."""
+
+    key_id: str  # hex, of the key that could
+    blocks: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The hits, and what would need other keys."""
+
+    hits: tuple[Hit, ...]
+    closed: tuple[Closed, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Candidate:
+    """One scored record; compares by score, then the earlier record first."""
+
+    score: float
+    minus_index: int
+    position: int
+    header: bytes
+
+
+class Direct:
+    """The index's folder itself, scored in this process; blocks under other keys are passed over."""
+
+    def __init__(self, reader: Reader, key_ids: Collection[bytes], recorder: Recorder | None = None) -> None:
+        self._reader = reader
+        self._key_ids = key_ids
+        self._recorder = recorder
+
+    def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
+        """See ``Source``."""
+        note = note_of(self._recorder, "direct", parameters, weight_words(weights_D, parameters))
+        for block in self._reader.blocks():
+            header = decode_header(block.header)
+            answer: Answer | None = None
+            asked = header.parameters == parameters and header.dimensions == len(weights_D)
+            if asked and header.key_id in self._key_ids:
+                answer = score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
+            scored = Scored(block.first_index, len(block), block.header, answer)
+            note(scored)
+            yield scored
+
+    def confirm(self, index: int) -> None:
+        """Hash the record's bytes up to the signed root."""
+        self._reader.record(index)
+
+
+def search(
+    reader: Reader,
+    owners: Mapping[bytes, OwnerKeys],
+    feature_D: NDArray[np.float32],
+    top: int,
+    source: Source | None = None,
+) -> Result:
+    """The ``top`` records most similar to a feature vector, streaming over the blocks.
+
+    ``owners`` are the owner's generations by key id; ``source`` None scores the reader's own blocks.
+    Raises QueryError where no block can be opened or the vector does not fit.
+    """
+    source = source or Direct(reader, owners)
+    best: list[_Candidate] = []
+    closed: dict[bytes, Counter[str]] = {}
+    sets = dict.fromkeys(keys.lwe.parameters for keys in owners.values())
+    for number, parameters in enumerate(sets):
+        weights_D = quantise_query(feature_D, parameters)
+        for block in source.ask(parameters, weights_D):
+            header = decode_header(block.header)
+            keys = owners.get(header.key_id)
+            if keys is None:
+                if not number:  # the same blocks come again for the next parameter set
+                    closed.setdefault(header.key_id, Counter()).update(blocks=1, records=block.records)
+                continue
+            if header.parameters != parameters:
+                continue
+            if block.answer is None:
+                raise QueryError(
+                    f"the vector has {len(feature_D)} features, the index's records have {header.dimensions}"
+                )
+            score_N = open_scores(keys.lwe, header, block.answer, weights_D)
+            best = heapq.nlargest(top, itertools.chain(best, _candidates(block, block.answer, score_N, top)))
+    answer = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
+    if closed and not best:
+        raise QueryError(
+            f"this key opens none of the {sum(one.records for one in answer)} records: they were encrypted "
+            f"under another ({', '.join(one.key_id[:16] for one in answer)})"
+        )
+    return Result(tuple(_proven(reader, source, one) for one in best), answer)
+
+
+def _candidates(
+    block: Scored, answer: Answer, score_N: NDArray[np.float64], top: int
+) -> Iterator[_Candidate]:
+    """The block's ``top`` records; of equal scores the earlier ones."""
+    for row in np.argsort(-score_N, kind="stable")[:top].tolist():
+        index, position = block.first_index + row, int(answer.positions_N[row])
+        yield _Candidate(float(score_N[row]), -index, position, block.header)
+
+
+def _proven(reader: Reader, source: Source, found: _Candidate) -> Hit:
+    """A hit with its inclusion proof checked as a stranger would, and that it is the record scored."""
+    index = -found.minus_index
+    source.confirm(index)
+    proof = reader.prove(index)
+    leaf = decode_leaf(proof.record)
+    same = (leaf.position, leaf.header) == (found.position, sha256(found.header).digest())
+    with suppress(ProofError):
+        proven = verify_proof(proof.encode(), reader.log)
+        return Hit(leaf.key.hex(), index, found.score, proof_ok=same and proven.record == proof.record)
+    return Hit(leaf.key.hex(), index, found.score, proof_ok=False)

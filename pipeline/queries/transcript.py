@@ -1,0 +1,190 @@
+"""What a search was answered, kept in a file, so that it can be audited later (``pipeline.queries.audit``).
+
+The file holds the checkpoint, every question (the weights, or each replica's share of them) and the answer
+for every block. Whoever reads it learns the query: it is made with mode 0600 and appears when it is whole.
+
+Entries follow one another: kind (1 byte), length (4 bytes, little-endian), body. The last is the SHA-256
+of everything before it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import numpy as np
+
+from stages.encrypt.lwe.errors import LweError
+from stages.encrypt.lwe.exchange import Scored, decode_frame, encode_frame
+from stages.encrypt.lwe.parameters import Parameters, by_number
+from stages.encrypt.lwe.wire import Words
+from stages.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_MAGIC: Final = b"MedSecure-U answers v1\x00"
+_ENTRY: Final = struct.Struct("<cI")
+_CHECKPOINT, _QUESTION, _ANSWER, _END = b"C", b"Q", b"A", b"E"
+_ASKED: Final = struct.Struct("<HH")  # parameters, bytes of the party's name; the name and the words follow
+_OF: Final = struct.Struct("<H")  # the question's number; the frame follows
+
+
+class AnswersError(OperatorError):
+    """A file that holds no answers, or cannot: names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question and whom it was put to: ``direct``, or a replica's URL."""
+
+    party: str
+    parameters: Parameters
+    words_D: Words = field(repr=False)
+
+
+class Recorder:
+    """Writes questions and answers as they come; made by ``recording``."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = sha256()
+        self._questions = 0
+        self._write(_MAGIC)
+
+    def checkpoint(self, note: bytes) -> None:
+        """The signed note that all answers are pinned to."""
+        self._entry(_CHECKPOINT, note)
+
+    def asked(self, question: Asked) -> int:
+        """A question; its number."""
+        name = question.party.encode()
+        words = question.words_D.astype(question.parameters.word).tobytes()
+        self._entry(_QUESTION, _ASKED.pack(question.parameters.number, len(name)) + name + words)
+        self._questions += 1
+        return self._questions - 1
+
+    def answered(self, number: int, block: Scored) -> None:
+        """The answer for one block to the question of that number; what was not scored is not kept."""
+        if block.answer is not None:
+            self._entry(_ANSWER, _OF.pack(number) + encode_frame(block))
+
+    def end(self) -> None:
+        """All is said."""
+        self._entry(_END, self._digest.digest())
+
+    def _entry(self, kind: bytes, body: bytes) -> None:
+        self._write(_ENTRY.pack(kind, len(body)))
+        self._write(body)
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._stream.write(data)
+
+
+def note_of(
+    recorder: Recorder | None, party: str, parameters: Parameters, words_D: Words
+) -> Callable[[Scored], None]:
+    """Note a question; what notes the answers to it. Nothing where there is no recorder."""
+    if recorder is None:
+        return lambda _: None
+    number = recorder.asked(Asked(party, parameters, words_D))
+    return lambda block: recorder.answered(number, block)
+
+
+@contextmanager
+def recording(file: Path, note: bytes) -> Iterator[Recorder]:
+    """A recorder into a new file, which is there once all went well. Raises AnswersError."""
+    if file.exists():
+        raise AnswersError(f"{file} exists already: nothing is overwritten, choose another name")
+    temporary = file.with_name(f".{file.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise AnswersError(f"cannot write {file}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            recorder = Recorder(stream)
+            recorder.checkpoint(note)
+            yield recorder
+            recorder.end()
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A file of answers; only where each answer lies is in memory."""
+
+    file: Path
+    checkpoint: bytes
+    questions: tuple[Asked, ...]
+    places: dict[int, list[tuple[int, int]]] = field(repr=False)  # by first record: offset, length
+    records: dict[int, int] = field(repr=False)  # by first record: how many the answers are about
+
+    def of(self, first_index: int) -> list[tuple[Asked, Scored]]:
+        """All answers for the block that begins with this record."""
+        found = []
+        with self.file.open("rb") as stream:
+            for offset, length in self.places[first_index]:
+                stream.seek(offset)
+                body = stream.read(length)
+                asked = self.questions[_OF.unpack_from(body)[0]]
+                found.append((asked, decode_frame(body[_OF.size :], asked.parameters)))
+        return found
+
+
+def load(file: Path) -> Answers:
+    """The answers of a file, which is whole. Raises AnswersError."""
+    try:
+        with file.open("rb") as stream:
+            return _load(file, stream)
+    except OSError as error:
+        raise AnswersError(f"cannot read {file}: {error.strerror}") from error
+    except (struct.error, LweError, UnicodeDecodeError, IndexError, ValueError) as error:
+        if isinstance(error, AnswersError):
+            raise
+        raise AnswersError(f"{file} is damaged: no audit can begin with it") from error
+
+
+def _load(file: Path, stream: BinaryIO) -> Answers:
+    if stream.read(len(_MAGIC)) != _MAGIC:
+        raise AnswersError(f"{file} holds no answers of a search: name a file that --answers wrote")
+    digest, note = sha256(_MAGIC), b""
+    questions: list[Asked] = []
+    places: dict[int, list[tuple[int, int]]] = {}
+    records: dict[int, int] = {}
+    while True:
+        before = digest.digest()
+        entry = stream.read(_ENTRY.size)
+        kind, length = _ENTRY.unpack(entry)
+        offset = stream.tell()
+        body = stream.read(min(length, os.fstat(stream.fileno()).st_size))
+        digest.update(entry + body)
+        if kind == _END and body == before and not stream.read(1):
+            return Answers(file, note, tuple(questions), places, records)
+        if kind == _CHECKPOINT:
+            note = body
+        elif kind == _QUESTION:
+            questions.append(_asked(body))
+        elif kind == _ANSWER and len(body) == length:
+            asked = questions[_OF.unpack_from(body)[0]]
+            scored = decode_frame(body[_OF.size :], asked.parameters)
+            places.setdefault(scored.first_index, []).append((offset, length))
+            records[scored.first_index] = scored.records
+        else:
+            raise AnswersError(f"{file} is damaged: it does not end as it was written")
+
+
+def _asked(body: bytes) -> Asked:
+    number, name = _ASKED.unpack_from(body)
+    parameters = by_number(number)
+    words_D = np.frombuffer(body, parameters.word, offset=_ASKED.size + name)
+    return Asked(body[_ASKED.size : _ASKED.size + name].decode(), parameters, words_D)

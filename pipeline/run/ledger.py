@@ -1,0 +1,74 @@
+"""The ledger of a results folder: which units are finished, so that ``--resume`` repeats none of them.
+
+A unit is entered only when all its rows are durable in the index or in the dead letters and its results
+are delivered. Losing the last entries at a power cut costs repeated work, never a row: the index skips
+what it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from stages.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pipeline.engine.accounting import Finished
+    from stages.batches import Located
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an earlier run made of a unit."""
+
+    kept: int
+    rejected: int
+
+
+class Ledger:
+    """SQLite in ``DIR/ledger.sqlite``. Usable from one thread at a time."""
+
+    def __init__(self, results: Path) -> None:
+        file = results / "ledger.sqlite"
+        self._db = sqlite3.connect(file, check_same_thread=False)
+        try:
+            self._db.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+                "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT)"
+                " WITHOUT ROWID"
+            )
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise OperatorError(f"{file} is damaged: move it away, or choose other results") from error
+
+    def enter(self, unit: Finished) -> None:
+        """A unit is finished."""
+        row = (_identity(unit.pieces), unit.kept, unit.rejected)
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", row)
+
+    def find(self, pieces: Sequence[Located]) -> Done | None:
+        """What became of the unit of these pieces, None where it is not finished."""
+        query = "SELECT kept, rejected FROM done WHERE unit = ?"
+        row = self._db.execute(query, (_identity(pieces),)).fetchone()
+        return Done(*row) if row else None
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _identity(pieces: Sequence[Located]) -> bytes:
+    """By content: a unit with one more or one other frame is another unit, whole."""
+    return hashlib.sha256(b"".join(key for piece in pieces for key in piece.keys)).digest()

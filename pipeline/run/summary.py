@@ -1,0 +1,152 @@
+"""What a run did: the sum that proves nothing was lost, and where the time went."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.engine.accounting import Finished, Rejected
+from pipeline.engine.pump import Admitted, Event, Measured
+from pipeline.run.ledger import Done
+from stages.batches import Located, Refused
+from stages.errors import EngineError
+
+_BATCHES = 10_000  # percentiles are of the newest batches, so that memory stays flat
+
+
+class LostRowsError(EngineError):
+    """The sum does not come out: a bug in the engine or the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """One stage over the run; milliseconds are of one batch."""
+
+    frames: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """``frames == indexed + already_indexed + rejected``; a file that cannot be opened is one frame."""
+
+    inputs: int
+    frames: int
+    indexed: int
+    already_indexed: int
+    rejected: int
+    rejects_by_reason: dict[str, int]
+    undelivered: int
+    complete: bool  # False: stopped before the end of the source
+    seconds: float
+    frames_per_second: float
+    stages: dict[str, StageSummary]
+    resident_bytes: dict[str, int]  # high-water by host
+    checkpoint: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return asdict(self)
+
+
+@dataclass
+class Tally:
+    """Counts a run's events as they come; memory does not grow with the run."""
+
+    inputs: int = 0
+    frames: int = 0
+    kept: int = 0
+    rejected: int = 0
+    undelivered: int = 0
+    passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
+    skipped_inputs: int = 0
+    skipped_kept: int = 0
+    skipped_rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    resident_bytes: dict[str, int] = field(default_factory=dict)
+    began_s: float = field(default_factory=time.monotonic)
+    _frames: Counter[str] = field(default_factory=Counter)
+    _seconds: Counter[str] = field(default_factory=Counter)
+    _laps: dict[str, deque[float]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """All stages are open: the clock runs from here."""
+        self.began_s = time.monotonic()
+
+    def skip(self, pieces: Sequence[Located], done: Done) -> None:
+        """An earlier run has finished this unit. Told from the source's thread, so booked apart."""
+        self.skipped_inputs += sum(_files(piece) for piece in pieces)
+        self.skipped_kept += done.kept
+        self.skipped_rejected += done.rejected
+
+    def observe(self, event: Event) -> None:
+        """Count one event of the engine."""
+        match event:
+            case Measured():
+                self._measured(event)
+            case Admitted():
+                self.inputs += _files(event.piece)
+                self.frames += len(event.piece)
+            case Finished():
+                self.kept += event.kept
+                self.rejected += event.rejected
+            case Rejected(counted=False):
+                self.undelivered += 1
+            case Rejected():
+                self.reasons[event.reject.reason] += 1
+            case Refused():
+                self.inputs += 1
+                self.frames += 1
+                self.rejected += 1
+                self.reasons[event.reason] += 1
+
+    def summary(self, indexed: int, checkpoint: dict[str, Any], *, complete: bool) -> Summary:
+        """Close the books. ``indexed`` is by how much the index has grown, counted there.
+
+        Raises LostRowsError where rows are missing or the index grew by more than was kept.
+        """
+        if indexed > self.kept or self.kept + self.rejected != self.frames:
+            raise LostRowsError(
+                f"{self.frames} frames came in, {self.kept} were kept and {self.rejected} rejected, "
+                f"and the index grew by {indexed}: the sum does not come out"
+            )
+        seconds = time.monotonic() - self.began_s
+        return Summary(
+            inputs=self.inputs + self.skipped_inputs,
+            frames=self.frames + self.skipped_kept + self.skipped_rejected,
+            indexed=indexed,
+            already_indexed=self.kept - indexed + self.skipped_kept,
+            rejected=self.rejected + self.skipped_rejected,
+            rejects_by_reason=dict(sorted(self.reasons.items())),
+            undelivered=self.undelivered,
+            complete=complete,
+            seconds=seconds,
+            frames_per_second=self.frames / seconds if seconds else 0.0,
+            stages={name: self._stage(name) for name in self._laps},
+            resident_bytes=self.resident_bytes,
+            checkpoint=checkpoint,
+        )
+
+    def _measured(self, event: Measured) -> None:
+        high_water = max(self.resident_bytes.get(event.hop, 0), event.receipt.rss_bytes)
+        self.resident_bytes[event.hop] = high_water
+        self.passed += len(event.receipt.keys) if event.leg == "front" else 0
+        for lap in event.receipt.laps:
+            self._frames[lap.stage] += lap.rows
+            self._seconds[lap.stage] += lap.seconds  # type: ignore[assignment]  # a Counter adds floats as well
+            self._laps.setdefault(lap.stage, deque(maxlen=_BATCHES)).append(lap.seconds * 1000)
+
+    def _stage(self, name: str) -> StageSummary:
+        laps = list(self._laps[name])
+        p99 = statistics.quantiles(laps, n=100, method="inclusive")[-1] if len(laps) > 1 else laps[0]
+        return StageSummary(self._frames[name], float(self._seconds[name]), statistics.median(laps), p99)
+
+
+def _files(piece: Located) -> int:
+    return sum(place.frame == 0 for place in piece.places)

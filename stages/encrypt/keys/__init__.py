@@ -1,0 +1,1 @@
+"""Secrets only: owner, site and worker keys, and what they open. Start at ``folder``."""

@@ -1,0 +1,125 @@
+"""The format of ``owner.key``: a 32-byte master seed as JSON, protected by a passphrase or marked as clear.
+
+With a passphrase: scrypt (RFC 7914, r = 8, p = 1) of its NFC form in UTF-8 gives the key of AES-256-GCM
+over the seed; everything else in the file is associated data. Without: the seed in hex, and an
+HMAC-SHA-256 under it over everything else, so that damage never becomes a wrong key.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from pydantic import BaseModel, ConfigDict, Field
+
+from stages.encrypt.public.keyfiles import KeyFileError
+
+SCRYPT_LOG2_N: Final = 17  # 128 MiB and about half a second: OWASP's recommendation for r = 8, p = 1
+_MOST_SCRYPT_LOG2_N: Final = 20  # 1 GiB: a hostile file must not exhaust memory
+_R: Final = 8
+_P: Final = 1
+
+_Hex32 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Hex16 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+_Hex12 = Annotated[str, Field(pattern="^[0-9a-f]{24}$")]
+_Hex48 = Annotated[str, Field(pattern="^[0-9a-f]{96}$")]
+
+
+class PassphraseNeededError(KeyFileError):
+    """The file is protected and no passphrase was given."""
+
+
+class Passphrase(BaseModel):
+    """The seed under a passphrase."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["scrypt+aes-256-gcm"] = "scrypt+aes-256-gcm"
+    log2_n: int
+    salt: _Hex16
+    nonce: _Hex12
+    box: _Hex48  # ciphertext and tag
+
+
+class Clear(BaseModel):
+    """The seed for everybody who can read the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["NONE: this file alone opens the index"] = "NONE: this file alone opens the index"
+    seed: _Hex32
+    check: _Hex32
+
+
+class OwnerFile(BaseModel):
+    """``owner.key``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["medsecure-owner-key"] = "medsecure-owner-key"
+    version: Literal[1] = 1
+    parameters: str
+    key_id: _Hex32
+    created: str
+    protection: Annotated[Passphrase | Clear, Field(discriminator="kind")]
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return self.model_dump_json(indent=2).encode()
+
+
+def protect_seed(
+    seed: bytes, passphrase: str | None, *, parameters: str, key_id: bytes, created: str, log2_n: int
+) -> OwnerFile:
+    """The file for a new seed."""
+    protection: Passphrase | Clear
+    about = _about(parameters, key_id.hex(), created)
+    if passphrase is None:
+        protection = Clear(seed=seed.hex(), check=hmac.digest(seed, about, "sha256").hex())
+    else:
+        salt, nonce = os.urandom(16), os.urandom(12)
+        box = AESGCM(_stretch(passphrase, salt, log2_n)).encrypt(nonce, seed, about)
+        protection = Passphrase(log2_n=log2_n, salt=salt.hex(), nonce=nonce.hex(), box=box.hex())
+    return OwnerFile(parameters=parameters, key_id=key_id.hex(), created=created, protection=protection)
+
+
+def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_n: int) -> bytes:
+    """The master seed; ``file`` is for the error's sentence."""
+    about = _about(parsed.parameters, parsed.key_id, parsed.created)
+    protection = parsed.protection
+    if isinstance(protection, Clear):
+        seed = bytes.fromhex(protection.seed)
+        if not hmac.compare_digest(hmac.digest(seed, about, "sha256").hex(), protection.check):
+            raise KeyFileError(f"{file} is damaged: restore it from a copy")
+        return seed
+    if not least_log2_n <= protection.log2_n <= _MOST_SCRYPT_LOG2_N:
+        raise KeyFileError(
+            f"{file} asks for scrypt n = 2^{protection.log2_n}, allowed are 2^{least_log2_n} to "
+            f"2^{_MOST_SCRYPT_LOG2_N}: restore it from a copy"
+        )
+    if passphrase is None:
+        raise PassphraseNeededError(
+            f"{file} is protected: give its passphrase in MEDSECURE_PASSPHRASE or at the prompt"
+        )
+    key = _stretch(passphrase, bytes.fromhex(protection.salt), protection.log2_n)
+    try:
+        return AESGCM(key).decrypt(bytes.fromhex(protection.nonce), bytes.fromhex(protection.box), about)
+    except InvalidTag:
+        raise KeyFileError(f"{file} does not open: the passphrase is wrong or the file is damaged") from None
+
+
+def _about(parameters: str, key_id: str, created: str) -> bytes:
+    return f"medsecure-owner-key\n1\n{parameters}\n{key_id}\n{created}\n".encode()
+
+
+def _stretch(passphrase: str, salt: bytes, log2_n: int) -> bytes:
+    if not passphrase:
+        raise KeyFileError("the passphrase is empty: choose one, or ask for a key file without")
+    normal = unicodedata.normalize("NFC", passphrase).encode()
+    return Scrypt(salt, 32, 2**log2_n, _R, _P).derive(normal)

@@ -1,0 +1,161 @@
+"""The later life of a key folder: new generations, passphrases, workers, copies of what is public.
+
+Rotation makes a new owner key in the same folder. The old one is kept in ``retired/``, since the index's
+earlier records stay under it; ``site.key`` and ``worker.key`` stay, so pseudonyms do not change. The new
+files are made complete in ``rotation/``, which appears by one rename, and are then moved into their
+places: a rotation that was interrupted is finished by asking for it again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from stages.encrypt.keys.folder import OWNER, RETIRED, load_owner, new_generation, read_owner
+from stages.encrypt.keys.ownerfile import SCRYPT_LOG2_N, Clear, OwnerFile, open_seed, protect_seed
+from stages.encrypt.keys.secretfiles import SECRET
+from stages.encrypt.keys.worker import WORKER, create_worker, load_signer
+from stages.encrypt.lwe.wire import encode_public_key
+from stages.encrypt.public.bundle import (
+    BUNDLE,
+    LWE,
+    PUBLIC_FOLDER,
+    Bundle,
+    is_first_version,
+    make_bundle,
+    public_folder,
+    read_bundle,
+    upgrade,
+    verification_key,
+)
+from stages.encrypt.public.folder import PublicKeys, load_public
+from stages.encrypt.public.keyfiles import PUBLIC, KeyFileError, create, move, read, replace, sync
+
+_ROTATION: Final = "rotation"
+
+
+def rotate(directory: Path, passphrase: str | None, *, scrypt_log2_n: int = SCRYPT_LOG2_N) -> PublicKeys:
+    """A new generation, under the passphrase that opens the current one (none where that has none).
+
+    Raises KeyFileError before anything is changed. Where an earlier rotation was interrupted, that one is
+    finished and no further one begun.
+    """
+    if not (directory / _ROTATION).is_dir():
+        current = load_owner(directory, passphrase, least_scrypt_log2_n=scrypt_log2_n)
+        bundle = read_bundle(directory)
+        if bundle.key_id != current.key_id.hex():
+            raise KeyFileError(f"{directory / OWNER} is not the key that {BUNDLE} names: restore the folder")
+        clear = isinstance(read_owner(directory / OWNER).protection, Clear)
+        made = new_generation(current.lwe.parameters, None if clear else passphrase, scrypt_log2_n)
+        earlier = (bundle.key_id, *bundle.earlier)
+        workers = bundle.verification_keys
+        new = make_bundle(bundle.parameters, made.lwe.key_id, made.hpke, workers, made.created, earlier)
+        _stage(directory, made.owner, encode_public_key(made.lwe), new)
+    _finish(directory)
+    return load_public(directory)
+
+
+def change_passphrase(
+    directory: Path, old: str | None, new: str | None, *, scrypt_log2_n: int = SCRYPT_LOG2_N
+) -> int:
+    """Protect the owner key and the retired ones with another passphrase, or with none; how many files.
+
+    Every file is opened before the first is replaced. Files that open with the new passphrase already are
+    left alone, so that a change that was interrupted is finished by asking for it again.
+    """
+    files = [directory / OWNER, *sorted((directory / RETIRED).glob("*.key"))]
+    changed: list[tuple[Path, OwnerFile]] = []
+    for file in files:
+        parsed = read_owner(file)
+        if isinstance(parsed.protection, Clear) and new is None:
+            continue
+        try:
+            seed = open_seed(parsed, file, old, scrypt_log2_n)
+        except KeyFileError:
+            with suppress(KeyFileError):
+                open_seed(parsed, file, new, scrypt_log2_n)
+                continue
+            raise
+        protected = protect_seed(
+            seed,
+            new,
+            parameters=parsed.parameters,
+            key_id=bytes.fromhex(parsed.key_id),
+            created=parsed.created,
+            log2_n=scrypt_log2_n,
+        )
+        changed.append((file, protected))
+    for file, protected in changed:
+        replace(file, protected.encode(), SECRET)
+    return len(changed)
+
+
+def add_worker(directory: Path) -> str:
+    """Make ``worker.key`` where there is none and name it in the bundle, beside those there; its id.
+
+    A bundle of version 1 becomes one of version 2.
+    """
+    file = directory / PUBLIC_FOLDER / BUNDLE  # never a public folder alone: a secret is made beside it
+    data = read(file, "name the key folder itself, with its public folder")
+    before = upgrade(data) if is_first_version(data) else read_bundle(directory)
+    there = (directory / WORKER).exists()
+    worker = verification_key(load_signer(directory).public if there else create_worker(directory))
+    if worker in before.verification_keys:
+        raise KeyFileError(f"{directory / WORKER} exists already: keys are never overwritten")
+    bundle = before.model_copy(update={"verification_keys": (*before.verification_keys, worker)})
+    replace(file, bundle.encode(), PUBLIC)
+    return worker.id
+
+
+def export_public(directory: Path, out: Path) -> PublicKeys:
+    """Copy the public bundle, and nothing else, to a new folder that appears whole."""
+    if out.exists():
+        raise KeyFileError(f"{out} exists already: nothing is overwritten, choose another name")
+    keys = load_public(directory)
+    folder, temporary = public_folder(directory), out.with_name(f".{out.name}.new")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name in (LWE, BUNDLE):
+            create(temporary / name, (folder / name).read_bytes(), PUBLIC)
+        move(temporary, out)
+    except OSError as error:
+        raise KeyFileError(f"{out} cannot be written ({error.strerror}): choose another name") from error
+    return keys
+
+
+def _stage(directory: Path, owner: OwnerFile, lwe: bytes, bundle: Bundle) -> None:
+    """All files of the new generation, in a folder that is there with all of them or not at all."""
+    temporary = directory / f".{_ROTATION}.new"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(mode=0o700)
+        create(temporary / OWNER, owner.encode(), SECRET)
+        create(temporary / LWE, lwe, PUBLIC)
+        create(temporary / BUNDLE, bundle.encode(), PUBLIC)
+        move(temporary, directory / _ROTATION)
+    except OSError as error:
+        raise KeyFileError(f"{directory} cannot take new keys ({error.strerror})") from error
+
+
+def _finish(directory: Path) -> None:
+    """Move the new generation into place, the old owner key first out of it. May be done again."""
+    staged = directory / _ROTATION
+    try:
+        if (staged / OWNER).exists():
+            retired = directory / RETIRED / f"{read_owner(directory / OWNER).key_id}.key"
+            retired.parent.mkdir(mode=0o700, exist_ok=True)
+            sync(directory)
+            replace(retired, (directory / OWNER).read_bytes(), SECRET)
+            move(staged / OWNER, directory / OWNER)
+        for name in (LWE, BUNDLE):
+            if (staged / name).exists():
+                move(staged / name, directory / PUBLIC_FOLDER / name)
+        staged.rmdir()
+        sync(directory)
+    except OSError as error:
+        raise KeyFileError(
+            f"the rotation in {directory} stopped half way ({error.strerror}): run it again to finish it"
+        ) from error

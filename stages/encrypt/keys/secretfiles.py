@@ -1,0 +1,23 @@
+"""Secret key files: mode 0600, and refused where other users may read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from stages.encrypt.public.keyfiles import KeyFileError
+
+SECRET: Final = 0o600
+
+
+def read_secret(file: Path, advice: str = "name the owner's key directory") -> bytes:
+    """The bytes of a file that nobody else may read."""
+    try:
+        with file.open("rb") as stream:
+            if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
+                raise KeyFileError(f"{file} is open to other users: run 'chmod 600 {file}'")
+            return stream.read()
+    except OSError as error:
+        raise KeyFileError(f"{file} cannot be read ({error.strerror}): {advice}") from error

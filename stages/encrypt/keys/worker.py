@@ -1,0 +1,61 @@
+"""``worker.key``: what an encrypting worker signs its blocks with (Ed25519, RFC 8032; PKCS #8 in PEM)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from stages.batches import Sealed
+from stages.encrypt.keys.secretfiles import SECRET, read_secret
+from stages.encrypt.public.bundle import worker_id
+from stages.encrypt.public.keyfiles import KeyFileError, create
+from stages.encrypt.public.signing import message
+
+WORKER: Final = "worker.key"
+_ADVICE: Final = "make one with 'medsecure keys add-worker' on the key folder"
+
+
+class BlockSigner:
+    """A worker's key at work."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes_raw()
+        self._id = worker_id(self.public)
+
+    def sign(self, block: Sealed) -> bytes:
+        """The id of the worker's key and its signature on the block."""
+        return self._id + self._private.sign(message(block))
+
+
+def load_signer(directory: Path) -> BlockSigner:
+    """The worker's key of a key folder or, given its ``public`` folder, from beside it."""
+    file = directory / WORKER
+    if not file.exists() and (directory.resolve().parent / WORKER).exists():
+        file = directory.resolve().parent / WORKER
+    try:
+        private = load_pem_private_key(read_secret(file, _ADVICE), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
+        if isinstance(error, KeyFileError):
+            raise
+        private = None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{file} is no Ed25519 key in PEM: restore it, or {_ADVICE}")
+    return BlockSigner(private)
+
+
+def create_worker(directory: Path) -> bytes:
+    """Make ``worker.key`` in a key folder; its public half."""
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    create(directory / WORKER, pem, SECRET)
+    return private.public_key().public_bytes_raw()

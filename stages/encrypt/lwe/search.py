@@ -1,0 +1,146 @@
+"""Similarity search on ciphertexts (S1): what a querier asks and what the untrusted server computes.
+
+The server sees the query's weights and the ciphertexts, and holds no key: this module imports none.
+For weights w it returns (w C1, w C2) mod q, n + N words for N scores, exactly: anybody can recompute
+the answer from the same block. The key holder opens it with ``owner.open_scores``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.encrypt.lwe.errors import QueryError, ShapeError
+from stages.encrypt.lwe.parameters import LWE32, Parameters
+from stages.encrypt.lwe.quantise import noise_in_score, quantise_rows, weight_scale_for
+from stages.encrypt.lwe.wire import Header, Words, check_block
+
+Weights = NDArray[np.int32] | NDArray[np.int64]
+
+_FEW: Final = 4  # queries that are cheaper one by one than through a copy of the words as float64 (measured)
+_CHUNK_WORDS: Final = 1 << 18  # words copied at a time: 2 MiB of float64
+_LIMB_BITS: Final = 32
+_EXACT: Final = 1 << 53  # integers up to here are float64 numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The server's answer for one block: (w C1, w C2) mod q."""
+
+    head_n: Words
+    scores_N: Words
+    positions_N: NDArray[np.uint32]  # of the scored columns in their block
+
+
+def quantise_query(feature_D: NDArray[np.floating], parameters: Parameters = LWE32) -> NDArray[np.int32]:
+    """Score weights of a feature vector of any length but zero: its direction, at the weights' scale."""
+    feature = np.asarray(feature_D, np.float64)
+    norm = np.linalg.norm(feature)
+    if feature.ndim != 1 or not np.isfinite(norm) or norm == 0:
+        raise QueryError("a query is one finite feature vector that is not zero")
+    weights_1D, _ = quantise_rows((feature / norm)[None, :], weight_scale_for(parameters, feature.size))
+    weights_D: NDArray[np.int32] = weights_1D[0]
+    return weights_D
+
+
+def weight_words(weights_D: NDArray[np.integer], parameters: Parameters) -> Words:
+    """The weights mod q."""
+    return weights_D.astype(np.int64).view(np.uint64).astype(parameters.word)
+
+
+def score_block(
+    header: Header,
+    head_Dn: Words,
+    columns_ND: Words,
+    weights_D: Weights,
+    positions_N: NDArray[np.uint32] | None = None,
+) -> Answer:
+    """The encrypted scores of a block's columns: 2 D (n + N) wrapping operations, no copies.
+
+    ``positions_N`` says which columns of the block these are; None means all.
+    """
+    check_weights(header, weights_D)
+    words_D = weight_words(weights_D, header.parameters)
+    return score_words(header, head_Dn, columns_ND, words_D, positions_N)
+
+
+def score_words(
+    header: Header,
+    head_Dn: Words,
+    columns_ND: Words,
+    words_D: Words,
+    positions_N: NDArray[np.uint32] | None = None,
+) -> Answer:
+    """``score_block`` for weights that are any words mod q, such as a share of a private query."""
+    positions_N = check_block(header, head_Dn, columns_ND, positions_N)
+    if words_D.shape != (header.dimensions,) or words_D.dtype != header.parameters.word:
+        raise ShapeError(
+            f"the share is {words_D.dtype} {words_D.shape}, the block has {header.dimensions} features of "
+            f"{header.parameters.q_bits} bits"
+        )
+    # einsum, not @: NumPy's integer matmul is an unvectorised triple loop.
+    head_n = np.einsum("d,dn->n", words_D, head_Dn)
+    return Answer(head_n, np.einsum("nd,d->n", columns_ND, words_D), positions_N)
+
+
+def score_queries(
+    header: Header,
+    head_Dn: Words,
+    columns_ND: Words,
+    weights_QD: Weights,
+    positions_N: NDArray[np.uint32] | None = None,
+) -> tuple[Answer, ...]:
+    """What ``score_block`` answers to each of Q queries, from one pass over the block's words.
+
+    Uses BLAS on copies of 2 MiB at a time, on as many threads as BLAS has been given.
+    """
+    positions_N = check_block(header, head_Dn, columns_ND, positions_N)
+    for weights_D in weights_QD:
+        check_weights(header, weights_D)
+    # |sum of w limb| stays below 2^53 in any order of summation, so float64 is exact.
+    exact = np.abs(weights_QD.astype(np.float64)).sum(1).max(initial=0) < _EXACT >> _LIMB_BITS
+    if len(weights_QD) <= _FEW or not exact:
+        each = (score_block(header, head_Dn, columns_ND, weights_D, positions_N) for weights_D in weights_QD)
+        return tuple(each)
+    head_Qn, scores_QN = _products(weights_QD, head_Dn), _products(weights_QD, columns_ND.T)
+    parts = zip(head_Qn, scores_QN, strict=True)
+    return tuple(Answer(head_n, scores_N, positions_N) for head_n, scores_N in parts)
+
+
+def _products(weights_QD: Weights, words_DM: Words) -> Words:
+    """W times words mod q, [Q, M], by float64 products of the words' 32-bit limbs."""
+    D, M = words_DM.shape
+    wide_QD = weights_QD.astype(np.float64)
+    products_QM = np.zeros((len(weights_QD), M), words_DM.dtype)
+    step = max(1, _CHUNK_WORDS // D)
+    for lo in range(0, M, step):
+        words_DK, out_QK = words_DM[:, lo : lo + step], products_QM[:, lo : lo + step]
+        for shift in range(0, 8 * words_DM.itemsize, _LIMB_BITS):
+            limb_DK = (words_DK >> shift if shift else words_DK).astype(np.uint32, copy=False)
+            exact_QK = (wide_QD @ limb_DK.astype(np.float64)).astype(np.int64)
+            out_QK += exact_QK.astype(words_DM.dtype) << words_DM.dtype.type(shift)
+    return products_QM
+
+
+def check_weights(header: Header, weights_D: Weights) -> None:
+    """Refuse weights that are not one int32 (or signed word mod q) per feature."""
+    kinds = (np.dtype(np.int32), np.dtype(f"i{header.parameters.word.itemsize}"))
+    if weights_D.shape != (header.dimensions,) or weights_D.dtype not in kinds:
+        raise ShapeError(
+            f"the weights are {weights_D.dtype} {weights_D.shape}, the block has {header.dimensions} features"
+        )
+
+
+def score_bound(header: Header, weights_D: Weights) -> float:
+    """No score of this block leaves [-bound, bound], noise included: Cauchy-Schwarz and NOISE_MARGIN."""
+    norm = float(np.linalg.norm(weights_D))
+    return header.norm_bound * norm + noise_in_score(header.parameters, header.terms, norm)
+
+
+def score_is_exact(header: Header, weights_D: Weights) -> bool:
+    """Whether rounding a score of this block removes its noise: NOISE_MARGIN deviations are half a unit."""
+    norm = float(np.linalg.norm(weights_D))
+    return noise_in_score(header.parameters, header.terms, norm) <= 0.5  # noqa: PLR2004 - what rounds away

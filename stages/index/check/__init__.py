@@ -1,0 +1,1 @@
+"""Checking an index: verify, fsck, and how they walk and compare. Start at ``verify``."""

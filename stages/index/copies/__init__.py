@@ -1,0 +1,1 @@
+"""Copies of a log: push to object storage, pull from it. Start at ``push``."""

@@ -1,0 +1,204 @@
+"""The pump under every fault a crew can have, on a deterministic crew of one thread."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.engine import pump as engine
+from pipeline.engine.accounting import Finished, Rejected
+from pipeline.engine.flow import FlowOptions
+from pipeline.engine.graph import Graph
+from pipeline.engine.pump import Admitted, Event, Pump
+from stages.base import Reason, Reject
+from stages.batches import Located, Refused
+from tests.pipeline.engine.faulty import Batch, FaultyCrew, Pass, PatientFeed
+from tests.pipeline.toys import key_of, piece
+
+
+@dataclass(frozen=True)
+class World:
+    """One example: what comes in, which rows are bad, which are deadly, and how the stream flows."""
+
+    items: tuple[Located | Refused, ...]
+    bad: dict[str, frozenset[bytes]]
+    deadly: dict[str, frozenset[bytes]]
+    flow: FlowOptions
+    side: bool
+    kills: int
+    seed: int
+    stop_after: int | None = None
+
+
+STAGES = ("read", "double", "deliver", "seal", "log")
+LEG_OF = {"read": "front", "double": "front", "deliver": "side", "seal": "back", "log": "back"}
+
+
+@st.composite
+def worlds(draw: st.DrawFn, *, stopping: bool = False) -> World:
+    """Up to eight pieces and cut series of up to eight rows a piece, with up to six bad or deadly rows."""
+    items: list[Located | Refused] = []
+    at = 0
+    for number, sizes in enumerate(
+        draw(st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=3), max_size=8))
+    ):
+        pieces = [size for size in sizes if size]
+        for size in pieces:
+            group = key_of(10**7 + number) if len(pieces) > 1 else None
+            items.append(piece(range(at, at + size), group, len(pieces)))
+            at += size
+        if not pieces:
+            items.append(Refused(f"refused-{number}", key_of(10**8 + number), Reason.EMPTY, "zero bytes"))
+    fault = st.tuples(st.integers(0, max(at - 1, 0)).map(key_of), st.booleans(), st.sampled_from(STAGES))
+    faults = draw(st.lists(fault, max_size=6))
+    return World(
+        tuple(items),
+        {name: frozenset(key for key, kills, at in faults if at == name and not kills) for name in STAGES},
+        {name: frozenset(key for key, kills, at in faults if at == name and kills) for name in STAGES},
+        FlowOptions(
+            window_rows=draw(st.sampled_from([1, 8, 24])),
+            block=draw(st.sampled_from([8, 11, 32])),
+            block_age_s=draw(st.sampled_from([1e-9, 1e9])),
+            blocks=draw(st.sampled_from([1, 2])),
+            deliveries=draw(st.sampled_from([1, 3])),
+            hops=draw(st.sampled_from([(), ("read+double", "seal+log")])),
+        ),
+        draw(st.booleans()),
+        draw(st.integers(0, 12)),
+        draw(st.integers(0, 2**32)),
+        draw(st.integers(0, 40)) if stopping else None,
+    )
+
+
+@dataclass
+class Told:
+    """All that a run has said, and what its stages have seen."""
+
+    world: World
+    events: list[Event]
+    stages: dict[str, Pass]
+
+    def all(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def rejects(self, *, counted: bool = True) -> list[Reject]:
+        return [one.reject for one in self.all(Rejected) if one.counted is counted]
+
+    @property
+    def admitted(self) -> list[bytes]:
+        return [key for event in self.all(Admitted) for key in event.piece.keys]
+
+    @property
+    def indexed(self) -> Counter[bytes]:
+        return Counter(key for keys in self.stages["log"].told for key in keys)
+
+
+def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Told:
+    random = Random(world.seed)  # noqa: S311 (a test's choices)
+    stages = {name: Pass(name, world.bad[name], world.deadly[name]) for name in STAGES}
+    graph = Graph.of(stages["read"]).then(stages["double"])
+    if world.side:
+        graph = graph.beside(stages["deliver"], join=Batch.join)
+    graph = graph.gather(narrow=lambda batch: batch, join=Batch.join)
+    hops = graph.then(stages["seal"]).then(stages["log"]).hops(world.flow.hops, {})
+    monkeypatch.setattr(engine, "Feed", PatientFeed)
+    monkeypatch.setattr(PatientFeed, "random", random, raising=False)
+    pump = Pump(hops, FaultyCrew(hops.legs(), random, world.kills), world.flow)
+    told = Told(world, [], stages)
+    for number, event in enumerate(pump.run(iter(world.items))):
+        told.events.append(event)
+        if number == world.stop_after:
+            pump.stop()
+    return told
+
+
+def every_row_ends_once(told: Told) -> None:
+    """A row is indexed or rejected, never both, neither of them twice."""
+    rejected = Counter(reject.key for reject in told.rejects())
+    assert told.indexed + rejected == Counter(told.admitted)
+
+
+def only_what_kills_is_poison(told: Told) -> None:
+    """A neighbour of a deadly row is never blamed; a bad row is rejected where it is bad."""
+    for reject in told.rejects():
+        names = reject.stage.split("+")
+        if reject.reason is Reason.POISON:
+            leg = LEG_OF[names[0]]
+            assert any(reject.key in told.world.deadly[name] for name in STAGES if LEG_OF[name] == leg)
+        else:
+            assert any(reject.key in told.world.bad[name] for name in names)
+
+
+def every_unit_finishes_once(told: Told) -> None:
+    """One last word for each piece or whole cut series, whose counts are those of its rows."""
+    finished: list[Finished] = told.all(Finished)
+    assert Counter(part for unit in finished for part in unit.pieces) == Counter(
+        event.piece for event in told.all(Admitted)
+    )
+    rejected = {reject.key for reject in told.rejects()}
+    for unit in finished:
+        keys = {key for part in unit.pieces for key in part.keys}
+        assert len(unit.pieces) == unit.pieces[0].parts
+        assert unit.rejected == len(keys & rejected)
+        assert unit.kept == len(keys - rejected)
+
+
+def a_finished_unit_is_not_mentioned_again(told: Told) -> None:
+    """Once the ledger has heard of a unit, no letter of its rows follows."""
+    done: set[bytes] = set()
+    for event in told.events:
+        if isinstance(event, Finished):
+            done |= {key for part in event.pieces for key in part.keys}
+        elif isinstance(event, Rejected):
+            assert event.reject.key not in done
+
+
+def a_series_is_delivered_whole(told: Told) -> None:
+    """Each unit's rows reach delivery in one call, in order; those that kill it are told undeliverable."""
+    front = {reject.key for reject in told.rejects() if LEG_OF[reject.stage.split("+")[0]] == "front"}
+    deadly, bad = told.world.deadly["deliver"], told.world.bad["deliver"]
+    calls, untold = Counter[tuple[bytes, ...]](), Counter[bytes]()
+    for unit in told.all(Finished) if told.world.side else ():
+        rows = tuple(key for part in unit.pieces for key in part.keys if key not in front)
+        killed = deadly.intersection(rows)
+        untold.update(rows if killed else bad.intersection(rows))
+        if rows and not killed:
+            calls[tuple(key for key in rows if key not in bad)] += 1
+    assert Counter(told.stages["deliver"].told) == calls
+    assert Counter(reject.key for reject in told.rejects(counted=False)) == untold
+
+
+PROMISES = (
+    every_row_ends_once,
+    only_what_kills_is_poison,
+    every_unit_finishes_once,
+    a_finished_unit_is_not_mentioned_again,
+    a_series_is_delivered_whole,
+)
+many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@many
+@given(world=worlds())
+def test_the_books_come_out_whatever_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost flights, deadly and bad rows in every stage: all comes in, every promise holds, the run ends."""
+    told = run(world, monkeypatch)
+    assert [event.piece if isinstance(event, Admitted) else event for event in told.events
+            if isinstance(event, Admitted | Refused)] == list(world.items)  # fmt: skip
+    for promise in PROMISES:
+        promise(told)
+
+
+@settings(many, max_examples=150)
+@given(world=worlds(stopping=True))
+def test_the_books_come_out_after_a_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was admitted is finished, a cut series with all its pieces."""
+    told = run(world, monkeypatch)
+    for promise in PROMISES:
+        promise(told)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.engine.readahead import Feed
+
+READ_AHEAD = 5  # four in the queue and one in hand
+
+
+def until(condition: object, timeout_s: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():  # type: ignore[operator]  # a callable
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def drained(feed: Feed[int]) -> list[int]:
+    items = []
+    while not feed.exhausted:
+        if (item := feed.next(1.0)) is not None:
+            items.append(item)
+    return items
+
+
+def source_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "source"]
+
+
+def test_all_items_come_in_order() -> None:
+    """What the source gives is handed out once, then the feed is exhausted."""
+    feed = Feed(iter(range(50)))
+    assert drained(feed) == list(range(50))
+    assert feed.next(0.0) is None
+
+
+def test_an_empty_source_is_exhausted() -> None:
+    """Nothing comes, and it says so."""
+    assert drained(Feed(iter(()))) == []
+
+
+def test_reading_ahead_is_bounded() -> None:
+    """A stream that takes nothing stops the reading after a few items."""
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    feed = Feed(source())
+    until(lambda: len(taken) == READ_AHEAD)
+    time.sleep(0.3)
+    assert len(taken) == READ_AHEAD
+    feed.next(1.0)
+    until(lambda: len(taken) == READ_AHEAD + 1)
+    feed.stop()
+
+
+def test_a_slow_source_never_blocks_longer_than_asked() -> None:
+    """Nothing in time is None, and the feed is not exhausted."""
+    gate = threading.Event()
+
+    def source() -> Iterator[int]:
+        gate.wait()
+        yield 1
+
+    feed = Feed(source())
+    began = time.monotonic()
+    assert feed.next(0.0) is None
+    assert feed.next(0.05) is None
+    assert time.monotonic() - began < 1
+    assert not feed.exhausted
+    gate.set()
+    assert feed.next(5.0) == 1
+
+
+def test_an_exception_of_the_source_is_raised_after_its_items() -> None:
+    """What was read before the failure is not lost; the failure is not lost either."""
+
+    def source() -> Iterator[int]:
+        yield 1
+        raise PermissionError("the folder is gone")
+
+    feed = Feed(source())
+    assert feed.next(5.0) == 1
+    with pytest.raises(PermissionError, match="the folder is gone"):
+        feed.next(5.0)
+
+
+def test_a_stopped_feed_takes_no_more_and_its_thread_ends() -> None:
+    """Whether the reader waits for room or for its source."""
+    others = source_threads()  # of tests before, which may end meanwhile
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(10**9):
+            taken.append(number)
+            yield number
+
+    feed = Feed(source())
+    assert feed.next(5.0) == 0
+    feed.stop()
+    assert feed.exhausted
+    assert feed.next(0.0) is None
+    until(lambda: not set(source_threads()) - set(others))
+    assert len(taken) <= READ_AHEAD + 1
+
+
+def test_a_stop_closes_the_source() -> None:
+    """What the source holds open is released when the reading ends, not some time later."""
+    released = threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            while True:
+                yield 0
+        finally:
+            released.set()
+
+    held = source()  # a reference of our own, so that no garbage collector closes it
+    feed = Feed(held)
+    assert feed.next(5.0) == 0
+    feed.stop()
+    assert released.wait(5.0)

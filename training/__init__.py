@@ -1,0 +1,1 @@
+"""How the weights are made: data set, augmentation, loss, trainer, folds. Start at ``train``."""

@@ -1,0 +1,60 @@
+"""The configuration section of training."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+
+from stages.segment.options import ModelConfig
+
+
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
+class TrainOptions:
+    """The recipe; recorded in the weights file."""
+
+    epochs: Annotated[int, Ge(1), Le(100_000)] = 60
+    """Passes over as many slices as there are; with ``minutes``, the most."""
+    minutes: Annotated[float, Gt(0)] | None = None
+    """End after this time, the schedule stretched to it; None goes by epochs, reproducibly."""
+    batch: Annotated[int, Ge(2), Le(1024)] = 8
+    """Slices per step."""
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 1.5e-3
+    """At the top of the schedule."""
+    weight_decay: Annotated[float, Ge(0), Le(1)] = 0.02
+    """Of AdamW."""
+    average_decay: Annotated[float, Ge(0), Le(0.99999)] = 0.995
+    """Of the moving average, per step."""
+    structure_share: Annotated[float, Gt(0), Le(1)] = 0.67
+    """Share of slices drawn that show the structure."""
+    adversarial_share: Annotated[float, Ge(0), Le(1)] = 0.25
+    """Share of steps whose input is attacked first by one signed gradient step; 0 attacks none."""
+    adversarial_step: Annotated[float, Gt(0), Le(1)] = 0.08
+    """Largest change of a pixel by the attack, in standard deviations: about 4/255 of the grey range."""
+    crop: Annotated[int, Ge(16), Le(4096)] = 96
+    """Side in pixels of the squares that all but the last fifth of the schedule looks at, cut anywhere on the
+    field: less work a step. The field's side looks at whole fields. A multiple of the network's stride."""
+    init: Path | None = None
+    """A weights file to start from; None starts from random weights."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of initial weights, order and augmentation."""
+    threads: Annotated[int, Ge(1), Le(256)] = 1
+    """CPU threads."""
+    validation: Path | None = None
+    """Folder of cases that are only measured, never learned from."""
+    validation_epochs: Annotated[int, Ge(1), Le(100_000)] = 5
+    """Epochs between two looks at the validation cases while training goes on."""
+    compile: bool = False
+    """On CUDA, compile the network before its passes are captured: a minute and more at the start."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network's shape."""
+
+    def __post_init__(self) -> None:
+        """Refuse squares that the network cannot halve to its bottleneck."""
+        if self.crop % self.model.stride:
+            stride = self.model.stride
+            raise ValueError(f"crop {self.crop} is not a multiple of the network's stride {stride}")

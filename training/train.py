@@ -1,0 +1,160 @@
+"""Training: labelled cases to a weights file that says how it was made and what it reaches.
+
+The moving average's last weights are kept: no epoch is chosen by its validation figures. With ``epochs``
+alone the result depends on nothing but data, options and seed; with ``minutes`` the schedule follows the
+clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from evaluation.cases import Pair, find_pairs, read_case
+from evaluation.scoring import Evaluation, evaluate_cases
+from stages.preprocess.options import PreprocessOptions
+from stages.preprocess.stage import Preprocess
+from stages.segment import checkpoint
+from stages.segment.features import Segmenter
+from stages.segment.options import SegmentOptions
+from stages.segment.stage import Segment
+from training import card
+from training.dataset import Slices, joined, read_labelled, read_slices
+from training.options import TrainOptions
+from training.trainer import Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands after an epoch."""
+
+    epoch: int
+    fraction: float  # of the schedule, 0..1
+    loss: float
+    seconds: float  # of training so far, earlier runs included
+    validation_dice: float | None = None  # pooled, on the field; only where it was looked at
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a finished training left."""
+
+    weights: Path
+    epochs: int
+    seconds: float
+    loss: float
+    validation: Evaluation | None
+
+
+def train(
+    data: Path,
+    out: Path,
+    options: TrainOptions,
+    *,
+    resume: bool,
+    progress: Callable[[Progress], None],
+    preprocess: PreprocessOptions,
+    device: str,
+) -> TrainReport:
+    """Train on the cases in ``data`` and write ``out``; the state lies beside it as ``.pt`` meanwhile.
+
+    Beside the weights come their model card and the curves of loss and validation Dice. Raises CaseError for
+    bad data, WeightsError for another name than .safetensors and ResumeError when there is nothing fitting
+    to resume.
+    """
+    checkpoint.refuse_other_suffix(out)
+    folder = options.validation
+    held_out = () if folder is None else find_pairs(folder)  # a wrong folder is said now, not after hours
+    return fit(
+        read_slices(data, preprocess),
+        held_out,
+        out,
+        options,
+        resume=resume,
+        progress=progress,
+        preprocess=preprocess,
+        device=device,
+    )
+
+
+def fit(
+    slices: Slices,
+    held_out: Sequence[Pair],
+    out: Path,
+    options: TrainOptions,
+    *,
+    resume: bool,
+    progress: Callable[[Progress], None],
+    preprocess: PreprocessOptions,
+    device: str,
+) -> TrainReport:
+    """``train`` on slices in memory, measured on the cases held out."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(options.threads)
+    watched = joined(read_labelled(held_out, preprocess)) if held_out else None
+    trainer = Trainer(slices, options, device, preprocess)
+    state_path = out.with_suffix(".pt")
+    if resume:
+        trainer.resume(state_path)
+    while trainer.fraction < 1:
+        trainer.run_epoch()
+        due = watched is not None and trainer.epoch % options.validation_epochs == 0
+        dice = trainer.validate(watched) if due and watched is not None else None
+        trainer.save(state_path)
+        progress(Progress(trainer.epoch, trainer.fraction, trainer.loss, trainer.seconds, dice))
+    evaluation = _finish(trainer, held_out, out, preprocess)
+    return TrainReport(out, trainer.epoch, trainer.seconds, trainer.loss, evaluation)
+
+
+def _finish(
+    trainer: Trainer, held_out: Sequence[Pair], out: Path, recipe: PreprocessOptions
+) -> Evaluation | None:
+    """Fit the features on the weights as stored, write, measure what was written, write the figures."""
+    segmenter = Segmenter(trainer.options.model)
+    segmenter.net.load_state_dict(trainer.average.state_dict())
+    segmenter.half().float().eval()  # the stored precision
+    batches = torch.split(trainer.slices.x_NCHW.cpu(), trainer.options.batch)
+    segmenter.fit(batches)
+    segmenter.fit_novelty(batches, trainer.slices.case_N)
+    training = _record(trainer)
+    checkpoint.save(segmenter, out, recipe, training, {})
+    evaluation = None
+    if held_out:
+        segment = Segment(
+            SegmentOptions(weights=out, runtime="torch", threads=trainer.options.threads), "cpu"
+        )
+        with Preprocess(recipe).open() as prepare, segment.open() as infer:
+            evaluation = evaluate_cases((read_case(pair) for pair in held_out), prepare, infer)
+        checkpoint.save(segmenter, out, recipe, training, evaluation.as_json())
+    out.with_suffix(".md").write_text(card.text(checkpoint.describe(out)), encoding="utf-8")
+    out.with_suffix(".png").write_bytes(card.curves_png(trainer.history))
+    return evaluation
+
+
+def recorded(options: TrainOptions) -> dict[str, Any]:
+    """The recipe as JSON, without the places where data lay."""
+    kept: dict[str, Any] = TypeAdapter(TrainOptions).dump_python(
+        options, mode="json", exclude={"validation", "init"}
+    )
+    return kept
+
+
+def _record(trainer: Trainer) -> dict[str, Any]:
+    """What the weights file says of its training: no path, so that it can be given away."""
+    return {
+        "options": recorded(trainer.options),
+        "init_digest": trainer.init,
+        "data_digest": trainer.slices.digest,
+        "cases": trainer.slices.cases,
+        "slices": len(trainer.slices),
+        "epochs": trainer.epoch,
+        "seconds": round(trainer.seconds),
+        "loss": trainer.loss,
+        "device": torch.cuda.get_device_name() if trainer.device != "cpu" else "cpu",
+        "torch": torch.__version__,
+    }
