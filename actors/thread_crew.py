@@ -1,4 +1,4 @@
-"""The local crew: every host is a thread of this process. The semantics, on a page.
+"""The local crew: every host is a thread of this process. It is the reference for what the Ray crew does.
 
 There is no bad world in one process, so a flight is never lost here: what kills a thread kills the run.
 """
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 Job = tuple["Future[Any]", int, int, tuple[Any, ...]]
 
 
-class LocalCrew:
+class ThreadCrew:
     """Runs hops in threads, one thread a replica, joined by the futures of their outputs."""
 
     def __init__(self, legs: Mapping[str, Sequence[Hop]]) -> None:
-        self._desks = {leg: [_Desk(hop) for hop in hops] for leg, hops in legs.items()}
+        self._hops = {leg: [HopThreads(hop) for hop in hops] for leg, hops in legs.items()}
         self._airborne: dict[Future[Any], tuple[Flight, int]] = {}
         try:
-            for desk in self._all():
-                desk.opened()
+            for threads in self._all():
+                threads.opened()
         except BaseException:  # an interrupt as well: threads that are still opening must not be left behind
             with suppress(StageFailed):  # the first failure is the one to tell
                 self.close()
@@ -40,10 +40,10 @@ class LocalCrew:
     def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
         """See ``Crew.submit``."""
         futures: list[Future[Any]] = []
-        for desk in self._desks[leg]:
-            futures.append(desk.submit(lo, hi, tuple(loads)))
-            lo, hi, loads = 0, 0, [_Part(futures[-1], 0)]
-        flight = Flight(leg, len(futures), _Part(futures[-1], 0), _Part(futures[-1], 1))
+        for threads in self._hops[leg]:
+            futures.append(threads.submit(lo, hi, tuple(loads)))
+            lo, hi, loads = 0, 0, [_Returned(futures[-1], 0)]
+        flight = Flight(leg, len(futures), _Returned(futures[-1], 0), _Returned(futures[-1], 1))
         self._airborne.update({future: (flight, hop) for hop, future in enumerate(futures)})
         return flight
 
@@ -54,21 +54,21 @@ class LocalCrew:
         for future in sorted(done, key=lambda one: self._airborne[one][1]):  # a failure before its echo
             flight, hop = self._airborne.pop(future)
             if (error := future.exception()) is not None:
-                raise StageFailed(_verdict(self._desks[flight.leg][hop].name, error)) from error
+                raise StageFailed(_verdict(self._hops[flight.leg][hop].name, error)) from error
             landings.append(Landing(flight, hop, future.result()[2]))
         return landings
 
     def close(self) -> None:
         """See ``Crew.close``."""
-        failures = [failure for desk in self._all() for failure in desk.close()]
+        failures = [failure for threads in self._all() for failure in threads.close()]
         if failures:
             raise StageFailed("; ".join(failures))
 
-    def _all(self) -> list[_Desk]:
-        return [desk for desks in self._desks.values() for desk in desks]
+    def _all(self) -> list[HopThreads]:
+        return [hop for hops in self._hops.values() for hop in hops]
 
 
-class _Part:
+class _Returned:
     """One of the three things a host returns, to be awaited where it is needed."""
 
     def __init__(self, future: Future[Any], item: int) -> None:
@@ -79,7 +79,7 @@ class _Part:
         return self._future.result()[self._item]
 
 
-class _Desk:
+class HopThreads:
     """The threads of one hop and their common queue. The pump's window bounds it."""
 
     def __init__(self, hop: Hop) -> None:
@@ -95,11 +95,13 @@ class _Desk:
             thread.start()
 
     def opened(self) -> None:
+        """Wait until every thread has opened its stages. Raises StageFailed."""
         for ready in self._ready:
             if (error := ready.exception()) is not None:
                 raise StageFailed(_verdict(self.name, error)) from error
 
     def submit(self, lo: int, hi: int, loads: tuple[Any, ...]) -> Future[Any]:
+        """Queue one run of the host; the future holds what it returns."""
         future: Future[Any] = Future()
         self._jobs.put((future, lo, hi, loads))
         return future
@@ -136,7 +138,7 @@ def _run(host: Host, lo: int, hi: int, loads: tuple[Any, ...]) -> Any:
 
 
 def _value(load: Any) -> Any:
-    return load.value() if isinstance(load, _Part) else load
+    return load.value() if isinstance(load, _Returned) else load
 
 
 def _settle(future: Future[Any], call: Callable[[], Any]) -> Any:

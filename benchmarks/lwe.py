@@ -36,8 +36,8 @@ from stages.encrypt.public.sealing import Sealer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from stages.encrypt.lwe.scheme import Block
-    from stages.encrypt.lwe.wire import PublicKey
+    from stages.encrypt.lwe.scheme import EncryptedBlock
+    from stages.encrypt.lwe.wire import LwePublicKey
 
 D = 256
 THREADS = (1, 2)
@@ -86,7 +86,7 @@ def measure(records: int) -> dict[str, Any]:
     return found
 
 
-def one_block(encryptor: Encryptor, x_ND: NDArray[np.float32]) -> Block:
+def one_block(encryptor: Encryptor, x_ND: NDArray[np.float32]) -> EncryptedBlock:
     """Quantisation and encryption together."""
     scale = scale_for(encryptor.public.parameters, D)
     return encryptor.encrypt(quantise_rows(x_ND, scale)[0], slot=0, scale=scale)
@@ -133,7 +133,7 @@ def single(encryptor: Encryptor, x_1D: NDArray[np.float32]) -> dict[str, float]:
     return {name: 1e3 * value for name, value in figures.items()}
 
 
-def on_cuda(public: PublicKey, x_ND: NDArray[np.float32]) -> dict[str, Any]:
+def on_cuda(public: LwePublicKey, x_ND: NDArray[np.float32]) -> dict[str, Any]:
     """The table on a CUDA device, and whether it makes the CPU's bytes from the same randomness."""
     if not torch.cuda.is_available():
         return {"absent": "no CUDA device"}

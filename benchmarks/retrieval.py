@@ -30,7 +30,7 @@ from evaluation.cases import find_pairs, read_case
 from stages.encrypt.keys.owner import SecretKey, expand_secret, generate, open_scores
 from stages.encrypt.lwe.parameters import LWE32, TABLE, Parameters
 from stages.encrypt.lwe.quantise import quantise_rows, scale_for
-from stages.encrypt.lwe.scheme import Block, Encryptor
+from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor
 from stages.encrypt.lwe.search import quantise_query, score_block, score_bound
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint
@@ -185,7 +185,7 @@ def compared(one: Party, task: Task) -> list[dict[str, Any]]:
     return rows
 
 
-def encrypted(one: Party, record_ND: NDArray[np.float32], scale: int) -> list[Block]:
+def encrypted(one: Party, record_ND: NDArray[np.float32], scale: int) -> list[EncryptedBlock]:
     """The records at this scale, in blocks; none may fail to fit."""
     X_ND, fits_N = quantise_rows(record_ND, scale)
     assert fits_N.all()
@@ -195,7 +195,7 @@ def encrypted(one: Party, record_ND: NDArray[np.float32], scale: int) -> list[Bl
     ]
 
 
-def weights_of(block: Block, feature_D: NDArray[np.float32], bits: int | str) -> NDArray[np.int32]:
+def weights_of(block: EncryptedBlock, feature_D: NDArray[np.float32], bits: int | str) -> NDArray[np.int32]:
     """A query's weights of ``bits`` bits, smaller where the plaintext range allows no more."""
     if isinstance(bits, str):
         return quantise_query(feature_D, block.header.parameters)
@@ -213,7 +213,7 @@ def cut(weights_QD: list[NDArray[np.int32]], bits: int) -> float:
     return float((np.abs(weights_QD).max(1) < 2 ** (bits - 1) - 1).mean())
 
 
-def scores(one: Party, blocks: list[Block], weights_D: NDArray[np.int32]) -> NDArray[np.float64]:
+def scores(one: Party, blocks: list[EncryptedBlock], weights_D: NDArray[np.int32]) -> NDArray[np.float64]:
     """Cosines of one query with every record: the server's part, then the owner's."""
     answers = [score_block(b.header, b.head_Dn, b.columns_ND, weights_D) for b in blocks]
     opened = zip(blocks, answers, strict=True)

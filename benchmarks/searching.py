@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.report import seconds
 from stages.batches import Rows, Sealed
 from stages.encrypt.keys.owner import open_scores
-from stages.encrypt.lwe.search import Answer, score_block, score_queries
+from stages.encrypt.lwe.search import BlockScores, score_block, score_queries
 from stages.encrypt.lwe.wire import decode_header
 from stages.index.options import IndexOptions
 from stages.index.reader import Reader, open_reader
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stages.encrypt.keys.owner import SecretKey
-    from stages.encrypt.lwe.scheme import Block
-    from stages.index.store.segments import Block as Stored
+    from stages.encrypt.lwe.scheme import EncryptedBlock
+    from stages.index.store.segments import EncryptedBlock as Stored
 
 QUERIES = (1, 16, 64)
 SEALED_BYTES = 300  # a record's sealed identity, about
@@ -42,7 +42,7 @@ REPEATS = 3
 ENOUGH_S = 2.0
 
 
-def write_index(folder: Path, blocks: Sequence[Block], records: int) -> float:
+def write_index(folder: Path, blocks: Sequence[EncryptedBlock], records: int) -> float:
     """An index of this many records; the seconds that writing took."""
     start = time.perf_counter()
     sealed = (os.urandom(SEALED_BYTES),)
@@ -114,7 +114,7 @@ def _mapper(threads: int) -> Iterator[Any]:
         yield over
 
 
-def _answer(block: Stored, weights_QD: NDArray[Any]) -> tuple[Answer, ...]:
+def _answer(block: Stored, weights_QD: NDArray[Any]) -> tuple[BlockScores, ...]:
     header = decode_header(block.header)
     if len(weights_QD) == 1:
         args = (block.head_Dn, block.columns_ND, weights_QD[0], block.positions_N)

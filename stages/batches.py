@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """How a file is read, found from its content, never from its suffix."""
 
     DICOM = "dicom"
@@ -36,7 +36,7 @@ class Place:
 
     path: str
     frame: int
-    kind: Kind
+    kind: FileKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from stages.index.options import IndexOptions
 from stages.index.reader import Reader, open_reader
 from stages.index.session import open_writer
 from stages.index.store.identity import IDENTITY, is_index
-from stages.index.store.manifest import Kind, Manifest
+from stages.index.store.manifest import BlockKind, Manifest
 
 _DAY_MS = 86_400_000
 
@@ -123,6 +123,6 @@ def _by_key(reader: Reader, prefix: str) -> dict[int, bytes]:
 def _by_age(directory: Path, reader: Reader, days: float) -> dict[int, bytes]:
     before_ms = time.time_ns() // 1_000_000 - days * _DAY_MS
     rows = Manifest(directory, reader.size)
-    old = [row for row in rows if row.kind != Kind.STATEMENTS and row.time_ms <= before_ms]
+    old = [row for row in rows if row.kind != BlockKind.STATEMENTS and row.time_ms <= before_ms]
     inside = {index for row in old for index in range(row.first, row.stop)}
     return {index: key for index, key in reader.listed() if index in inside}

@@ -13,7 +13,7 @@ import typer
 from pipeline.cli.console import Directory, Json, emit, parse_key
 from stages.errors import OperatorError
 from stages.index.reader import Reader, open_reader, open_reader_at
-from stages.index.verifier import NoteError, ProofError, PublicKey, parse_keys
+from stages.index.verifier import LogKey, NoteError, ProofError, parse_keys
 from stages.index.verifier import verify_proof as check
 from stages.index.witness import EquivocationError, load_witness_key, new_witness_key
 from stages.index.witness import witness as see
@@ -133,7 +133,7 @@ def witness(
     raise typer.Exit(int(not document["ok"]))
 
 
-def log_keys(files: Sequence[Path]) -> tuple[PublicKey, ...]:
+def log_keys(files: Sequence[Path]) -> tuple[LogKey, ...]:
     """The keys in these public key files."""
     try:
         return tuple(one for file in files for one in parse_keys(file.read_text()))

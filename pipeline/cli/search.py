@@ -93,7 +93,7 @@ def search(
     Example: medsecure index search index/ --secret keys/owner.key --image study/0012.dcm
     """
     if (image is None) == (vector is None):
-        raise question.QueryError("give either --image or --vector")
+        raise question.VectorError("give either --image or --vector")
     reader = open_reader(directory)
     owners = open_owners(secret)
     if image is not None:
@@ -120,7 +120,7 @@ def _source(
     urls: tuple[str, str] | None,
     ca: Path | None,
     answers: Path | None,
-) -> Iterator[query.Source]:
+) -> Iterator[query.Scorer]:
     """Who scores, and whether the answers are kept."""
     access = private.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
     with ExitStack() as stack:

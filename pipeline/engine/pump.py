@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from actors.crew import Lost
 from pipeline.engine.accounting import Finished, Rejected, Unit
 from pipeline.engine.gather import Gather, Share, claim, cut
-from pipeline.engine.readahead import Feed
+from pipeline.engine.readahead import ReadAhead
 from stages.base import Reason, Reject
 from stages.batches import Located, Refused
 
@@ -91,12 +91,12 @@ class Pump:
         self._suspects: deque[Trip] = deque()
         self._groups: dict[bytes, Unit] = {}
         self._bytes_per_row = 0.0
-        self._feed: Feed[Located | Refused] | None = None
+        self._feed: ReadAhead[Located | Refused] | None = None
         self.stopped = False
 
     def run(self, source: Iterator[Located | Refused]) -> Iterator[Event]:
         """Everything that happens, until the source is exhausted and every unit is finished."""
-        self._feed = Feed(source)
+        self._feed = ReadAhead(source)
         try:
             while not self._idle():
                 yield from self._admit()

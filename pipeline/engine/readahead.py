@@ -14,7 +14,7 @@ T = TypeVar("T")
 _READ_AHEAD = 4
 
 
-class Feed(Generic[T]):
+class ReadAhead(Generic[T]):
     """Hands out a source's items without ever blocking longer than asked."""
 
     def __init__(self, source: Iterator[T]) -> None:

@@ -6,18 +6,18 @@ is the same. Answers are made block by block, so memory is bounded by a few bloc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pipeline.queries.inclusion import root_at
 from stages.encrypt.lwe.exchange import (
-    MAX_QUESTION_BYTES,
+    MAX_REQUEST_BYTES,
     ExchangeError,
-    Question,
     Scored,
-    decode_question,
+    ScoreRequest,
+    decode_request,
     encode_answers,
 )
-from stages.encrypt.lwe.search import Answer, score_words
+from stages.encrypt.lwe.search import BlockScores, score_words
 from stages.encrypt.lwe.wire import decode_header
 from stages.errors import OperatorError
 from stages.index.reader import Reader, open_reader
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_REQUEST_BYTES: Final = MAX_QUESTION_BYTES
+__all__ = [
+    "MAX_REQUEST_BYTES",
+    "MalformedRequestError",
+    "OtherLogError",
+    "answer",
+    "answers",
+    "checkpoint_note",
+]
 
 
 class MalformedRequestError(OperatorError):
@@ -49,7 +56,7 @@ def answer(directory: Path, request: bytes) -> Iterator[bytes]:
     another log.
     """
     try:
-        question = decode_question(request)
+        question = decode_request(request)
     except ExchangeError as error:
         raise MalformedRequestError(str(error)) from error
     reader = open_reader(directory)
@@ -61,13 +68,13 @@ def answer(directory: Path, request: bytes) -> Iterator[bytes]:
     return encode_answers(question.parameters, answers(reader, question))
 
 
-def answers(reader: Reader, question: Question) -> Iterator[Scored]:
+def answers(reader: Reader, question: ScoreRequest) -> Iterator[Scored]:
     """The answer for every block of the question's checkpoint, in order."""
     for block in reader.blocks():
         if block.first_index >= question.size:
             return
         header = decode_header(block.header)
-        scored: Answer | None = None
+        scored: BlockScores | None = None
         if header.parameters == question.parameters and header.dimensions == len(question.words_D):
             scored = score_words(header, block.head_Dn, block.columns_ND, question.words_D, block.positions_N)
         yield Scored(block.first_index, len(block), block.header, scored)

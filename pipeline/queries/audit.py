@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.queries.transcript import Answers, Asked
     from stages.encrypt.lwe.exchange import Scored
     from stages.index.reader import Reader
-    from stages.index.store.blocks import Block
+    from stages.index.store.blocks import StoredBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ def audit(directory: Path, reader: Reader, file: Path, count: int) -> Audit:
     return Audit(not wrong, len(answers.places), len(chosen), unavailable, tuple(wrong.values()))
 
 
-def _overlapping(block: Block, answers: Answers, chosen: Collection[int]) -> list[int]:
+def _overlapping(block: StoredBlock, answers: Answers, chosen: Collection[int]) -> list[int]:
     """The chosen answers about this block: where records were erased since, about more than it."""
     stop = block.first_index + len(block)
     return [first for first in chosen if first < stop and block.first_index < first + answers.records[first]]
 
 
-def _difference(block: Block, asked: Asked, scored: Scored) -> str:
+def _difference(block: StoredBlock, asked: Asked, scored: Scored) -> str:
     """What is wrong with the answer for the records of this block; empty if nothing."""
     answer, start = scored.answer, block.first_index - scored.first_index
     if answer is None or scored.header != block.header:

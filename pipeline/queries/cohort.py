@@ -1,8 +1,8 @@
 """Sum and mean of a cohort's feature vectors: added up as ciphertexts, opened once per partial sum.
 
 The server part (``stages.encrypt.lwe.cohort``) needs no key. Each partial sum is opened with the
-generation that it is under, and added up here. Every record's bytes are checked up to the signed root first, so a sum is of
-what the log holds.
+generation that it is under, and added up here. Every record's bytes are checked up to the signed root
+first, so a sum is of what the log holds.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stages.index.reader import Reader
-    from stages.index.store.blocks import Block
+    from stages.index.store.blocks import StoredBlock
     from stages.index.verifier import Checkpoint
 
 
@@ -21,7 +21,7 @@ class OtherLogError(OperatorError):
     """Two logs, or two states of one, that do not fit together: names both."""
 
 
-def prove_rows(reader: Reader, block: Block, rows: Iterable[int]) -> None:
+def prove_rows(reader: Reader, block: StoredBlock, rows: Iterable[int]) -> None:
     """Check these rows of a block, head and header included, up to the reader's signed root."""
     entries = block.entries()
     for row in rows:

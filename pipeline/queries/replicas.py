@@ -19,7 +19,7 @@ import httpx
 
 from pipeline.queries.transcript import note_of
 from stages.encrypt.lwe.errors import LweError
-from stages.encrypt.lwe.exchange import Question, Scored, decode_answers
+from stages.encrypt.lwe.exchange import Scored, ScoreRequest, decode_answers
 from stages.encrypt.lwe.shares import join, split_weights
 from stages.errors import OperatorError
 from stages.index.verifier import Checkpoint, NoteError, open_checkpoint
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.queries.transcript import Recorder
+    from pipeline.queries.transcript import Transcript
     from stages.encrypt.lwe.parameters import Parameters
     from stages.encrypt.lwe.wire import Words
     from stages.index.reader import Reader
@@ -61,7 +61,7 @@ class Replicas:
         client: httpx.Client,
         urls: tuple[str, str],
         reader: Reader,
-        recorder: Recorder | None,
+        recorder: Transcript | None,
     ) -> None:
         self._client = client
         self._urls = urls
@@ -135,7 +135,7 @@ class Replicas:
 
     @contextmanager
     def _asked(self, url: str, parameters: Parameters, share_D: Words) -> Iterator[Iterator[Scored]]:
-        question = Question(parameters, self._reader.size, self._reader.root, share_D)
+        question = ScoreRequest(parameters, self._reader.size, self._reader.root, share_D)
         note = note_of(self._recorder, url, parameters, share_D)
         request = self._client.build_request("POST", f"{url}/score", content=question.encode())
         with _told(url):
@@ -159,7 +159,7 @@ class Replicas:
 
 @contextmanager
 def replicas(
-    urls: tuple[str, str], reader: Reader, access: Access, recorder: Recorder | None = None
+    urls: tuple[str, str], reader: Reader, access: Access, recorder: Transcript | None = None
 ) -> Iterator[Replicas]:
     """Two replicas that hold the log at the reader's checkpoint. Raises ReplicaError."""
     names = tuple(url.rstrip("/") for url in urls)

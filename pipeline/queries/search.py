@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.queries.transcript import note_of
-from pipeline.queries.vector import QueryError
+from pipeline.queries.vector import VectorError
 from stages.encrypt.keys.owner import open_scores
 from stages.encrypt.lwe.exchange import Scored
-from stages.encrypt.lwe.search import Answer, quantise_query, score_block, weight_words
+from stages.encrypt.lwe.search import BlockScores, quantise_query, score_block, weight_words
 from stages.encrypt.lwe.wire import decode_header
 from stages.index.log.leaf import decode_leaf
 from stages.index.verifier import ProofError, verify_proof
@@ -30,13 +30,13 @@ from stages.index.verifier import ProofError, verify_proof
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from pipeline.queries.transcript import Recorder
+    from pipeline.queries.transcript import Transcript
     from stages.encrypt.keys.folder import OwnerKeys
     from stages.encrypt.lwe.parameters import Parameters
     from stages.index.reader import Reader
 
 
-class Source(Protocol):
+class Scorer(Protocol):
     """Whoever holds the ciphertexts."""
 
     def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
@@ -70,7 +70,7 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SearchResult:
     """The hits, and what would need other keys."""
 
     hits: tuple[Hit, ...]
@@ -90,17 +90,19 @@ class _Candidate:
 class Direct:
     """The index's folder itself, scored in this process; blocks under other keys are passed over."""
 
-    def __init__(self, reader: Reader, key_ids: Collection[bytes], recorder: Recorder | None = None) -> None:
+    def __init__(
+        self, reader: Reader, key_ids: Collection[bytes], recorder: Transcript | None = None
+    ) -> None:
         self._reader = reader
         self._key_ids = key_ids
         self._recorder = recorder
 
     def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
-        """See ``Source``."""
+        """See ``Scorer``."""
         note = note_of(self._recorder, "direct", parameters, weight_words(weights_D, parameters))
         for block in self._reader.blocks():
             header = decode_header(block.header)
-            answer: Answer | None = None
+            answer: BlockScores | None = None
             asked = header.parameters == parameters and header.dimensions == len(weights_D)
             if asked and header.key_id in self._key_ids:
                 answer = score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
@@ -118,8 +120,8 @@ def search(
     owners: Mapping[bytes, OwnerKeys],
     feature_D: NDArray[np.float32],
     top: int,
-    source: Source | None = None,
-) -> Result:
+    source: Scorer | None = None,
+) -> SearchResult:
     """The ``top`` records most similar to a feature vector, streaming over the blocks.
 
     ``owners`` are the owner's generations by key id; ``source`` None scores the reader's own blocks.
@@ -141,22 +143,22 @@ def search(
             if header.parameters != parameters:
                 continue
             if block.answer is None:
-                raise QueryError(
+                raise VectorError(
                     f"the vector has {len(feature_D)} features, the index's records have {header.dimensions}"
                 )
             score_N = open_scores(keys.lwe, header, block.answer, weights_D)
             best = heapq.nlargest(top, itertools.chain(best, _candidates(block, block.answer, score_N, top)))
     answer = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
     if closed and not best:
-        raise QueryError(
+        raise VectorError(
             f"this key opens none of the {sum(one.records for one in answer)} records: they were encrypted "
             f"under another ({', '.join(one.key_id[:16] for one in answer)})"
         )
-    return Result(tuple(_proven(reader, source, one) for one in best), answer)
+    return SearchResult(tuple(_proven(reader, source, one) for one in best), answer)
 
 
 def _candidates(
-    block: Scored, answer: Answer, score_N: NDArray[np.float64], top: int
+    block: Scored, answer: BlockScores, score_N: NDArray[np.float64], top: int
 ) -> Iterator[_Candidate]:
     """The block's ``top`` records; of equal scores the earlier ones."""
     for row in np.argsort(-score_N, kind="stable")[:top].tolist():
@@ -164,7 +166,7 @@ def _candidates(
         yield _Candidate(float(score_N[row]), -index, position, block.header)
 
 
-def _proven(reader: Reader, source: Source, found: _Candidate) -> Hit:
+def _proven(reader: Reader, source: Scorer, found: _Candidate) -> Hit:
     """A hit with its inclusion proof checked as a stranger would, and that it is the record scored."""
     index = -found.minus_index
     source.confirm(index)

@@ -48,7 +48,7 @@ class Asked:
     words_D: Words = field(repr=False)
 
 
-class Recorder:
+class Transcript:
     """Writes questions and answers as they come; made by ``recording``."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -88,7 +88,7 @@ class Recorder:
 
 
 def note_of(
-    recorder: Recorder | None, party: str, parameters: Parameters, words_D: Words
+    recorder: Transcript | None, party: str, parameters: Parameters, words_D: Words
 ) -> Callable[[Scored], None]:
     """Note a question; what notes the answers to it. Nothing where there is no recorder."""
     if recorder is None:
@@ -98,7 +98,7 @@ def note_of(
 
 
 @contextmanager
-def recording(file: Path, note: bytes) -> Iterator[Recorder]:
+def recording(file: Path, note: bytes) -> Iterator[Transcript]:
     """A recorder into a new file, which is there once all went well. Raises AnswersError."""
     if file.exists():
         raise AnswersError(f"{file} exists already: nothing is overwritten, choose another name")
@@ -110,7 +110,7 @@ def recording(file: Path, note: bytes) -> Iterator[Recorder]:
         raise AnswersError(f"cannot write {file}: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            recorder = Recorder(stream)
+            recorder = Transcript(stream)
             recorder.checkpoint(note)
             yield recorder
             recorder.end()

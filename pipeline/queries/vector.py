@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.batches import Frame, Frames, Kind, Located, Refused, Rows, Segmented
+from stages.batches import FileKind, Frame, Frames, Located, Refused, Rows, Segmented
 from stages.errors import OperatorError
 from stages.ingest.decode import read_frames
 from stages.ingest.site import Site
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.config import Settings
 
 
-class QueryError(OperatorError):
+class VectorError(OperatorError):
     """The query cannot be asked; one sentence says why."""
 
 
@@ -38,7 +38,7 @@ def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArra
     found = dict(zip(wanted, read_frames(wanted, settings.ingest), strict=True))
     centre = found[piece.places[0]]
     if not isinstance(centre, Frame):
-        raise QueryError(f"{image}: {centre.detail}")
+        raise VectorError(f"{image}: {centre.detail}")
     neighbours = [found.get(place) if place else None for place in (piece.before, piece.after)]
     before, after = (one if isinstance(one, Frame) else None for one in neighbours)
     frames = Frames(Rows(piece.keys, piece.series, (b"",), (b"",)), (centre,), before, after)
@@ -50,7 +50,7 @@ def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArra
         prepared = prepare(frames)
         segmented = segment(prepared.kept) if len(prepared.kept) else prepared
     if segmented.rejected or not isinstance(segmented.kept, Segmented):
-        raise QueryError(f"{image}: {segmented.rejected[0].detail}")
+        raise VectorError(f"{image}: {segmented.rejected[0].detail}")
     feature_D: NDArray[np.float32] = segmented.kept.feature_ND[0]
     return feature_D
 
@@ -61,9 +61,9 @@ def read_vector(file: Path) -> NDArray[np.float32]:
         raw = np.load(file, allow_pickle=False) if file.suffix == ".npy" else json.loads(file.read_text())
         vector_D = np.asarray(raw, np.float32)
     except (OSError, ValueError) as error:
-        raise QueryError(f"{file} is no vector: give a JSON list of numbers, or a .npy file") from error
+        raise VectorError(f"{file} is no vector: give a JSON list of numbers, or a .npy file") from error
     if vector_D.ndim != 1 or not np.isfinite(vector_D).all() or not vector_D.any():
-        raise QueryError(f"{file} is no vector: it must be one row of finite numbers, not all zero")
+        raise VectorError(f"{file} is no vector: it must be one row of finite numbers, not all zero")
     return vector_D
 
 
@@ -73,18 +73,18 @@ def _piece(image: Path, frame: int | None, settings: Settings) -> Located:
     rows = [item for item in scan([image], site, settings.ingest) if not isinstance(item, Refused)]
     if not rows:
         refused = next(scan([image], site, settings.ingest))
-        raise QueryError(
+        raise VectorError(
             f"{image}: {refused.detail}" if isinstance(refused, Refused) else f"{image} is empty"
         )
     count = sum(len(item) for item in rows)
     wanted = count // 2 if frame is None else frame
     if wanted >= count:
-        raise QueryError(f"{image} has {count} frames, numbered from 0: there is no frame {wanted}")
-    if count == 1 and rows[0].places[0].kind is Kind.DICOM:
+        raise VectorError(f"{image} has {count} frames, numbered from 0: there is no frame {wanted}")
+    if count == 1 and rows[0].places[0].kind is FileKind.DICOM:
         beside = [file for file in sorted(image.parent.iterdir()) if file.is_file()]
         rows = [item for item in scan(beside, site, settings.ingest) if not isinstance(item, Refused)]
     for piece in rows:
         for row, place in enumerate(piece.places):
             if Path(place.path).resolve() == image.resolve() and place.frame == wanted:
                 return piece.cut(row, row + 1)
-    raise QueryError(f"{image} has no frame {wanted}")
+    raise VectorError(f"{image} has no frame {wanted}")

@@ -39,7 +39,7 @@ class Watcher(Protocol):
         """Called a few times a second."""
 
 
-class Desk:
+class Books:
     """Books every event of one run. A context manager; one thread."""
 
     def __init__(self, job: Job, records: int) -> None:

@@ -13,11 +13,11 @@ import torch
 
 from actors.crew import manned
 from actors.ray_crew import RayCrew
-from actors.thread_crew import LocalCrew
+from actors.thread_crew import ThreadCrew
 from cluster.session import session
 from pipeline.engine.graph import GraphError
 from pipeline.engine.pump import Pump
-from pipeline.run.books import Desk, Watcher
+from pipeline.run.books import Books, Watcher
 from pipeline.run.job import Job, JobError
 from pipeline.stream import stream
 from stages.encrypt.keys.site import load_site_secret
@@ -56,20 +56,20 @@ def run(job: Job, watcher: Watcher) -> Summary:
     _take_in(job)
     before = index_size(job.index)
     with ExitStack() as stack:
-        desk = stack.enter_context(Desk(job, before))
+        books = stack.enter_context(Books(job, before))
         gpus = stack.enter_context(_compute(job.settings))
         hops = _hops(job, _device(job.settings, gpus))
         crew = stack.enter_context(manned(_crew(job.settings, hops)))
         pump = Pump(hops, crew, job.settings.flow)
         stack.enter_context(_drained_by_signals(pump))
-        desk.tally.start()
-        for event in pump.run(desk.source()):
-            desk.book(event)
-            if desk.due():
-                desk.show(pump.queued(), watcher)
-        desk.show(pump.queued(), watcher)
+        books.tally.start()
+        for event in pump.run(books.source()):
+            books.book(event)
+            if books.due():
+                books.show(pump.queued(), watcher)
+        books.show(pump.queued(), watcher)
         stopped = pump.stopped
-    return _close(job, desk, before, complete=not stopped)
+    return _close(job, books, before, complete=not stopped)
 
 
 def check(job: Job) -> None:
@@ -147,12 +147,12 @@ def index_size(index: Path) -> int:
     return open_reader(index).records if any(index.glob("*")) else 0
 
 
-def _close(job: Job, desk: Desk, before: int, *, complete: bool) -> Summary:
+def _close(job: Job, books: Books, before: int, *, complete: bool) -> Summary:
     records, size, root = 0, 0, None
     if any(job.index.glob("*")):
         reader = open_reader(job.index)
         records, size, root = reader.records, reader.size, reader.root.hex()
-    summary = desk.tally.summary(records - before, {"size": size, "root": root}, complete=complete)
+    summary = books.tally.summary(records - before, {"size": size, "root": root}, complete=complete)
     (job.results / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
     return summary
 
@@ -189,7 +189,7 @@ def _hops(job: Job, device: str) -> Hops:
 
 
 def _crew(settings: Settings, hops: Hops) -> Crew:
-    return LocalCrew(hops.legs()) if settings.run.engine == "local" else RayCrew(hops.legs())
+    return ThreadCrew(hops.legs()) if settings.run.engine == "local" else RayCrew(hops.legs())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
 
-from stages.deliver.planes import Plane, Result, Stack, by_file
+from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
 from stages.ingest.faults import BadData, reading
 from stages.ingest.functional import orientation as orientation_of
 from stages.ingest.functional import spacing_mm
@@ -24,7 +24,7 @@ POSITION_DIGITS: Final = 3  # of millimetres: closer planes are one place, image
 ORIENTATION_DIGITS: Final = 4  # of direction cosines
 
 
-def read_planes(results: Sequence[Result]) -> tuple[list[Plane], dict[bytes, str]]:
+def read_planes(results: Sequence[SegmentedFrame]) -> tuple[list[Plane], dict[bytes, str]]:
     """Planes in anatomical order, and for each key that has none the sentence why."""
     planes: list[Plane] = []
     failed: dict[bytes, str] = {}
@@ -44,7 +44,7 @@ def read_planes(results: Sequence[Result]) -> tuple[list[Plane], dict[bytes, str
     return sorted(planes, key=_order), failed
 
 
-def _plane(result: Result, header: Dataset) -> Plane:
+def _plane(result: SegmentedFrame, header: Dataset) -> Plane:
     frame = result.place.frame
     spacing, orientation = spacing_mm(header, frame), orientation_of(header, frame)
     position = _numbers(header, frame, "PlanePositionSequence", "ImagePositionPatient", 3)

@@ -15,13 +15,15 @@ import numpy as np
 from PIL import Image
 
 from stages.deliver import dicom, nifti, seg
-from stages.deliver.planes import Plane, Result, Stack, by_file
+from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
 from stages.files import stem
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 
 Failed = dict[bytes, str]  # key to the sentence why it was not delivered
-Tidy = Callable[[Sequence[Result]], list[Result]]  # the slices of one volume, mended as a whole
+Tidy = Callable[
+    [Sequence[SegmentedFrame]], list[SegmentedFrame]
+]  # the slices of one volume, mended as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,11 @@ class MaskFile:
 
 
 def of_dicom(
-    results: Sequence[Result], series_number: int, model: str, failed: Failed, tidy: Tidy | None = None
+    results: Sequence[SegmentedFrame],
+    series_number: int,
+    model: str,
+    failed: Failed,
+    tidy: Tidy | None = None,
 ) -> Iterator[MaskFile]:
     """``seg.dcm``, ``seg_2.dcm`` and so on, largest first, and ``mask.tif`` for the rest."""
     planes, unreadable = dicom.read_planes(results)
@@ -58,7 +64,7 @@ def of_dicom(
 
 
 def of_nifti(
-    results: Sequence[Result], limits: IngestOptions, failed: Failed, tidy: Tidy | None = None
+    results: Sequence[SegmentedFrame], limits: IngestOptions, failed: Failed, tidy: Tidy | None = None
 ) -> Iterator[MaskFile]:
     """``NAME_mask.nii.gz`` for each source."""
     taken: set[str] = set()
@@ -72,7 +78,7 @@ def of_nifti(
         yield MaskFile(unique(f"{stem(path)}_mask", ".nii.gz", taken), stack, data)
 
 
-def of_raster(results: Sequence[Result]) -> Iterator[MaskFile]:
+def of_raster(results: Sequence[SegmentedFrame]) -> Iterator[MaskFile]:
     """One file for each source, of one page or several."""
     taken: set[str] = set()
     for path, rows in by_file(results).items():

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from stages.base import Reason
-from stages.deliver.planes import Plane, Result, Stack
+from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.deliver.product import PRODUCT, VERSION
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
@@ -22,7 +22,7 @@ from stages.ingest.sniff import GZIP, NIFTI2_BYTES
 GZIP_LEVEL: Final = 4  # masks are almost empty: more gains nothing
 
 
-def encode(path: str, results: Sequence[Result], limits: IngestOptions) -> tuple[Stack, bytes]:
+def encode(path: str, results: Sequence[SegmentedFrame], limits: IngestOptions) -> tuple[Stack, bytes]:
     """The planes of one file and its gzipped mask: same shape, sform and qform; other slices are empty."""
     with open_regular(path, limits.max_file_bytes) as (file, size):
         stream = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file

@@ -38,7 +38,7 @@ PNG_LEVEL: Final = 2  # of zlib: larger by a tenth than the best, several times 
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class Picture:
     """One slice to show."""
 
     frame: Frame
@@ -71,7 +71,7 @@ def chosen(areas: Sequence[int], most: int) -> list[int]:
     ]
 
 
-def contact_sheet(tiles: Sequence[Tile], heading: str) -> bytes:
+def contact_sheet(tiles: Sequence[Picture], heading: str) -> bytes:
     """The overlay as PNG."""
     columns = min(COLUMNS, len(tiles))
     side = TILE_BY_COLUMNS[columns]
@@ -106,7 +106,7 @@ def _palette() -> bytes:
 
 
 def _caption(
-    draw: ImageDraw.ImageDraw, tile: Tile, first: tuple[int, int], last: tuple[int, int], font: Any
+    draw: ImageDraw.ImageDraw, tile: Picture, first: tuple[int, int], last: tuple[int, int], font: Any
 ) -> None:
     """Slice, area and confidence in the corners, with a dark edge: legible on any ground."""
     edge: dict[str, Any] = {"font": font, "stroke_width": 2, "stroke_fill": 0}
@@ -115,7 +115,7 @@ def _caption(
     draw.text(last, tile.confidence, BRIGHT, anchor="rs", **edge)
 
 
-def _picture(tile: Tile, window: Window | None, side: int) -> NDArray[np.uint8]:
+def _picture(tile: Picture, window: Window | None, side: int) -> NDArray[np.uint8]:
     """The window of one slice with the outline of its mask, as palette indices, ``side`` by ``side``."""
     mask_HW = displayed(tile.mask_HW, tile.frame.display)
     window = window or Window(0, mask_HW.shape[0], 0, mask_HW.shape[1])
@@ -138,7 +138,7 @@ def _picture(tile: Tile, window: Window | None, side: int) -> NDArray[np.uint8]:
     return framed_HW
 
 
-def _windowed_grey(tile: Tile, window: Window) -> NDArray[np.float32]:
+def _windowed_grey(tile: Picture, window: Window) -> NDArray[np.float32]:
     """Values in 0..1 between the 1st and the 98th percentile of what is shown; black where constant."""
     image_HW = _cut(displayed(tile.frame.image, tile.frame.display), window)
     unit_HW = unit_range(image_HW)
@@ -163,7 +163,7 @@ def _pixel_mm(frame: Frame) -> tuple[float, float]:
     return (column_mm, row_mm) if frame.display.transpose else (row_mm, column_mm)
 
 
-def _window(tiles: Sequence[Tile]) -> Window | None:
+def _window(tiles: Sequence[Picture]) -> Window | None:
     """The square around the structure of all tiles; None where there is none, or shapes differ."""
     masks = [displayed(tile.mask_HW, tile.frame.display) for tile in tiles]
     if len({mask.shape for mask in masks}) > 1:

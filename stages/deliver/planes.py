@@ -15,7 +15,7 @@ from stages.ingest.site import Site
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SegmentedFrame:
     """One segmented frame and where it came from."""
 
     key: bytes
@@ -30,7 +30,7 @@ class Result:
 class Plane:
     """A result beside what its source says of its geometry."""
 
-    result: Result
+    result: SegmentedFrame
     spacing_mm: tuple[float, float] | None = None  # row, column, on the stored grid
     header: Dataset = field(default_factory=Dataset)  # the DICOM instance without its pixels; else empty
     position_mm: NDArray[np.float64] | None = None  # [3], of the first pixel, patient coordinates
@@ -44,18 +44,18 @@ class Stack:
     planes: tuple[Plane, ...]
     gap_mm: float | None = None
 
-    def with_results(self, results: Sequence[Result]) -> Stack:
+    def with_results(self, results: Sequence[SegmentedFrame]) -> Stack:
         """The same planes, each with the result of its place in ``results``."""
         pairs = zip(self.planes, results, strict=True)
         return replace(self, planes=tuple(replace(plane, result=result) for plane, result in pairs))
 
 
-def by_series(batch: Segmented, site: Site) -> dict[bytes, list[Result]]:
+def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]:
     """The batch's rows by series, each key once: a retried row may arrive twice."""
-    series: dict[bytes, dict[bytes, Result]] = {}
+    series: dict[bytes, dict[bytes, SegmentedFrame]] = {}
     for i, key in enumerate(batch.rows.keys):
         place = site.open_ticket(batch.rows.tickets[i], key)
-        series.setdefault(batch.rows.series[i], {})[key] = Result(
+        series.setdefault(batch.rows.series[i], {})[key] = SegmentedFrame(
             key,
             place,
             batch.masks[i],
@@ -66,15 +66,15 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[Result]]:
     return {name: list(rows.values()) for name, rows in series.items()}
 
 
-def without_stray_objects(results: Sequence[Result]) -> list[Result]:
+def without_stray_objects(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
     """The slices of one volume in its order, without what belongs to no large object of it (objects.py)."""
     masks = without_strays(len(results), lambda i: results[i].mask.unpack())
     return [replace(one, mask=Mask.pack(mask_HW)) for one, mask_HW in zip(results, masks, strict=True)]
 
 
-def by_file(results: Sequence[Result]) -> dict[str, list[Result]]:
+def by_file(results: Sequence[SegmentedFrame]) -> dict[str, list[SegmentedFrame]]:
     """Results by source file, frames in order."""
-    files: dict[str, list[Result]] = {}
+    files: dict[str, list[SegmentedFrame]] = {}
     for result in sorted(results, key=lambda one: (one.place.path, one.place.frame)):
         files.setdefault(result.place.path, []).append(result)
     return files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stages.batches import Frame, Kind
+from stages.batches import FileKind, Frame
 from stages.deliver.planes import Plane, by_file
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, reading
@@ -17,7 +17,7 @@ def decoded(planes: Sequence[Plane], limits: IngestOptions) -> dict[bytes, Frame
     frames: dict[bytes, Frame] = {}
     for path, results in by_file([plane.result for plane in planes]).items():
         wanted = [result.place.frame for result in results]
-        nifti = results[0].place.kind is Kind.NIFTI
+        nifti = results[0].place.kind is FileKind.NIFTI
         opened = open_nifti(path, wanted, limits) if nifti else open_dicom(path, limits)
         try:
             with reading(), opened as source:

@@ -19,12 +19,12 @@ import cv2
 
 from stages import files
 from stages.base import Reason, Reject, Split
-from stages.batches import Frame, Kind, Segmented
+from stages.batches import FileKind, Frame, Segmented
 from stages.deliver import measure, overlay
 from stages.deliver.masks import Failed, MaskFile, of_dicom, of_nifti, of_raster
 from stages.deliver.measure import Listed
 from stages.deliver.options import DeliverOptions
-from stages.deliver.planes import Plane, Result, by_series, without_stray_objects
+from stages.deliver.planes import Plane, SegmentedFrame, by_series, without_stray_objects
 from stages.deliver.sources import decoded
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.faults import silence
@@ -84,7 +84,7 @@ class Deliver:
         )
         return Split(Delivered(kept, tuple(paths)), rejected)
 
-    def _series(self, series: str, results: Sequence[Result], failed: Failed) -> list[str]:
+    def _series(self, series: str, results: Sequence[SegmentedFrame], failed: Failed) -> list[str]:
         """Write one series' files; those of its rows that cannot be placed are added to ``failed``."""
         folder = self.results / series
         files.open_folder(folder)
@@ -103,18 +103,18 @@ class Deliver:
         files.sync_folder(folder)
         return [f"{series}/{name}" for name in (*names, MEASUREMENTS)]
 
-    def _masks(self, results: Sequence[Result], failed: Failed) -> Iterator[MaskFile]:
+    def _masks(self, results: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
         """Each kind of source gets the file its reader expects."""
-        of_kind = {kind: [one for one in results if one.place.kind is kind] for kind in Kind}
+        of_kind = {kind: [one for one in results if one.place.kind is kind] for kind in FileKind}
         tidy = without_stray_objects if self.largest_component else None
-        yield from of_dicom(of_kind[Kind.DICOM], self.options.series_number, self.model, failed, tidy)
-        yield from of_nifti(of_kind[Kind.NIFTI], self.limits, failed, tidy)
-        yield from of_raster(of_kind[Kind.RASTER])
+        yield from of_dicom(of_kind[FileKind.DICOM], self.options.series_number, self.model, failed, tidy)
+        yield from of_nifti(of_kind[FileKind.NIFTI], self.limits, failed, tidy)
+        yield from of_raster(of_kind[FileKind.RASTER])
 
     def _overlay(self, series: str, listed: Sequence[Listed]) -> bytes | None:
         """The contact sheet; None where there is nothing to show: rasters, or sources that are gone."""
         planes = [plane for mask in listed for plane in mask.stack.planes]
-        shown = [plane for plane in planes if plane.result.place.kind is not Kind.RASTER]
+        shown = [plane for plane in planes if plane.result.place.kind is not FileKind.RASTER]
         if not shown or self.options.overlay_slices == 0:
             return None
         chosen = overlay.chosen([measure.pixels(plane) for plane in shown], self.options.overlay_slices)
@@ -127,13 +127,13 @@ class Deliver:
         return overlay.contact_sheet(tiles, heading(series, listed)) if tiles else None
 
 
-def tile(plane: Plane, frame: Frame, title: str) -> overlay.Tile:
+def tile(plane: Plane, frame: Frame, title: str) -> overlay.Picture:
     """One slice with what was measured on it."""
     pixels, area_mm2 = measure.pixels(plane), measure.area_mm2(plane)
     size = f"{pixels} pixels" if area_mm2 is None else f"{area_mm2 / 100:.1f} sq cm"
     size = size if pixels else "no prostate"
     confidence = f"confidence {plane.result.confidence:.0%}"
-    return overlay.Tile(frame, plane.result.mask.unpack(), title, size, confidence)
+    return overlay.Picture(frame, plane.result.mask.unpack(), title, size, confidence)
 
 
 def heading(series: str, listed: Sequence[Listed]) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.log.erasure import Cause, Erasure
 from stages.index.rewrite import Rewriter
-from stages.index.store.blocks import Block
+from stages.index.store.blocks import StoredBlock
 from stages.index.store.durable import opened, replace_files, sync_directory, write_at
 from stages.index.store.identity import INTENT, STAGING
 from stages.index.store.manifest import MANIFEST, Manifest
@@ -77,7 +77,7 @@ def erase(writer: Writer, records: Mapping[int, bytes], cause: Cause) -> int:
     dead: dict[Dead, None] = {}
     for index, key in sorted(records.items()):
         extent, block = segments.holder(index)
-        if not isinstance(block, Block) or block.keys[index - block.first_index] != key:
+        if not isinstance(block, StoredBlock) or block.keys[index - block.first_index] != key:
             raise IndexStoreError(f"record {index} does not have the key {key.hex()}")
         if block.eraser(index - block.first_index) is None:
             left[index] = key
@@ -134,7 +134,7 @@ def _move(writer: Writer, erasers: Mapping[int, int]) -> None:
     with Rewriter(writer) as rewriter:
         for number, lost in sorted(gone.items()):
             block = segments.block(number)
-            if not isinstance(block, Block):
+            if not isinstance(block, StoredBlock):
                 raise DamagedError(rows[number].file, f"does not hold {rows[number]} as records")
             lost = {row: eraser for row, eraser in lost.items() if block.eraser(row) is None}  # noqa: PLW2901
             if lost:  # else it was moved before a crash

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from stages.index.log.erasure import decode_erasure, is_erasure
-from stages.index.log.note import Signer
+from stages.index.log.note import NoteSigner
 from stages.index.store.durable import Fence, publish, replace_files, staged, sync_files
 from stages.index.store.identity import CHECKPOINT, STAGING
 from stages.index.store.lookup import Lookup
@@ -30,7 +30,7 @@ _MANY: Final = 1 << 15  # entries that are published without waiting for that
 _MOST: Final = 1 << 17  # entries an append waits for: it bounds the memory
 
 
-class Place(NamedTuple):
+class Uncached(NamedTuple):
     """Where an entry stands that the cache does not know yet."""
 
     number: int
@@ -41,7 +41,7 @@ class Publisher:
     """Publishes from a thread of its own; every method may be called from any thread."""
 
     def __init__(
-        self, directory: Path, pool: Executor, signer: Signer, lookup: Lookup, edge: Edge, fence: Fence
+        self, directory: Path, pool: Executor, signer: NoteSigner, lookup: Lookup, edge: Edge, fence: Fence
     ) -> None:
         self._directory = directory
         self._pool = pool
@@ -51,7 +51,7 @@ class Publisher:
         self._fence = fence
         self._records: list[bytes] = []  # committed and not yet published
         self._hashes: list[bytes] = []
-        self._keys: dict[bytes, Place] = {}  # of the records among them, and of those not yet in the cache
+        self._keys: dict[bytes, Uncached] = {}  # of the records among them, and of those not yet in the cache
         self._size = edge.size  # committed
         self._changed = threading.Condition()
         self._publishing = threading.Lock()
@@ -75,7 +75,7 @@ class Publisher:
         """The size of the published log."""
         return self._edge.size
 
-    def places(self, keys: Iterable[bytes]) -> dict[bytes, Place]:
+    def places(self, keys: Iterable[bytes]) -> dict[bytes, Uncached]:
         """Where those of these records stand that were committed lately."""
         return {key: place for key in keys if (place := self._keys.get(key))}
 
@@ -108,12 +108,12 @@ class Publisher:
 
     def add(
         self, records: Sequence[bytes], hashes: Sequence[bytes], keys: Sequence[bytes]
-    ) -> dict[bytes, Place]:
+    ) -> dict[bytes, Uncached]:
         """Take in a committed block: its entries, their leaf hashes, and their keys if they are records.
 
         Where these records stand.
         """
-        places = dict(zip(keys, map(Place, count(self._size), hashes), strict=False))
+        places = dict(zip(keys, map(Uncached, count(self._size), hashes), strict=False))
         with self._changed:
             self._keys |= places
             self._records += records

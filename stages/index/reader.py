@@ -21,20 +21,15 @@ from stages.index.log.growth import growth_path
 from stages.index.log.keytree import KeyTree
 from stages.index.log.leaf import Leaf
 from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
-from stages.index.store.blocks import Block, Statements
+from stages.index.store.blocks import Statements, StoredBlock
 from stages.index.store.identity import CHECKPOINT, PUBLIC_KEY, read_checkpoint, read_identity
 from stages.index.store.keytree_file import rebuilt, stored
 from stages.index.store.lookup import Peek
-from stages.index.store.manifest import Extent, Kind
+from stages.index.store.manifest import BlockKind, Extent
 from stages.index.store.segments import Segments
 from stages.index.store.tiles import Tiles
-from stages.index.store.verified_tiles import Trusted
-from stages.index.verifier import (
-    Checkpoint,
-    PublicKey,
-    open_checkpoint,
-    verify_key,
-)
+from stages.index.store.verified_tiles import VerifiedTiles
+from stages.index.verifier import Checkpoint, LogKey, open_checkpoint, verify_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +49,14 @@ class Record:
 class Reader:
     """The log as it was at one checkpoint; made by ``open_reader``."""
 
-    def __init__(
-        self, directory: Path, log: tuple[PublicKey, ...], checkpoint: Checkpoint, note: bytes
-    ) -> None:
+    def __init__(self, directory: Path, log: tuple[LogKey, ...], checkpoint: Checkpoint, note: bytes) -> None:
         self._directory = directory
         self._log = log
         self._checkpoint = checkpoint
         self._note = note
         self._tiles = Tiles(directory, checkpoint.size)
         self._segments = Segments(directory, checkpoint.size)
-        self._tree = Trusted(directory, checkpoint.size, checkpoint.root)
+        self._tree = VerifiedTiles(directory, checkpoint.size, checkpoint.root)
         self._peek = Peek(directory)
         self._keys: KeyTree | None = None  # of this checkpoint, once it was needed
 
@@ -75,7 +68,7 @@ class Reader:
     @property
     def records(self) -> int:
         """Records in the log, also those that were erased since."""
-        return sum(row.records for row in self._segments.manifest if row.kind != Kind.STATEMENTS)
+        return sum(row.records for row in self._segments.manifest if row.kind != BlockKind.STATEMENTS)
 
     @property
     def root(self) -> bytes:
@@ -88,7 +81,7 @@ class Reader:
         return self._note
 
     @property
-    def log(self) -> tuple[PublicKey, ...]:
+    def log(self) -> tuple[LogKey, ...]:
         """The public keys of the log, for those who verify proofs."""
         return self._log
 
@@ -139,14 +132,14 @@ class Reader:
             size = 0  # the cache is wrong
         yield from (index for index, other in self._tiles.keys(size) if other == key)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[StoredBlock]:
         """All records that are there, in blocks, as views of the mapped files; drop each to bound memory.
 
         Where records of a block were erased, each run between them comes as a block of its own.
         """
         for number in range(len(self._segments.manifest)):
             block = self._segments.block(number)
-            if isinstance(block, Block):
+            if isinstance(block, StoredBlock):
                 yield from block.parts()
 
     def record(self, index: int) -> Record:
@@ -187,16 +180,16 @@ class Reader:
         """The entry by which a record was erased, if it was."""
         manifest = self._segments.manifest
         number = manifest.find(index)
-        if manifest[number].kind != Kind.ERASED:
+        if manifest[number].kind != BlockKind.ERASED:
             return None
         block = self._segments.block(number)
-        return block.eraser(index - block.first_index) if isinstance(block, Block) else None
+        return block.eraser(index - block.first_index) if isinstance(block, StoredBlock) else None
 
     def _gone(self) -> set[int]:
         """The records that were erased."""
         rows = enumerate(self._segments.manifest)
-        blocks = (self._segments.block(number) for number, row in rows if row.kind == Kind.ERASED)
-        some = (block for block in blocks if isinstance(block, Block))
+        blocks = (self._segments.block(number) for number, row in rows if row.kind == BlockKind.ERASED)
+        some = (block for block in blocks if isinstance(block, StoredBlock))
         return {block.first_index + row for block in some for row, _ in block.erased}
 
     def prove(self, index: int) -> Proof:
@@ -209,7 +202,7 @@ class Reader:
         """The proof that a record is in the log and was erased; it holds, or this raises."""
         record = self.prove(index)
         extent, block = self._segments.holder(index)
-        eraser = block.eraser(index - block.first_index) if isinstance(block, Block) else None
+        eraser = block.eraser(index - block.first_index) if isinstance(block, StoredBlock) else None
         if eraser is None or eraser >= self.size:
             raise IndexStoreError(f"the log of {self.size} entries does not say that {index} was erased")
         return ErasureProof(record, self._erasure(index, eraser, extent)[1])
@@ -246,7 +239,7 @@ def open_reader_at(directory: Path, note: bytes) -> Reader:
     return Reader(directory, own, open_checkpoint(note, own), note)
 
 
-def open_reader(directory: Path, log: tuple[PublicKey, ...] | None = None) -> Reader:
+def open_reader(directory: Path, log: tuple[LogKey, ...] | None = None) -> Reader:
     """The log at its latest checkpoint, verified under the given public keys or else the index's own."""
     _, own = read_identity(directory)
     if log not in (None, own):
@@ -255,7 +248,7 @@ def open_reader(directory: Path, log: tuple[PublicKey, ...] | None = None) -> Re
     return Reader(directory, own, checkpoint, note)
 
 
-def _copied(block: Block, index: int) -> Record:
+def _copied(block: StoredBlock, index: int) -> Record:
     """A record that is there, with copies of its words, which are hashed: the file may be overwritten."""
     row = index - block.first_index
     head_Dn, column_D = block.head_Dn.copy(), block.column(row).copy()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.index.errors import DamagedError
-from stages.index.store.blocks import Block, Statements, decode_block
+from stages.index.store.blocks import Statements, StoredBlock, decode_block
 from stages.index.store.durable import opened, sync_directory, write_at
 from stages.index.store.identity import INTENT
 from stages.index.store.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from, segment_path
@@ -39,7 +39,7 @@ class Recovered:
     """The published tree's edge, the blocks that were committed after it, and where these end."""
 
     edge: Edge
-    tail: tuple[Block | Statements, ...]
+    tail: tuple[StoredBlock | Statements, ...]
     head: Head
 
 
@@ -77,10 +77,10 @@ def _edge(directory: Path, checkpoint: Checkpoint) -> Edge:
     return edge
 
 
-def _tail(directory: Path, size: int, blocks: int) -> tuple[list[Extent], list[Block | Statements]]:
+def _tail(directory: Path, size: int, blocks: int) -> tuple[list[Extent], list[StoredBlock | Statements]]:
     """The committed blocks from the published size on."""
     extents: list[Extent] = []
-    tail: list[Block | Statements] = []
+    tail: list[StoredBlock | Statements] = []
     rows = list(rows_from(directory, blocks))
     for number, row in enumerate(rows):
         try:
@@ -111,7 +111,7 @@ def _settle(directory: Path, extents: Sequence[Extent], number: int) -> None:
         sync_directory((directory / MANIFEST).parent)
 
 
-def _block(directory: Path, row: Extent | None, size: int) -> Block | Statements:
+def _block(directory: Path, row: Extent | None, size: int) -> StoredBlock | Statements:
     """The block of a row that follows the log of this size. Raises DamagedError where it is not whole."""
     if row is None or row.first != size:
         raise DamagedError(MANIFEST, f"is damaged after record {size - 1}")

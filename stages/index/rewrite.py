@@ -11,10 +11,10 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
-from stages.index.store.blocks import Block, Statements, encode_block
+from stages.index.store.blocks import Statements, StoredBlock, encode_block
 from stages.index.store.durable import replace_files, sync_directory, write_at
 from stages.index.store.identity import STAGING
-from stages.index.store.manifest import MANIFEST, Extent, Kind, segment_path
+from stages.index.store.manifest import MANIFEST, BlockKind, Extent, segment_path
 
 if TYPE_CHECKING:
     from stages.index.writer import Writer
@@ -29,7 +29,7 @@ class Rewriter:
         self._fd: int | None = None
         self._offset = 0
 
-    def add(self, extent: Extent, block: Block | Statements) -> Extent:
+    def add(self, extent: Extent, block: StoredBlock | Statements) -> Extent:
         """Write a block; where it lies now."""
         if self._fd is None or self._offset >= self._writer.options.segment_bytes:
             self._close()
@@ -40,7 +40,7 @@ class Rewriter:
         write_at(self._fd, data, self._offset)
         where = {"segment": self._segment, "offset": self._offset, "length": len(data)}
         self._offset += len(data)
-        kind = Kind.ERASED if isinstance(block, Block) and block.erased else extent.kind
+        kind = BlockKind.ERASED if isinstance(block, StoredBlock) and block.erased else extent.kind
         return replace(extent, **where, kind=kind, digest=sha256(data).digest())
 
     def lead_to(self, rows: Sequence[Extent]) -> None:

@@ -12,11 +12,11 @@ from typing import Final
 from stages.index.erase import finish
 from stages.index.errors import UnwritableError
 from stages.index.keeper import KeyKeeper
-from stages.index.log.note import Signer
+from stages.index.log.note import NoteSigner
 from stages.index.options import IndexOptions
 from stages.index.publish import Publisher
 from stages.index.recovery import recover
-from stages.index.store.blocks import Block, Statements
+from stages.index.store.blocks import Statements, StoredBlock
 from stages.index.store.durable import SYNCS, locked, sync_directories
 from stages.index.store.identity import (
     LOCK,
@@ -60,7 +60,7 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
             if model is not None:
                 refuse_other_model(directory, checkpoint.model, model)
             private = read_signing_keys(directory, public)
-            signer = Signer(identity.origin, private, checkpoint.keys, checkpoint.model or model)
+            signer = NoteSigner(identity.origin, private, checkpoint.keys, checkpoint.model or model)
             recovered = recover(directory, checkpoint)
             tail = stack.enter_context(closing(Tail(directory, pool, fence)))
             lookup = stack.enter_context(
@@ -88,10 +88,10 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
             keeper.keep()
 
 
-def _take_in(publisher: Publisher, tail: Iterable[Block | Statements]) -> None:
+def _take_in(publisher: Publisher, tail: Iterable[StoredBlock | Statements]) -> None:
     """Publish what was committed after the checkpoint."""
     for block in tail:
         entries = block.entries()
         hashes = [leaf_hash(entry) for entry in entries]
-        publisher.add(entries, hashes, block.keys if isinstance(block, Block) else ())
+        publisher.add(entries, hashes, block.keys if isinstance(block, StoredBlock) else ())
     publisher.publish()

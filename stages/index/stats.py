@@ -11,9 +11,9 @@ from pathlib import Path
 
 from stages.encrypt.lwe.errors import LweError
 from stages.encrypt.lwe.wire import decode_header
-from stages.index.store.blocks import Block
+from stages.index.store.blocks import StoredBlock
 from stages.index.store.identity import CHECKPOINT, read_checkpoint, read_identity
-from stages.index.store.manifest import Kind, Manifest
+from stages.index.store.manifest import BlockKind, Manifest
 from stages.index.store.segments import Segments
 
 
@@ -52,14 +52,14 @@ def stats(path: Path) -> Stats:
     for extent in manifest:
         lengths[extent.segment] += extent.length
         block = segments.peek(extent)
-        if isinstance(block, Block):
+        if isinstance(block, StoredBlock):
             erased += len(block.erased)
             with suppress(LweError):  # what a header means is not the index's business
                 key_ids[decode_header(block.header).key_id.hex()] += len(block) - len(block.erased)
     return Stats(
         identity.origin,
         checkpoint.size,
-        sum(extent.records for extent in manifest if extent.kind != Kind.STATEMENTS) - erased,
+        sum(extent.records for extent in manifest if extent.kind != BlockKind.STATEMENTS) - erased,
         erased,
         checkpoint.root,
         len(manifest),

@@ -183,7 +183,7 @@ def _are_hashes(*hashes: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKey:
+class LogKey:
     """A named public key of one signature type."""
 
     name: str
@@ -263,19 +263,19 @@ def cosigned_text(text: bytes, time_s: int) -> bytes:
     return f"cosignature/v1\ntime {time_s}\n".encode() + text
 
 
-def parse_keys(text: str) -> tuple[PublicKey, ...]:
+def parse_keys(text: str) -> tuple[LogKey, ...]:
     """The keys of a public key file: one ``name+id+key`` a line."""
     return tuple(_parse_vkey(line) for line in text.removesuffix("\n").split("\n"))
 
 
-def _parse_vkey(text: str) -> PublicKey:
+def _parse_vkey(text: str) -> LogKey:
     match = _VKEY.fullmatch(text)
     if match is None or _NAME.fullmatch(match[1]) is None or not text.isprintable():
         raise NoteError("this is no verifier key of the form name+id+key")
     data = decode_base64(match[3])
     for kind, public_bytes in _PUBLIC_BYTES.items():
         if data.startswith(kind) and len(data) == len(kind) + public_bytes:
-            key = PublicKey(match[1], kind, data[len(kind) :])
+            key = LogKey(match[1], kind, data[len(kind) :])
             if key.key_id.hex() == match[2]:
                 return key
             raise NoteError("the verifier key is damaged: its id does not match")
@@ -283,7 +283,7 @@ def _parse_vkey(text: str) -> PublicKey:
 
 
 @lru_cache(32)
-def open_note(data: bytes, keys: tuple[PublicKey, ...]) -> str:
+def open_note(data: bytes, keys: tuple[LogKey, ...]) -> str:
     """The note's text, once the signature of every one of the keys on it has been checked."""
     if len(data) > _MAX_NOTE_BYTES:
         raise NoteError("the note is too long")
@@ -304,7 +304,7 @@ def open_note(data: bytes, keys: tuple[PublicKey, ...]) -> str:
     return text
 
 
-def _signer(line: str, text: str, keys: tuple[PublicKey, ...]) -> PublicKey | None:
+def _signer(line: str, text: str, keys: tuple[LogKey, ...]) -> LogKey | None:
     """Whose signature the line is; a stranger's is nobody's, as demanded, and a wrong one an error."""
     dash, *rest = line.split(" ")
     if dash != "\u2014" or len(rest) != 2 or _NAME.fullmatch(rest[0]) is None:  # noqa: PLR2004 - name, signature
@@ -320,7 +320,7 @@ def _signer(line: str, text: str, keys: tuple[PublicKey, ...]) -> PublicKey | No
     return None
 
 
-def open_checkpoint(data: bytes, keys: tuple[PublicKey, ...]) -> Checkpoint:
+def open_checkpoint(data: bytes, keys: tuple[LogKey, ...]) -> Checkpoint:
     """The checkpoint in a note signed by its log, and cosigned by the witnesses among the keys."""
     origin, *lines = open_note(data, keys).split("\n")
     if {key.name for key in keys if key.kind != COSIGNATURE} != {origin}:
@@ -420,7 +420,7 @@ class Proven:
         return facts
 
 
-def verify_proof(data: bytes, keys: tuple[PublicKey, ...]) -> Proven:
+def verify_proof(data: bytes, keys: tuple[LogKey, ...]) -> Proven:
     """Check everything; what comes back holds for the log that the keys belong to. Else ``ProofError``."""
     if len(data) > _MAX_BYTES:
         raise ProofError("the proof is too long")
@@ -439,7 +439,7 @@ def verify_proof(data: bytes, keys: tuple[PublicKey, ...]) -> Proven:
     return check(fields, [_hash(line) for line in path], open_checkpoint(note, keys), keys)
 
 
-def _inclusion(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[PublicKey, ...]) -> Proven:
+def _inclusion(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> Proven:
     record, index = decode_base64(fields[0]), parse_decimal(fields[1])
     return Proven("inclusion", log, _included(record, index, path, log), index, record)
 
@@ -454,7 +454,7 @@ def _included(record: bytes, index: int, path: list[bytes], log: Checkpoint) -> 
     return key
 
 
-def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[PublicKey, ...]) -> Proven:
+def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> Proven:
     record, index = decode_base64(fields[0]), parse_decimal(fields[1])
     entry, place = decode_base64(fields[2]), parse_decimal(fields[3])
     own = path_length(index, log.size) if index < log.size else 0
@@ -471,7 +471,7 @@ def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[Pub
     return Proven("erasure", log, key, index, record, erased=Erased(place, time_ms, CAUSES[cause]))
 
 
-def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[PublicKey, ...]) -> Proven:
+def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[LogKey, ...]) -> Proven:
     old = open_checkpoint(decode_base64(fields[0]), tuple(key for key in keys if key.kind != COSIGNATURE))
     if (reason := contradiction(old, log)) is not None:
         raise ProofError(f"the proof does not hold: the log states {reason}")
@@ -480,7 +480,7 @@ def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[P
     return Proven("growth", log, old=old)
 
 
-def _key(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[PublicKey, ...]) -> Proven:
+def _key(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> Proven:
     key, leaf = map(decode_base64, fields)
     if log.keys is None or len(key) != HASH_BYTES or not verify_key(key, leaf, path, log.keys.root):
         raise ProofError("the proof does not hold: it does not lead along the key to the key tree's root")
@@ -490,7 +490,7 @@ def _key(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[PublicK
     return Proven("absence", log, key)
 
 
-_Check = Callable[[list[str], list[bytes], Checkpoint, tuple[PublicKey, ...]], Proven]
+_Check = Callable[[list[str], list[bytes], Checkpoint, tuple[LogKey, ...]], Proven]
 _KINDS: Final[dict[str, tuple[tuple[str, ...], _Check]]] = {
     INCLUSION: (("extra", "index"), _inclusion),
     GROWTH: (("old",), _growth),

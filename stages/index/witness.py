@@ -23,7 +23,7 @@ from stages.index.log.note import cosign, witness_key
 from stages.index.reader import Reader
 from stages.index.store.durable import locked, opened, write_at
 from stages.index.store.identity import encode_keys, encode_public
-from stages.index.verifier import Checkpoint, NoteError, PublicKey, open_checkpoint, parse_keys
+from stages.index.verifier import Checkpoint, LogKey, NoteError, open_checkpoint, parse_keys
 
 _WAIT_S: Final = 2.0  # for another run of the same witness
 
@@ -48,7 +48,7 @@ class WitnessKey:
     private: Ed25519PrivateKey
 
     @property
-    def public(self) -> PublicKey:
+    def public(self) -> LogKey:
         """For those who trust the witness."""
         return witness_key(self.name, self.private)
 

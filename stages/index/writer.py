@@ -21,12 +21,12 @@ import numpy as np
 from stages.batches import Entries, Sealed
 from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.options import IndexOptions
-from stages.index.publish import Place, Publisher
+from stages.index.publish import Publisher, Uncached
 from stages.index.recovery import Head
-from stages.index.store.blocks import Block, Digests, Statements, block_of, encode_block
+from stages.index.store.blocks import Digests, Statements, StoredBlock, block_of, encode_block
 from stages.index.store.durable import Fence
 from stages.index.store.lookup import LOOKUP, Lookup
-from stages.index.store.manifest import Extent, Kind
+from stages.index.store.manifest import BlockKind, Extent
 from stages.index.store.tail import Tail
 from stages.index.store.tiles import Tiles
 from stages.index.verifier import leaf_hash
@@ -36,7 +36,7 @@ from stages.index.verifier import leaf_hash
 class _Draft:
     """A block on its way to the disk."""
 
-    block: Block | Statements
+    block: StoredBlock | Statements
     extent: Extent
     stored: Future[None]
     digests: Future[Digests] | None  # of its records, if it holds any
@@ -132,23 +132,23 @@ class Writer:
             there = {key: one.number for key, one in known.items() if not one.erased}
             if any(tiles.key(number) != key for key, number in there.items()):
                 raise DamagedError(LOOKUP, "is damaged: remove it, it is made again")
-            places |= {key: Place(number, tiles.node(0, number)) for key, number in there.items()}
+            places |= {key: Uncached(number, tiles.node(0, number)) for key, number in there.items()}
         return _entries(keys, places, rows)
 
-    def _draft(self, block: Block | Statements) -> _Draft:
+    def _draft(self, block: StoredBlock | Statements) -> _Draft:
         """Write a block where the log ends, and hash it; it is not part of the log yet."""
         segment, offset = self._end()
         self._broken = True  # until it is committed
         data = encode_block(block, opens_segment=not offset)
         stored = self._tail.store(segment, offset, data)
-        digests = self.pool.submit(block.digests) if isinstance(block, Block) else None
-        kind = Kind.STATEMENTS if isinstance(block, Statements) else Kind.WHOLE
+        digests = self.pool.submit(block.digests) if isinstance(block, StoredBlock) else None
+        kind = BlockKind.STATEMENTS if isinstance(block, Statements) else BlockKind.WHOLE
         now_ms, digest = time.time_ns() // 1_000_000, sha256(data).digest()
         where = (segment, offset, len(data))
         extent = Extent(block.first_index, len(block), *where, now_ms, kind, digest)
         return _Draft(block, extent, stored, digests)
 
-    def _commit(self, draft: _Draft, keys: Sequence[bytes]) -> dict[bytes, Place]:
+    def _commit(self, draft: _Draft, keys: Sequence[bytes]) -> dict[bytes, Uncached]:
         """Make a block part of the log, durably; where its records stand.
 
         Its entries are made and hashed by others while its row is written here.
@@ -173,7 +173,7 @@ class Writer:
         return last.segment, last.end
 
 
-def _first_of_each(keys: Sequence[bytes], places: Mapping[bytes, Place]) -> list[int]:
+def _first_of_each(keys: Sequence[bytes], places: Mapping[bytes, Uncached]) -> list[int]:
     """The rows of keys that have no place yet, one row a key."""
     seen = set(places)
     rows = []
@@ -184,7 +184,7 @@ def _first_of_each(keys: Sequence[bytes], places: Mapping[bytes, Place]) -> list
     return rows
 
 
-def _entries(keys: Sequence[bytes], places: Mapping[bytes, Place], fresh: Sequence[int]) -> Entries:
+def _entries(keys: Sequence[bytes], places: Mapping[bytes, Uncached], fresh: Sequence[int]) -> Entries:
     """The answer to a batch, without the rows that have no place."""
     rows = [row for row, key in enumerate(keys) if key in places]
     answered = tuple(keys[row] for row in rows)
@@ -203,5 +203,5 @@ def _hashed(draft: _Draft) -> tuple[list[bytes], list[bytes]]:
     """The entries of a block, and their leaf hashes."""
     block = draft.block
     known = draft.digests.result() if draft.digests else None
-    entries = block.entries(known) if isinstance(block, Block) else block.entries()
+    entries = block.entries(known) if isinstance(block, StoredBlock) else block.entries()
     return entries, [leaf_hash(entry) for entry in entries]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.batches import Frame, Kind, Place
+from stages.batches import FileKind, Frame, Place
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, Refusal, reading, silence
 from stages.ingest.nifti import open_nifti
-from stages.ingest.opened import Source
+from stages.ingest.opened import OpenedFile
 from stages.ingest.options import IngestOptions
 from stages.ingest.raster import open_raster
 
@@ -34,7 +34,7 @@ def read_frames(places: Sequence[Place], options: IngestOptions) -> list[Frame |
 def decode(places: Sequence[Place], options: IngestOptions) -> list[Decoded | Refusal]:
     """As ``read_frames``, with what identifies each frame."""
     silence()
-    rows: dict[tuple[str, Kind], list[int]] = {}
+    rows: dict[tuple[str, FileKind], list[int]] = {}
     for row, place in enumerate(places):
         rows.setdefault((place.path, place.kind), []).append(row)
     found: dict[int, Decoded | Refusal] = {}
@@ -44,7 +44,9 @@ def decode(places: Sequence[Place], options: IngestOptions) -> list[Decoded | Re
     return [found[row] for row in range(len(places))]
 
 
-def _of_file(path: str, kind: Kind, indices: list[int], options: IngestOptions) -> list[Decoded | Refusal]:
+def _of_file(
+    path: str, kind: FileKind, indices: list[int], options: IngestOptions
+) -> list[Decoded | Refusal]:
     try:
         with reading(), np.errstate(all="ignore"), _open(path, kind, indices, options) as source:
             return [_of_frame(source, index) for index in indices]
@@ -52,7 +54,7 @@ def _of_file(path: str, kind: Kind, indices: list[int], options: IngestOptions) 
         return [bad.refusal] * len(indices)
 
 
-def _of_frame(source: Source, index: int) -> Decoded | Refusal:
+def _of_frame(source: OpenedFile, index: int) -> Decoded | Refusal:
     try:
         with reading():
             return Decoded(source.frame(index), source.identity)
@@ -61,12 +63,12 @@ def _of_frame(source: Source, index: int) -> Decoded | Refusal:
 
 
 def _open(
-    path: str, kind: Kind, indices: list[int], options: IngestOptions
-) -> AbstractContextManager[Source]:
+    path: str, kind: FileKind, indices: list[int], options: IngestOptions
+) -> AbstractContextManager[OpenedFile]:
     match kind:
-        case Kind.DICOM:
+        case FileKind.DICOM:
             return open_dicom(path, options)
-        case Kind.NIFTI:
+        case FileKind.NIFTI:
             return open_nifti(path, indices, options)
-        case Kind.RASTER:
+        case FileKind.RASTER:
             return open_raster(path, options)

@@ -32,7 +32,7 @@ from stages.ingest.files import open_regular
 from stages.ingest.fragments import Fragments, code_stream, find_fragments
 from stages.ingest.functional import FUNCTIONAL_TAGS, has_modality_lut, orientation, rescale, spacing_mm
 from stages.ingest.geometry import display
-from stages.ingest.opened import Source, check_pixels
+from stages.ingest.opened import OpenedFile, check_pixels
 from stages.ingest.options import IngestOptions
 from stages.ingest.rescale import luminance, reflected, rescaled
 
@@ -51,7 +51,7 @@ _REQUIRED: Final = ("rows", "columns", "samples_per_pixel", "bits_allocated", "p
 
 
 @contextmanager
-def open_dicom(path: str, options: IngestOptions) -> Iterator[Source]:
+def open_dicom(path: str, options: IngestOptions) -> Iterator[OpenedFile]:
     """The file, its header read once for all its frames."""
     with open_regular(path, options.max_file_bytes) as (file, size):
         stream = BytesIO(file.read()) if size <= _IN_MEMORY_BYTES else file
@@ -71,7 +71,9 @@ def open_dicom(path: str, options: IngestOptions) -> Iterator[Source]:
             raise BadData(Reason.CORRUPT, detail)
         check_pixels(pixel_options["rows"], pixel_options["columns"], options.max_pixels)
         fragments = find_fragments(parsed) if parsed.syntax.is_encapsulated else None
-        yield Source(of_dataset(parsed.dataset), partial(_frame, parsed, fragments, decoder, pixel_options))
+        yield OpenedFile(
+            of_dataset(parsed.dataset), partial(_frame, parsed, fragments, decoder, pixel_options)
+        )
 
 
 def _frame(

@@ -28,7 +28,7 @@ from stages.batches import Display, Frame
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.geometry import display, spacing
-from stages.ingest.opened import Source, check_pixels
+from stages.ingest.opened import OpenedFile, check_pixels
 from stages.ingest.options import IngestOptions
 from stages.ingest.rescale import rescaled
 from stages.ingest.sniff import GZIP
@@ -90,7 +90,7 @@ def _axis(shape: tuple[int, int, int], affine: NDArray[np.float64]) -> int:
 
 
 @contextmanager
-def open_nifti(path: str, wanted: Sequence[int], options: IngestOptions) -> Iterator[Source]:
+def open_nifti(path: str, wanted: Sequence[int], options: IngestOptions) -> Iterator[OpenedFile]:
     """The volume; the wanted slices are read, and unfolded, once."""
     with open_regular(path, options.max_file_bytes) as (file, size), unfolded(file) as stream:
         volume = read_header(stream, size, options)
@@ -112,7 +112,7 @@ def open_nifti(path: str, wanted: Sequence[int], options: IngestOptions) -> Iter
             native_HW = np.ascontiguousarray(stored_HW, dtype=volume.dtype.newbyteorder("="))
             return Frame(rescaled(native_HW, volume.slope, volume.intercept), spaced, turned)
 
-        yield Source({"Description": volume.description} if volume.description else {}, frame)
+        yield OpenedFile({"Description": volume.description} if volume.description else {}, frame)
 
 
 @contextmanager

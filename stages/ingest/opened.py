@@ -11,7 +11,7 @@ from stages.ingest.faults import BadData
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class OpenedFile:
     """An opened file. ``frame`` raises on a frame that cannot be had; the others stay readable."""
 
     identity: Mapping[str, str]  # attribute names of the de-identification table to values

@@ -18,7 +18,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from stages.base import Reason
-from stages.batches import Kind, Place
+from stages.batches import FileKind, Place
 from stages.ingest import nifti, raster
 from stages.ingest.elements import Parsed, integer, numbers, parse, text
 from stages.ingest.faults import BadData, reading
@@ -49,10 +49,10 @@ def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]
     with open_regular(name, options.max_file_bytes) as (file, size):
         head = file.read(HEAD_BYTES)
         kind = sniff(head)
-        if kind is Kind.DICOM:
+        if kind is FileKind.DICOM:
             return _dicom(name, file, _header(file, head, size), site, options)
         file.seek(0)
-        if kind is Kind.NIFTI:
+        if kind is FileKind.NIFTI:
             with nifti.unfolded(file) as stream:
                 volume = nifti.read_header(stream, size, options)
             count, pixels = volume.frames, math.prod(volume.shape) // volume.frames
@@ -90,12 +90,12 @@ def _dicom(
     key = partial(site.key, uid) if uid else partial(site.content_key, digest)
     series_uid = text(dataset, _SERIES_INSTANCE)
     if count > 1 or not series_uid:
-        slices = (Slice(key(k), Place(path, k, Kind.DICOM), rows * columns) for k in range(count))
+        slices = (Slice(key(k), Place(path, k, FileKind.DICOM), rows * columns) for k in range(count))
         return Series(site.series(uid or digest.hex()), tuple(slices)), True
     instance = re.fullmatch(r"[+-]?\d{1,12}", text(dataset, _INSTANCE_NUMBER))
     only = Slice(
         key(0),
-        Place(path, 0, Kind.DICOM),
+        Place(path, 0, FileKind.DICOM),
         rows * columns,
         numbers(dataset, _POSITION, 3),
         numbers(dataset, _ORIENTATION, 6),

@@ -19,7 +19,7 @@ from stages.base import Reason
 from stages.batches import Frame
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
-from stages.ingest.opened import Source, check_pixels
+from stages.ingest.opened import OpenedFile, check_pixels
 from stages.ingest.options import IngestOptions
 from stages.ingest.rescale import luminance
 from stages.ingest.tiff import TIFF_MAGIC, count_pages, read_page
@@ -30,7 +30,7 @@ _GREYS: Final = ("L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @contextmanager
-def open_raster(path: str, options: IngestOptions) -> Iterator[Source]:
+def open_raster(path: str, options: IngestOptions) -> Iterator[OpenedFile]:
     """The picture, or the pages of a TIFF."""
     with open_regular(path, options.max_file_bytes) as (file, _):
         paged = is_tiff(file)
@@ -41,7 +41,7 @@ def open_raster(path: str, options: IngestOptions) -> Iterator[Source]:
                 page_HW = _picture(file, index, ("TIFF",) if paged else _FORMATS, options.max_pixels)
             return Frame(page_HW, None)
 
-        yield Source({}, frame)
+        yield OpenedFile({}, frame)
 
 
 def is_tiff(file: BufferedReader) -> bool:

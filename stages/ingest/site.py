@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from stages.batches import Kind, Place
+from stages.batches import FileKind, Place
 
 SECRET_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -78,7 +78,7 @@ class Site:
         except (InvalidTag, ValueError):
             raise TicketError("the ticket does not open: of another site or row, or damaged") from None
         path, frame, kind = json.loads(plain)
-        return Place(path, frame, Kind(kind))
+        return Place(path, frame, FileKind(kind))
 
     def _pseudonym(self, domain: bytes, identifier: bytes) -> bytes:
         return hmac.digest(self._secret, domain + identifier, "sha256")

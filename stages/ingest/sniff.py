@@ -12,7 +12,7 @@ import zlib
 from typing import Final
 
 from stages.base import Reason
-from stages.batches import Kind
+from stages.batches import FileKind
 from stages.ingest.faults import BadData
 
 HEAD_BYTES: Final = 1 << 16  # enough for nearly every DICOM header
@@ -55,16 +55,16 @@ _OTHERS: Final = (
 )
 
 
-def sniff(head: bytes) -> Kind:
+def sniff(head: bytes) -> FileKind:
     """The file's kind from its first bytes."""
     if head[128:132] == b"DICM":
-        return Kind.DICOM
+        return FileKind.DICOM
     if _is_nifti(head) or (head.startswith(GZIP) and _is_nifti(inflate(head, NIFTI2_BYTES))):
-        return Kind.NIFTI
+        return FileKind.NIFTI
     if _RASTERS.match(head):
-        return Kind.RASTER
+        return FileKind.RASTER
     if _PLAIN_DICOM.match(head):
-        return Kind.DICOM
+        return FileKind.DICOM
     raise BadData(*_named(head))
 
 

@@ -49,7 +49,7 @@ class ArtefactError(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ArtefactManifest:
     """What an artefact was made of."""
 
     format: int
@@ -86,7 +86,7 @@ def quantise(
         made.mkdir()
         unreported("openvino").save_model(model, made / MODEL[0], compress_to_fp16=False)
         files = {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in MODEL}
-        manifest = Manifest(
+        manifest = ArtefactManifest(
             FORMAT, info.digest, calibration, len(x_NCHW), version("openvino"), version("nncf"), files
         )
         (made / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
@@ -110,7 +110,7 @@ def quantised(model: Any, x_NCHW: NDArray[np.float32], ignored: tuple[str, ...] 
         )
 
 
-def read(info: WeightsInfo, artefacts: Path | None) -> tuple[Any, Manifest]:
+def read(info: WeightsInfo, artefacts: Path | None) -> tuple[Any, ArtefactManifest]:
     """The ``openvino.Model`` derived from these weights, and its manifest. Raises ArtefactError."""
     folder = folder_of(info, artefacts)
     manifest = _manifest(folder)
@@ -126,9 +126,9 @@ def read(info: WeightsInfo, artefacts: Path | None) -> tuple[Any, Manifest]:
     return unreported("openvino").Core().read_model(*(held[name] for name in MODEL)), manifest
 
 
-def _manifest(folder: Path) -> Manifest:
+def _manifest(folder: Path) -> ArtefactManifest:
     try:
-        return Manifest(**json.loads((folder / MANIFEST).read_text()))
+        return ArtefactManifest(**json.loads((folder / MANIFEST).read_text()))
     except FileNotFoundError:
         raise _stale(folder, "does not exist") from None
     except (OSError, ValueError, TypeError):

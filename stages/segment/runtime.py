@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stages.segment.features import Segmenter
 
 
-class Answer(NamedTuple):
+class Inference(NamedTuple):
     """Of a batch of slices."""
 
     probability_NHW: NDArray[np.float32]
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
     unlike_N: NDArray[np.float32]  # see novelty.py: above 1 is unlike the training images, NaN is not known
 
 
-Infer = Callable[[NDArray[np.float32]], Answer]
+Infer = Callable[[NDArray[np.float32]], Inference]
 
 
 def load(
@@ -51,7 +51,7 @@ def load(
         raise ValueError(f"the {runtime} runtime serves the CPU, not {device}: choose runtime auto or torch")
     if device != "cpu":
         graphed = GraphedSegmenter(segmenter, device)
-        return lambda x_NCHW: Answer(*graphed(x_NCHW))
+        return lambda x_NCHW: Inference(*graphed(x_NCHW))
     if runtime == "torch":
         return with_torch(segmenter, threads)
     if runtime != "openvino":
@@ -68,11 +68,11 @@ def with_torch(segmenter: Segmenter, threads: int) -> Infer:
     torch.set_num_threads(threads)
     segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
 
-    def infer(x_NCHW: NDArray[np.float32]) -> Answer:
+    def infer(x_NCHW: NDArray[np.float32]) -> Inference:
         # A copy: batches from the object store are read-only, which torch.from_numpy refuses.
         x = torch.tensor(x_NCHW).to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            return Answer(*(one.numpy() for one in segmenter(x)))
+            return Inference(*(one.numpy() for one in segmenter(x)))
 
     return infer
 
@@ -81,9 +81,9 @@ def with_openvino(model: Any, threads: int) -> Infer:
     """An ``openvino.Model`` of a segmenter, run on the CPU."""
     run = compiled(model, threads)
 
-    def infer(x_NCHW: NDArray[np.float32]) -> Answer:
+    def infer(x_NCHW: NDArray[np.float32]) -> Inference:
         result = run(np.ascontiguousarray(x_NCHW))
-        return Answer(*(result[i].copy() for i in range(3)))  # the compiled model owns its output buffers
+        return Inference(*(result[i].copy() for i in range(3)))  # the compiled model owns its output buffers
 
     return infer
 
@@ -101,7 +101,7 @@ def compiled(model: Any, threads: int) -> Any:
 def flip_averaged(infer: Infer) -> Infer:
     """The probability averaged with that of the slice's left-right mirror image; the features as they are."""
 
-    def both(x_NCHW: NDArray[np.float32]) -> Answer:
+    def both(x_NCHW: NDArray[np.float32]) -> Inference:
         answer = infer(x_NCHW)
         mirrored_NHW = infer(np.ascontiguousarray(x_NCHW[..., ::-1])).probability_NHW[..., ::-1]
         return answer._replace(probability_NHW=np.float32(0.5) * (answer.probability_NHW + mirrored_NHW))

@@ -22,7 +22,7 @@ from stages.components import without_strays
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
 from stages.segment.options import SegmentOptions
-from stages.segment.runtime import Answer, flip_averaged, load
+from stages.segment.runtime import Inference, flip_averaged, load
 
 UNIT_TOLERANCE = 0.01  # a feature vector further from unit length is no feature vector
 
@@ -57,11 +57,11 @@ class Segment:
             for lo in range(0, len(batch), options.batch):
                 part = slice(lo, lo + options.batch)
                 probability_NHW[part], feature_ND[part], unlike_N[part] = infer(batch.x_NCHW[part])
-            return self._answer(batch, Answer(probability_NHW, feature_ND, unlike_N))
+            return self._answer(batch, Inference(probability_NHW, feature_ND, unlike_N))
 
         yield run
 
-    def _answer(self, batch: Prepared, answer: Answer) -> Split[Segmented]:
+    def _answer(self, batch: Prepared, answer: Inference) -> Split[Segmented]:
         probability_NHW, feature_ND, unlike_N = answer
         sound_N = (
             np.isfinite(batch.x_NCHW).all((1, 2, 3))

@@ -12,7 +12,7 @@ import pytest
 
 from actors.host import Hop, Host, StageContractError, nbytes
 from stages.base import Reason, Reject, Split
-from stages.batches import Entries, Features, Kind, Place, Rows
+from stages.batches import Entries, Features, FileKind, Place, Rows
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def test_a_hop_is_called_by_its_stages() -> None:
         (b"four", 4),
         (np.zeros((3, 5), np.float32), 60),
         ((b"ab", [np.zeros(2), None], "text"), 18),
-        (Place("a path", 1, Kind.DICOM), 0),
+        (Place("a path", 1, FileKind.DICOM), 0),
         (Entries((b"k" * 32,) * 2, np.zeros(2, np.int64), (b"h" * 32,) * 2, np.zeros(2, np.bool_)), 146),
         (Features(Rows((b"k",), (b"s",), (b"id",), (b"tik",)), np.zeros((1, 256), np.float32)), 1031),
     ],

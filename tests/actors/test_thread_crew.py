@@ -11,7 +11,7 @@ import pytest
 
 from actors.crew import Landing, StageFailed
 from actors.host import Hop
-from actors.thread_crew import LocalCrew
+from actors.thread_crew import ThreadCrew
 from stages.base import Split
 from tests.pipeline.toys import Double, Read, key_of, piece
 
@@ -53,11 +53,11 @@ def _no_thread_is_left() -> Iterator[None]:
     assert set(threading.enumerate()) <= before
 
 
-def crew_of(*hops: Hop) -> LocalCrew:
-    return LocalCrew({"front": hops})
+def crew_of(*hops: Hop) -> ThreadCrew:
+    return ThreadCrew({"front": hops})
 
 
-def wait_for(crew: LocalCrew, count: int) -> list[Landing]:
+def wait_for(crew: ThreadCrew, count: int) -> list[Landing]:
     landings: list[Landing] = []
     deadline = time.monotonic() + 10
     while len(landings) < count:
@@ -150,7 +150,7 @@ def test_nothing_in_the_air_is_not_waited_for() -> None:
 def test_an_output_is_a_load_of_another_leg() -> None:
     """A later flight waits for what an earlier one will bring."""
     legs = {"front": [Hop((Read(),), narrow=lambda batch: batch)], "back": [Hop((Double(),), last=True)]}
-    crew = LocalCrew(legs)
+    crew = ThreadCrew(legs)
     first = crew.submit("front", 0, 0, [piece(range(3))])
     crew.submit("back", 0, 0, [first.narrowed])
     last = next(landing for landing in wait_for(crew, 2) if landing.flight is not first)

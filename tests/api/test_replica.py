@@ -24,7 +24,7 @@ from pipeline.queries.audit import audit
 from pipeline.queries.replicas import Access, ReplicaError, replicas
 from pipeline.queries.transcript import recording
 from stages.encrypt.keys.folder import OwnerKeys, load_owners, new_keys
-from stages.encrypt.lwe.exchange import Question, Scored, decode_question, encode_answers
+from stages.encrypt.lwe.exchange import Scored, ScoreRequest, decode_request, encode_answers
 from stages.encrypt.lwe.parameters import LWE32
 from stages.encrypt.lwe.search import quantise_query, weight_words
 from stages.index.reader import Reader, open_reader
@@ -47,7 +47,7 @@ class World:
 
     def search(
         self, one: str, other: str, *, access: Access = Access(), reader: Reader | None = None
-    ) -> query.Result:
+    ) -> query.SearchResult:
         reader = reader or self.reader
         with replicas((one, other), reader, access) as source:
             return query.search(reader, self.owners, ASKED, 5, source)
@@ -115,7 +115,7 @@ def test_a_replica_answers_for_no_checkpoint_it_never_had(world: World) -> None:
     """409 for another root, a size between blocks, and one it has not reached; 400 for no question."""
     words_D = weight_words(quantise_query(ASKED), LWE32)
     for size, root in ((11, bytes(32)), (3, bytes(32)), (99, world.reader.root)):
-        question = Question(LWE32, size, root, words_D).encode()
+        question = ScoreRequest(LWE32, size, root, words_D).encode()
         refused = httpx.post(f"{world.urls['whole']}/score", content=question)
         assert (refused.status_code, "never was at the" in refused.text) == (409, True)
     assert httpx.post(f"{world.urls['whole']}/score", content=b"hello").status_code == 400
@@ -140,8 +140,8 @@ def test_a_lying_replica_is_caught_by_an_audit(world: World, tmp_path: Path) -> 
 Damage = Callable[[bytes], bytes]
 
 
-def honest(world: World, data: bytes) -> tuple[Question, list[Scored]]:
-    question = decode_question(data)
+def honest(world: World, data: bytes) -> tuple[ScoreRequest, list[Scored]]:
+    question = decode_request(data)
     return question, list(answers(open_reader(world.folder / "whole"), question))
 
 

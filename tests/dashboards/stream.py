@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.thread_crew import LocalCrew
+from actors.thread_crew import ThreadCrew
 from pipeline.engine.flow import FlowOptions
 from pipeline.engine.graph import Graph
 from pipeline.engine.pump import Pump
@@ -72,7 +72,7 @@ def running(exporter: Exporter) -> Iterator[None]:
     )
     flow = FlowOptions(hops=("read+double",), block=2 * _ROWS, block_age_s=0.2)
     hops = graph.hops(flow.hops, flow.replicas)
-    crew = LocalCrew(hops.legs())
+    crew = ThreadCrew(hops.legs())
     pump = Pump(hops, crew, flow)
     stop = threading.Event()
 

@@ -10,7 +10,7 @@ import pytest
 
 from actors.crew import Crew, manned
 from actors.ray_crew import RayCrew
-from actors.thread_crew import LocalCrew
+from actors.thread_crew import ThreadCrew
 from cluster.session import session
 from pipeline.engine.accounting import Finished, Rejected
 from pipeline.engine.flow import FlowOptions
@@ -73,7 +73,7 @@ def execute(engine: str) -> Execute:
         on_event: Callable[[Event, Crew], None] = lambda _event, _crew: None,
     ) -> Outcome:
         hops = graph.hops(flow.hops, flow.replicas)
-        crew: Crew = RayCrew(hops.legs()) if engine == "ray" else LocalCrew(hops.legs())
+        crew: Crew = RayCrew(hops.legs()) if engine == "ray" else ThreadCrew(hops.legs())
         outcome = Outcome()
         with manned(crew):
             for event in Pump(hops, crew, flow).run(iter(source)):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.engine.graph import Graph
 from stages.base import Reason, Reject, Split
-from stages.batches import Kind, Located, Place
+from stages.batches import FileKind, Located, Place
 
 
 def key_of(number: int) -> bytes:
@@ -27,7 +27,7 @@ def piece(numbers: Sequence[int], group: bytes | None = None, parts: int = 1) ->
     return Located(
         keys=tuple(key_of(number) for number in numbers),
         series=tuple(group or key_of(10**6) for _ in numbers),
-        places=tuple(Place(f"file-{number}", 0, Kind.RASTER) for number in numbers),
+        places=tuple(Place(f"file-{number}", 0, FileKind.RASTER) for number in numbers),
         group=group,
         parts=parts,
     )

@@ -38,7 +38,7 @@ from stages.encrypt.keys.site import SITE
 from stages.encrypt.keys.worker import WORKER, create_worker
 from stages.encrypt.lwe import parameters as table
 from stages.encrypt.lwe.parameters import LWE32, Parameters
-from stages.encrypt.lwe.wire import PublicKey, encode_public_key
+from stages.encrypt.lwe.wire import LwePublicKey, encode_public_key
 from stages.encrypt.public.bundle import (
     BUNDLE,
     LWE,
@@ -68,7 +68,7 @@ class Generation:
     """One master seed's files, not written yet: the secret one, and what is public of it."""
 
     owner: OwnerFile = field(repr=False)
-    lwe: PublicKey
+    lwe: LwePublicKey
     hpke: bytes
     created: str
 

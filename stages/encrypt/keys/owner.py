@@ -22,8 +22,8 @@ from stages.encrypt.lwe import gemm, sampling
 from stages.encrypt.lwe.errors import ForeignKeyError, InexactError, PlaintextOverflowError, ShapeError
 from stages.encrypt.lwe.parameters import Parameters, require_known
 from stages.encrypt.lwe.sampling import Stream
-from stages.encrypt.lwe.search import Answer, Weights, check_weights, score_bound, score_is_exact
-from stages.encrypt.lwe.wire import Header, PublicKey, Words, check_block, public_key
+from stages.encrypt.lwe.search import BlockScores, Weights, check_weights, score_bound, score_is_exact
+from stages.encrypt.lwe.wire import Header, LwePublicKey, Words, check_block, public_key
 
 COSINE_GRID: Final = 2.0**-12  # about four standard deviations of a score's noise at the default scales
 
@@ -43,7 +43,7 @@ def expand_secret(parameters: Parameters, seed: bytes, key_id: bytes) -> SecretK
     return SecretKey(parameters, key_id, sampling.cbd(sampling.octets(seed, Stream.SECRET, shape)))
 
 
-def generate(parameters: Parameters, seed: bytes, seed_A: bytes) -> PublicKey:
+def generate(parameters: Parameters, seed: bytes, seed_A: bytes) -> LwePublicKey:
     """KeyGen: B = A S + E, everything from two seeds.
 
     One secret seed goes with one seed_A for ever: under a second A the same E would cancel.
@@ -70,7 +70,9 @@ def decrypt(
     return _round(columns_ND - masks_DN.T, key.parameters)
 
 
-def open_scores(key: SecretKey, header: Header, answer: Answer, weights_D: Weights) -> NDArray[np.float64]:
+def open_scores(
+    key: SecretKey, header: Header, answer: BlockScores, weights_D: Weights
+) -> NDArray[np.float64]:
     """The cosine of the query with each of the block's N records, in [-1, 1].
 
     From exact scores where these weights allow it, else on COSINE_GRID.
@@ -83,7 +85,7 @@ def open_scores(key: SecretKey, header: Header, answer: Answer, weights_D: Weigh
     return np.clip(cosine_N, -1.0, 1.0)
 
 
-def open_exact(key: SecretKey, header: Header, answer: Answer, weights_D: Weights) -> NDArray[np.int64]:
+def open_exact(key: SecretKey, header: Header, answer: BlockScores, weights_D: Weights) -> NDArray[np.int64]:
     """The integers w . x_j of the block's N records; refused where the noise may reach half a unit."""
     scores_N = _open_sums(key, header, answer, weights_D)
     if not score_is_exact(header, weights_D):
@@ -94,7 +96,7 @@ def open_exact(key: SecretKey, header: Header, answer: Answer, weights_D: Weight
     return scores_N
 
 
-def _open_sums(key: SecretKey, header: Header, answer: Answer, weights_D: Weights) -> NDArray[np.int64]:
+def _open_sums(key: SecretKey, header: Header, answer: BlockScores, weights_D: Weights) -> NDArray[np.int64]:
     """The linear scores w . x_j of the N records, maybe off by units of noise: not to be released as such."""
     _require_own(key, header)
     check_weights(header, weights_D)

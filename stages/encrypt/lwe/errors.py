@@ -29,7 +29,7 @@ class PublicKeyError(LweError):
     """Bytes that are not a usable LWE public key."""
 
 
-class QueryError(LweError):
+class ZeroWeightsError(LweError):
     """A query that has no direction."""
 
 

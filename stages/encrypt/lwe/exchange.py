@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.encrypt.lwe.errors import LweError
 from stages.encrypt.lwe.parameters import ParameterError, Parameters, by_number
-from stages.encrypt.lwe.search import Answer
+from stages.encrypt.lwe.search import BlockScores
 from stages.encrypt.lwe.wire import HEADER_BYTES, MAX_DIMENSIONS, Words, decode_header
 
 _QUESTION: Final = struct.Struct("<4sHHIQ32s")  # magic, version, parameters, D, size, root; D words follow
@@ -29,7 +29,7 @@ _LENGTH: Final = struct.Struct("<I")
 _FRAME: Final = struct.Struct("<QIB")  # first record, records, kind; the block's header follows
 _SKIPPED, _FULL, _SOME = range(3)
 _MAX_RECORDS: Final = 1 << 20
-MAX_QUESTION_BYTES: Final = _QUESTION.size + 8 * MAX_DIMENSIONS
+MAX_REQUEST_BYTES: Final = _QUESTION.size + 8 * MAX_DIMENSIONS
 
 
 class ExchangeError(LweError):
@@ -37,7 +37,7 @@ class ExchangeError(LweError):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ScoreRequest:
     """What a replica is asked: weights or a share of them, for the log of one checkpoint."""
 
     parameters: Parameters
@@ -59,10 +59,10 @@ class Scored:
     first_index: int
     records: int
     header: bytes
-    answer: Answer | None = field(repr=False)
+    answer: BlockScores | None = field(repr=False)
 
 
-def decode_question(data: bytes) -> Question:
+def decode_request(data: bytes) -> ScoreRequest:
     """The question that these bytes are."""
     if len(data) < _QUESTION.size:
         raise ExchangeError(f"a question has at least {_QUESTION.size} bytes, not {len(data)}")
@@ -71,7 +71,7 @@ def decode_question(data: bytes) -> Question:
     words = parameters.word
     if not 0 < dimensions <= MAX_DIMENSIONS or len(data) != _QUESTION.size + dimensions * words.itemsize:
         raise ExchangeError(f"a question of {dimensions} features does not have {len(data)} bytes")
-    return Question(parameters, size, root, np.frombuffer(data, words, offset=_QUESTION.size))
+    return ScoreRequest(parameters, size, root, np.frombuffer(data, words, offset=_QUESTION.size))
 
 
 def encode_answers(parameters: Parameters, blocks: Iterable[Scored]) -> Iterator[bytes]:
@@ -145,7 +145,7 @@ def decode_frame(data: bytes, parameters: Parameters) -> Scored:
         )
     head_n = np.frombuffer(data, words, n, at + listed)
     scores_N = np.frombuffer(data, words, records, at + listed + n * words.itemsize)
-    return Scored(first, records, header, Answer(head_n, scores_N, positions_N))
+    return Scored(first, records, header, BlockScores(head_n, scores_N, positions_N))
 
 
 def _parameters(magic: bytes, expected: bytes, version: int, number: int) -> Parameters:

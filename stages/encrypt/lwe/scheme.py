@@ -21,11 +21,11 @@ from stages.encrypt.lwe.errors import ForeignKeyError, PlaintextOverflowError, S
 from stages.encrypt.lwe.parameters import require_known
 from stages.encrypt.lwe.quantise import rounding_slack
 from stages.encrypt.lwe.sampling import KEY_BYTES, Stream
-from stages.encrypt.lwe.wire import Header, PublicKey, Words, check_block
+from stages.encrypt.lwe.wire import Header, LwePublicKey, Words, check_block
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class EncryptedBlock:
     """Ciphertext of N records with D features: a shared head and one column, stored as a row, each."""
 
     header: Header
@@ -38,7 +38,7 @@ class Encryptor:
 
     def __init__(
         self,
-        public: PublicKey,
+        public: LwePublicKey,
         device: str = "cpu",
         randomness: Callable[[int], bytes] = os.urandom,
         method: gemm.Method | None = None,
@@ -56,7 +56,7 @@ class Encryptor:
 
     def encrypt(
         self, plain_ND: NDArray[np.integer], *, slot: int, scale: int, blank: Blank | None = None
-    ) -> Block:
+    ) -> EncryptedBlock:
         """A fresh block of these records in slots slot.. ; no column may be longer than its scale allows.
 
         C1 = R A + E1, C2 = R B[:, slot:slot+N] + E2 + Delta X, with R, E1, E2 from a key used once. A blank
@@ -72,7 +72,9 @@ class Encryptor:
         if blank is None:
             blank = self.blank(D, N, slot)
         head_Dn, mask_ND = blank.take(header)
-        return Block(header, head_Dn, mask_ND + (plain_ND.astype(parameters.word) << parameters.delta_bits))
+        return EncryptedBlock(
+            header, head_Dn, mask_ND + (plain_ND.astype(parameters.word) << parameters.delta_bits)
+        )
 
     def blank(self, dimensions: int, count: int = 1, slot: int = 0) -> Blank:
         """All of a block's encryption but its message, for one block of at most ``count`` records."""
@@ -91,7 +93,7 @@ class Encryptor:
         return Blank(self.public.key_id, slot, head_Dn, columns_ND)
 
 
-def add(a: Block, b: Block) -> Block:
+def add(a: EncryptedBlock, b: EncryptedBlock) -> EncryptedBlock:
     """The block of the sums of two blocks' records, slot by slot."""
     for block in (a, b):
         check_block(block.header, block.head_Dn, block.columns_ND)
@@ -107,7 +109,7 @@ def add(a: Block, b: Block) -> Block:
         )
     if header.norm_bound >= header.parameters.plaintext_bound:
         raise PlaintextOverflowError(f"a sum of {header.terms} blocks of scale {header.scale} may overflow")
-    return Block(header, a.head_Dn + b.head_Dn, a.columns_ND + b.columns_ND)
+    return EncryptedBlock(header, a.head_Dn + b.head_Dn, a.columns_ND + b.columns_ND)
 
 
 def _check_range(header: Header, plain_ND: NDArray[np.integer]) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.encrypt.lwe.errors import QueryError, ShapeError
+from stages.encrypt.lwe.errors import ShapeError, ZeroWeightsError
 from stages.encrypt.lwe.parameters import LWE32, Parameters
 from stages.encrypt.lwe.quantise import noise_in_score, quantise_rows, weight_scale_for
 from stages.encrypt.lwe.wire import Header, Words, check_block
@@ -27,7 +27,7 @@ _EXACT: Final = 1 << 53  # integers up to here are float64 numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BlockScores:
     """The server's answer for one block: (w C1, w C2) mod q."""
 
     head_n: Words
@@ -40,7 +40,7 @@ def quantise_query(feature_D: NDArray[np.floating], parameters: Parameters = LWE
     feature = np.asarray(feature_D, np.float64)
     norm = np.linalg.norm(feature)
     if feature.ndim != 1 or not np.isfinite(norm) or norm == 0:
-        raise QueryError("a query is one finite feature vector that is not zero")
+        raise ZeroWeightsError("a query is one finite feature vector that is not zero")
     weights_1D, _ = quantise_rows((feature / norm)[None, :], weight_scale_for(parameters, feature.size))
     weights_D: NDArray[np.int32] = weights_1D[0]
     return weights_D
@@ -57,7 +57,7 @@ def score_block(
     columns_ND: Words,
     weights_D: Weights,
     positions_N: NDArray[np.uint32] | None = None,
-) -> Answer:
+) -> BlockScores:
     """The encrypted scores of a block's columns: 2 D (n + N) wrapping operations, no copies.
 
     ``positions_N`` says which columns of the block these are; None means all.
@@ -73,7 +73,7 @@ def score_words(
     columns_ND: Words,
     words_D: Words,
     positions_N: NDArray[np.uint32] | None = None,
-) -> Answer:
+) -> BlockScores:
     """``score_block`` for weights that are any words mod q, such as a share of a private query."""
     positions_N = check_block(header, head_Dn, columns_ND, positions_N)
     if words_D.shape != (header.dimensions,) or words_D.dtype != header.parameters.word:
@@ -83,7 +83,7 @@ def score_words(
         )
     # einsum, not @: NumPy's integer matmul is an unvectorised triple loop.
     head_n = np.einsum("d,dn->n", words_D, head_Dn)
-    return Answer(head_n, np.einsum("nd,d->n", columns_ND, words_D), positions_N)
+    return BlockScores(head_n, np.einsum("nd,d->n", columns_ND, words_D), positions_N)
 
 
 def score_queries(
@@ -92,7 +92,7 @@ def score_queries(
     columns_ND: Words,
     weights_QD: Weights,
     positions_N: NDArray[np.uint32] | None = None,
-) -> tuple[Answer, ...]:
+) -> tuple[BlockScores, ...]:
     """What ``score_block`` answers to each of Q queries, from one pass over the block's words.
 
     Uses BLAS on copies of 2 MiB at a time, on as many threads as BLAS has been given.
@@ -107,7 +107,7 @@ def score_queries(
         return tuple(each)
     head_Qn, scores_QN = _products(weights_QD, head_Dn), _products(weights_QD, columns_ND.T)
     parts = zip(head_Qn, scores_QN, strict=True)
-    return tuple(Answer(head_n, scores_N, positions_N) for head_n, scores_N in parts)
+    return tuple(BlockScores(head_n, scores_N, positions_N) for head_n, scores_N in parts)
 
 
 def _products(weights_QD: Weights, words_DM: Words) -> Words:

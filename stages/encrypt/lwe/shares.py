@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stages.encrypt.lwe.errors import ShapeError
 from stages.encrypt.lwe.parameters import Parameters
-from stages.encrypt.lwe.search import Answer, weight_words
+from stages.encrypt.lwe.search import BlockScores, weight_words
 from stages.encrypt.lwe.wire import Words
 
 
@@ -30,8 +30,8 @@ def split_weights(
     return share_D, words_D - share_D
 
 
-def join(one: Answer, other: Answer) -> Answer:
+def join(one: BlockScores, other: BlockScores) -> BlockScores:
     """The answer to the weights, from those to both shares."""
     if not np.array_equal(one.positions_N, other.positions_N) or one.head_n.shape != other.head_n.shape:
         raise ShapeError("the answers to the two shares are about different columns")
-    return Answer(one.head_n + other.head_n, one.scores_N + other.scores_N, one.positions_N)
+    return BlockScores(one.head_n + other.head_n, one.scores_N + other.scores_N, one.positions_N)

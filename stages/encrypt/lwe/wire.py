@@ -126,7 +126,7 @@ def check_block(
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKey:
+class LwePublicKey:
     """An LWE public key. Its id is the SHA-256 of its bytes."""
 
     parameters: Parameters
@@ -135,17 +135,19 @@ class PublicKey:
     key_id: bytes
 
 
-def public_key(parameters: Parameters, seed_A: bytes, B_nl: Words) -> PublicKey:
+def public_key(parameters: Parameters, seed_A: bytes, B_nl: Words) -> LwePublicKey:
     """The public key of these parts, with its id."""
-    return PublicKey(parameters, seed_A, B_nl, hashlib.sha256(_key_bytes(parameters, seed_A, B_nl)).digest())
+    return LwePublicKey(
+        parameters, seed_A, B_nl, hashlib.sha256(_key_bytes(parameters, seed_A, B_nl)).digest()
+    )
 
 
-def encode_public_key(key: PublicKey) -> bytes:
+def encode_public_key(key: LwePublicKey) -> bytes:
     """The key's bytes, which its id is the digest of."""
     return _key_bytes(key.parameters, key.seed_A, key.B_nl)
 
 
-def decode_public_key(data: bytes) -> PublicKey:
+def decode_public_key(data: bytes) -> LwePublicKey:
     """The public key that these bytes are."""
     if len(data) < _KEY.size or data[:4] != _KEY_MAGIC:
         raise PublicKeyError("these bytes are no LWE public key: wrong magic number")
@@ -164,7 +166,7 @@ def decode_public_key(data: bytes) -> PublicKey:
     B_nl = np.frombuffer(data, parameters.word, offset=_KEY.size).reshape(parameters.n, parameters.slots)
     if (B_nl == B_nl[0]).all(axis=0).any():
         raise PublicKeyError("the LWE public key is degenerate: a column of B is constant")
-    return PublicKey(parameters, seed_A, B_nl, hashlib.sha256(data).digest())
+    return LwePublicKey(parameters, seed_A, B_nl, hashlib.sha256(data).digest())
 
 
 def _key_bytes(parameters: Parameters, seed_A: bytes, B_nl: Words) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.encrypt.lwe.errors import PublicKeyError
-from stages.encrypt.lwe.wire import PublicKey, decode_public_key
+from stages.encrypt.lwe.wire import LwePublicKey, decode_public_key
 from stages.encrypt.public.bundle import BUNDLE, LWE, public_folder, read_bundle
 from stages.encrypt.public.keyfiles import KeyFileError, read
 
@@ -15,7 +15,7 @@ from stages.encrypt.public.keyfiles import KeyFileError, read
 class PublicKeys:
     """What an encrypting worker holds: nothing secret."""
 
-    lwe: PublicKey
+    lwe: LwePublicKey
     hpke: bytes  # raw X25519 public key
     key_id: bytes  # SHA-256 of the LWE public key's bytes
     hpke_id: str

@@ -29,7 +29,7 @@ from stages.index.store.identity import (
 )
 from stages.index.store.keytree_file import rebuilt
 from stages.index.store.tiles import Tiles
-from stages.index.verifier import Checkpoint, PublicKey
+from stages.index.verifier import Checkpoint, LogKey
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Report:
     errors: tuple[Finding, ...]
 
 
-def verify(path: Path, keys: tuple[PublicKey, ...] | None = None) -> Report:
+def verify(path: Path, keys: tuple[LogKey, ...] | None = None) -> Report:
     """Check every committed byte, under the given public keys or else under the index's own."""
     if not is_index(path):
         raise NotAnIndexError(f"{path} is not an index: it has no {IDENTITY}")
@@ -56,9 +56,7 @@ def verify(path: Path, keys: tuple[PublicKey, ...] | None = None) -> Report:
     return Report(not findings, checkpoint.size, checkpoint.root, tuple(findings))
 
 
-def _identity(
-    path: Path, expected: tuple[PublicKey, ...] | None, findings: list[Finding]
-) -> Checkpoint | None:
+def _identity(path: Path, expected: tuple[LogKey, ...] | None, findings: list[Finding]) -> Checkpoint | None:
     """Check the small files; the checkpoint, if its signature is right."""
     own = _attempt(lambda: read_public_keys(path), findings)
     if own is not None:

@@ -15,7 +15,7 @@ from stages.index.check.compare import Comparison, Finding, Found
 from stages.index.errors import DamagedError
 from stages.index.log.erasure import decode_erasure, is_erasure
 from stages.index.log.leaf import LeafError
-from stages.index.store.blocks import Block, decode_block
+from stages.index.store.blocks import StoredBlock, decode_block
 from stages.index.store.identity import CHECKPOINT
 from stages.index.store.manifest import MANIFEST, Extent, rows_from
 from stages.index.store.partials import states
@@ -133,7 +133,7 @@ def _read(directory: Path, extent: Extent) -> Found:
         except DamagedError:
             damaged = True  # decode it all the same, to see which records are hit
         block = decode_block(data, extent)
-        erased = block.erased if isinstance(block, Block) else ()
+        erased = block.erased if isinstance(block, StoredBlock) else ()
         return Found(extent.first, block.entries(), extent.file, damaged=damaged, erased=erased)
     except DamagedError as error:
         return Found(extent.first, [None] * extent.records, error.file, unreadable=error.reason)

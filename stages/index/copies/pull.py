@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from stages.index.copies.bucket import SMALL_BYTES, MissingError, Store, Told, side_by_side
+from stages.index.copies.bucket import SMALL_BYTES, MissingError, Progress, Store, side_by_side
 from stages.index.copies.listing import LISTING_BYTES, block_name, check_apart, listing_name
 from stages.index.copies.remote import RemoteTiles, check_block, check_bundle, is_tile, read_edge, read_rows
 from stages.index.copies.replica import Replica, make_replica
@@ -38,13 +38,7 @@ from stages.index.store.manifest import MANIFEST, Extent, Manifest
 from stages.index.store.partials import drop_filled
 from stages.index.store.segments import check_extent, read_extent
 from stages.index.store.tiles import WIDTH, Edge, Tile, Tiles, grown_tiles, partial_tiles, tile_path
-from stages.index.verifier import (
-    HASH_BYTES,
-    Checkpoint,
-    NoteError,
-    PublicKey,
-    open_checkpoint,
-)
+from stages.index.verifier import HASH_BYTES, Checkpoint, LogKey, NoteError, open_checkpoint
 
 _TOGETHER: Final = 64  # tiles that are fetched and synced together
 _WAIT_S: Final = 2.0  # for another pull into the directory
@@ -64,8 +58,8 @@ class Pulled:
 def pull(
     store: Store,
     directory: Path,
-    keys: tuple[PublicKey, ...] | None = None,
-    told: Told = lambda *_: None,
+    keys: tuple[LogKey, ...] | None = None,
+    told: Progress = lambda *_: None,
 ) -> Pulled:
     """Bring the directory up to the checkpoint in the storage, under the given keys or the directory's own.
 
@@ -95,7 +89,7 @@ def _newest(store: Store) -> tuple[bytes, bytes | None]:
 
 
 def _pull(
-    store: Store, replica: Replica, note: bytes, keys: tuple[PublicKey, ...] | None, told: Told
+    store: Store, replica: Replica, note: bytes, keys: tuple[LogKey, ...] | None, told: Progress
 ) -> Pulled:
     home = replica.directory
     notes = {} if is_index(home) else _identity(store, replica)
@@ -187,7 +181,7 @@ def _fetch_tile(
 
 
 def _blocks(
-    store: Store, replica: Replica, old: Sequence[Extent], rows: Sequence[Extent], told: Told
+    store: Store, replica: Replica, old: Sequence[Extent], rows: Sequence[Extent], told: Progress
 ) -> Iterator[int]:
     """Bring the blocks here; the length of each that had to be fetched."""
     tiles = Tiles(replica.directory, rows[-1].stop if rows else 0)

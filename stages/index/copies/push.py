@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from stages.index.copies.bucket import PARTS, SMALL_BYTES, Store, Told, side_by_side
+from stages.index.copies.bucket import PARTS, SMALL_BYTES, Progress, Store, side_by_side
 from stages.index.copies.listing import (
     BLOCKS,
     LISTING_BYTES,
@@ -53,7 +53,7 @@ class Pushed:
     removed: int  # objects
 
 
-def push(directory: Path, store: Store, told: Told = lambda *_: None) -> Pushed:
+def push(directory: Path, store: Store, told: Progress = lambda *_: None) -> Pushed:
     """Bring the log in the storage up to the directory's checkpoint.
 
     Raises ForkedError where what is there is not the beginning of this log.
@@ -71,7 +71,7 @@ def push(directory: Path, store: Store, told: Told = lambda *_: None) -> Pushed:
             attempt += 1  # blocks were moved meanwhile
 
 
-def _push(directory: Path, store: Store, reader: Reader, rows: Sequence[Extent], told: Told) -> Pushed:
+def _push(directory: Path, store: Store, reader: Reader, rows: Sequence[Extent], told: Progress) -> Pushed:
     note = reader.checkpoint
     old = _check(directory, store, reader)
     before = None if old is None else open_checkpoint(old, reader.log).size
@@ -147,7 +147,7 @@ def _notes(directory: Path) -> Mapping[str, bytes]:
     return {name: (directory / name).read_bytes() for name in (IDENTITY, PUBLIC_KEY)}
 
 
-def _sent(store: Store, loads: Mapping[str, Load], told: Told) -> Iterator[int]:
+def _sent(store: Store, loads: Mapping[str, Load], told: Progress) -> Iterator[int]:
     """The length of each object, as it has been sent."""
 
     def send(item: tuple[str, Load]) -> int:

@@ -25,7 +25,7 @@ from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.log.erasure import decode_erasure, is_erasure
 from stages.index.log.leaf import LeafError
 from stages.index.log.tree import perfect_root
-from stages.index.store.blocks import Block, decode_block
+from stages.index.store.blocks import StoredBlock, decode_block
 from stages.index.store.manifest import ROW_BYTES, Extent
 from stages.index.store.tiles import WIDTH, Edge, Tiles, bundle_bytes, split_bundle, tile_path
 from stages.index.verifier import HASH_BYTES, Checkpoint, leaf_hash
@@ -96,7 +96,7 @@ def check_block(data: bytes, row: Extent, tiles: Tiles) -> None:
     for index, entry in enumerate(block.entries(), row.first):
         if entry != tiles.record(index):
             raise DamagedError(name, f"does not hold record {index} as it was committed")
-    for place, eraser in block.erased if isinstance(block, Block) else ():
+    for place, eraser in block.erased if isinstance(block, StoredBlock) else ():
         if not _says(tiles, eraser, row.first + place):
             raise DamagedError(name, f"lacks record {row.first + place}, and no entry says it was erased")
 

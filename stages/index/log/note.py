@@ -16,17 +16,17 @@ from stages.index.verifier import (
     TIME_BYTES,
     Checkpoint,
     KeyRoot,
-    PublicKey,
+    LogKey,
     cosigned_text,
 )
 
 PrivateKey = Ed25519PrivateKey | MLDSA44PrivateKey
 
 
-def public_key(name: str, key: PrivateKey) -> PublicKey:
+def public_key(name: str, key: PrivateKey) -> LogKey:
     """The public half, for signatures on notes."""
     kind = ED25519 if isinstance(key, Ed25519PrivateKey) else ML_DSA_44
-    return PublicKey(name, kind, key.public_key().public_bytes_raw())
+    return LogKey(name, kind, key.public_key().public_bytes_raw())
 
 
 def sign(text: str, name: str, keys: Sequence[PrivateKey]) -> bytes:
@@ -35,9 +35,9 @@ def sign(text: str, name: str, keys: Sequence[PrivateKey]) -> bytes:
     return f"{text}\n{''.join(lines)}".encode()
 
 
-def witness_key(name: str, key: Ed25519PrivateKey) -> PublicKey:
+def witness_key(name: str, key: Ed25519PrivateKey) -> LogKey:
     """The public half, for cosignatures."""
-    return PublicKey(name, COSIGNATURE, key.public_key().public_bytes_raw())
+    return LogKey(name, COSIGNATURE, key.public_key().public_bytes_raw())
 
 
 def cosign(note: bytes, name: str, key: Ed25519PrivateKey, time_s: int) -> bytes:
@@ -47,12 +47,12 @@ def cosign(note: bytes, name: str, key: Ed25519PrivateKey, time_s: int) -> bytes
     return note + _line(witness_key(name, key), signature).encode()
 
 
-def _line(key: PublicKey, signature: bytes) -> str:
+def _line(key: LogKey, signature: bytes) -> str:
     return f"\u2014 {key.name} {b64encode(key.key_id + signature).decode()}\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class NoteSigner:
     """Speaks for a log."""
 
     origin: str

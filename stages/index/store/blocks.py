@@ -23,7 +23,7 @@ from stages.encrypt.lwe.wire import Words, decode_header
 from stages.index.errors import DamagedError
 from stages.index.log.leaf import KEY_BYTES, Leaf, encode_leaves
 from stages.index.store.blobs import Blobs
-from stages.index.store.manifest import Extent, Kind
+from stages.index.store.manifest import BlockKind, Extent
 
 _HALF: Final = np.dtype("<u4")
 _WORDS: Final = pa.list_(pa.field("word", pa.uint32(), nullable=False))
@@ -53,7 +53,7 @@ class Digests(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class StoredBlock:
     """The committed records of one LWE block. Arrays are read-only and may be views of the file.
 
     A row is not always its position: rows whose key was already in the log were never stored.
@@ -115,7 +115,7 @@ class Block:
         key, position, sealed = self.keys[row], int(self.positions_N[row]), self.sealed[row]
         return Leaf.of(key, position, self.column(row).data, self.head_Dn.data, self.header, sealed)
 
-    def parts(self) -> Iterator[Block]:
+    def parts(self) -> Iterator[StoredBlock]:
         """The runs of records that are there, each as a block of its own; views."""
         if not self.erased:
             yield self
@@ -123,7 +123,7 @@ class Block:
         start = 0
         for number, (row, _) in enumerate([*self.erased, (len(self), 0)]):
             if row > start:
-                yield Block(
+                yield StoredBlock(
                     self.first_index + start,
                     self.keys[start:row],
                     self.positions_N[start:row],
@@ -134,7 +134,7 @@ class Block:
                 )
             start = row + 1
 
-    def without(self, erased: dict[int, int]) -> Block:
+    def without(self, erased: dict[int, int]) -> StoredBlock:
         """The block after more rows, which are there, were erased; row to log index of its erasure entry."""
         everything = dict(self.erased) | erased
         kept = [row for row in range(len(self)) if row not in everything]
@@ -165,7 +165,7 @@ class Statements:
         return list(self.records)
 
 
-def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
+def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> StoredBlock:
     """The given rows of an encrypted block, as they will be stored."""
     head_Dn, columns_ND = sealed.head_Dn, sealed.columns_ND
     if head_Dn.ndim != 2 or not head_Dn.size or columns_ND.shape != (len(sealed), len(head_Dn)):  # noqa: PLR2004 - D, n
@@ -178,7 +178,7 @@ def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
     kept = sealed.rows
     if len(rows) < len(sealed):
         kept, columns_ND = kept.take(rows), columns_ND[list(rows)]
-    return Block(
+    return StoredBlock(
         first_index,
         kept.keys,
         np.asarray(rows, np.uint32),
@@ -189,11 +189,11 @@ def block_of(sealed: Sealed, rows: Sequence[int], first_index: int) -> Block:
     )
 
 
-def encode_block(block: Block | Statements, *, opens_segment: bool) -> Any:
+def encode_block(block: StoredBlock | Statements, *, opens_segment: bool) -> Any:
     """The block's bytes in a segment: an Arrow message, after the schema's where the segment is new."""
     if isinstance(block, Statements):
         none_N = np.empty(0, np.uint32)
-        block = Block(block.first_index, (), none_N, b"", none_N, none_N, block.records)
+        block = StoredBlock(block.first_index, (), none_N, b"", none_N, none_N, block.records)
     keys = pa.Array.from_buffers(pa.binary(KEY_BYTES), len(block), [None, pa.py_buffer(b"".join(block.keys))])
     row = [
         pa.array([block.header], pa.binary()),
@@ -208,7 +208,7 @@ def encode_block(block: Block | Statements, *, opens_segment: bool) -> Any:
     return b"".join((SCHEMA.serialize(), message)) if opens_segment else memoryview(message)
 
 
-def decode_block(data: Any, extent: Extent) -> Block | Statements:
+def decode_block(data: Any, extent: Extent) -> StoredBlock | Statements:
     """The block in these bytes (a buffer, not copied), whatever they are: damage is a ``DamagedError``."""
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(data))
@@ -222,7 +222,7 @@ def decode_block(data: Any, extent: Extent) -> Block | Statements:
         raise DamagedError(extent.file, f"does not hold {extent} as readable Arrow data") from error
 
 
-def _block(batch: Any, extent: Extent) -> Block | Statements:
+def _block(batch: Any, extent: Extent) -> StoredBlock | Statements:
     if batch.num_rows != 1:
         raise ValueError("a block is one row")
     header, *lists = batch.columns
@@ -230,9 +230,9 @@ def _block(batch: Any, extent: Extent) -> Block | Statements:
     if any(column.null_count for column in (*batch.columns, *parts)):
         raise ValueError("a block has no nulls")
     head, keys, positions, columns, sealed, places = parts
-    if (len(header[0].as_py()) == 0) != (extent.kind == Kind.STATEMENTS):
+    if (len(header[0].as_py()) == 0) != (extent.kind == BlockKind.STATEMENTS):
         raise ValueError("records have a header, statements have none")
-    if extent.kind == Kind.STATEMENTS:
+    if extent.kind == BlockKind.STATEMENTS:
         if len(sealed) != extent.records or any(map(len, (head, keys, positions, columns, places))):
             raise ValueError("the block's parts do not fit each other")
         return Statements(extent.first, tuple(sealed.to_pylist()))
@@ -245,7 +245,7 @@ def _block(batch: Any, extent: Extent) -> Block | Statements:
     words = len(columns_W) // kept if kept else 0
     if bool(words) != bool(kept):
         raise ValueError("a record has a column")
-    return Block(
+    return StoredBlock(
         extent.first,
         Blobs(keys),
         positions.to_numpy(),
@@ -261,7 +261,9 @@ def _erased(places: list[int], extent: Extent) -> tuple[tuple[int, int], ...]:
     """Row and log index of each erasure, as they are stored."""
     pairs = tuple(zip(places[::2], places[1::2], strict=True))
     rows = [row for row, _ in pairs]
-    if bool(pairs) != (extent.kind == Kind.ERASED) or rows != sorted(set(rows) & set(range(extent.records))):
+    if bool(pairs) != (extent.kind == BlockKind.ERASED) or rows != sorted(
+        set(rows) & set(range(extent.records))
+    ):
         raise ValueError("the erased rows are not those of the block")
     return pairs
 

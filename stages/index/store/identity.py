@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stages.index.errors import DamagedError, NotAnIndexError, OtherModelError
-from stages.index.log.note import PrivateKey, Signer, public_key
+from stages.index.log.note import NoteSigner, PrivateKey, public_key
 from stages.index.store.durable import publish, staged, sync_files
 from stages.index.verifier import (
     ED25519,
@@ -36,8 +36,8 @@ from stages.index.verifier import (
     ML_DSA_44,
     Checkpoint,
     KeyRoot,
+    LogKey,
     NoteError,
-    PublicKey,
     open_checkpoint,
     parse_keys,
 )
@@ -87,7 +87,7 @@ def create(directory: Path, pool: Executor) -> None:
     private = (Ed25519PrivateKey.generate(), MLDSA44PrivateKey.generate())
     public = b"".join(key.public_key().public_bytes_raw() for key in private)
     identity = Identity.of(_FORMAT, public, datetime.now(UTC).isoformat(timespec="seconds"))
-    log = Signer(identity.origin, private, KeyRoot())
+    log = NoteSigner(identity.origin, private, KeyRoot())
     files = [
         (directory / SIGNING_KEY, encode_keys(private)),
         (directory / PUBLIC_KEY, encode_public([public_key(identity.origin, key) for key in private])),
@@ -108,7 +108,7 @@ def encode_keys(keys: Sequence[PrivateKey]) -> bytes:
     return b"".join(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for key in keys)
 
 
-def encode_public(keys: Sequence[PublicKey]) -> bytes:
+def encode_public(keys: Sequence[LogKey]) -> bytes:
     """The public keys' file."""
     return "".join(f"{key.vkey}\n" for key in keys).encode()
 
@@ -127,7 +127,7 @@ def is_index(directory: Path) -> bool:
     return (directory / IDENTITY).is_file()
 
 
-def read_identity(directory: Path) -> tuple[Identity, tuple[PublicKey, ...]]:
+def read_identity(directory: Path) -> tuple[Identity, tuple[LogKey, ...]]:
     """The index's name and public keys; they vouch for each other."""
     if not is_index(directory):
         raise NotAnIndexError(f"{directory} is not an index: it has no {IDENTITY}")
@@ -149,7 +149,7 @@ def read_identity(directory: Path) -> tuple[Identity, tuple[PublicKey, ...]]:
     return identity, keys
 
 
-def read_public_keys(directory: Path) -> tuple[PublicKey, ...]:
+def read_public_keys(directory: Path) -> tuple[LogKey, ...]:
     """The keys that the checkpoints are signed with, all of them."""
     try:
         data = (directory / PUBLIC_KEY).read_bytes()
@@ -161,7 +161,7 @@ def read_public_keys(directory: Path) -> tuple[PublicKey, ...]:
     return keys
 
 
-def read_signing_keys(directory: Path, public: Sequence[PublicKey]) -> tuple[PrivateKey, ...]:
+def read_signing_keys(directory: Path, public: Sequence[LogKey]) -> tuple[PrivateKey, ...]:
     """The private halves of the index's keys."""
     keys = []
     try:
@@ -178,7 +178,7 @@ def read_signing_keys(directory: Path, public: Sequence[PublicKey]) -> tuple[Pri
     return tuple(keys)
 
 
-def read_checkpoint(directory: Path, keys: tuple[PublicKey, ...]) -> tuple[Checkpoint, bytes]:
+def read_checkpoint(directory: Path, keys: tuple[LogKey, ...]) -> tuple[Checkpoint, bytes]:
     """The log's signed size and root, verified, and the note they stand in."""
     try:
         note = (directory / CHECKPOINT).read_bytes()

@@ -28,7 +28,7 @@ ROW_BYTES: Final = _BODY.size + _CHECK_BYTES
 _NEVER: Final = 1 << 64
 
 
-class Kind(IntEnum):
+class BlockKind(IntEnum):
     """What a block holds."""
 
     WHOLE = 0  # records with all their bytes
@@ -46,7 +46,7 @@ class Extent:
     offset: int  # a segment's first block begins at 0: the Arrow schema is part of it
     length: int
     time_ms: int  # when it was committed, by the writer's clock, since 1970 UTC
-    kind: Kind
+    kind: BlockKind
     digest: bytes
 
     def encode(self) -> bytes:
@@ -108,9 +108,9 @@ def decode_row(data: bytes) -> Extent | None:
     if len(data) != ROW_BYTES or sha256(body).digest() != data[_BODY.size :]:
         return None
     first, records, segment, offset, length, time_ms, kind, digest = _BODY.unpack(body)
-    if not records or kind not in set(Kind):
+    if not records or kind not in set(BlockKind):
         return None
-    return Extent(first, records, segment, offset, length, time_ms, Kind(kind), digest)
+    return Extent(first, records, segment, offset, length, time_ms, BlockKind(kind), digest)
 
 
 class Manifest:

@@ -3,8 +3,8 @@
 A segment is an Arrow stream without an end mark: a schema, then one record batch of one row per block.
 Arrow IPC has no checksum and reads a torn tail as a clean end, so nothing here trusts it: a block is
 found through the manifest and used once the SHA-256 of its bytes is right. Blocks are mapped, not read:
-the arrays of a ``Block`` are views of the file. 64-bit words lie as two 32-bit ones, the lower first: the
-same bytes, and one schema for every parameter set. The block's header says which they are.
+the arrays of a ``StoredBlock`` are views of the file. 64-bit words lie as two 32-bit ones, the lower
+first: the same bytes, and one schema for every parameter set. The block's header says which they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from stages.index.errors import DamagedError
-from stages.index.store.blocks import Block, Statements, decode_block
+from stages.index.store.blocks import Statements, StoredBlock, decode_block
 from stages.index.store.manifest import MANIFEST, Extent, Manifest
 
 
@@ -60,11 +60,11 @@ class Segments:
             self._maps.clear()
         return self._manifest
 
-    def block(self, number: int) -> Block | Statements:
+    def block(self, number: int) -> StoredBlock | Statements:
         """The block, its bytes checked the first time."""
         return self._held(number)[1]
 
-    def holder(self, index: int) -> tuple[Extent, Block | Statements]:
+    def holder(self, index: int) -> tuple[Extent, StoredBlock | Statements]:
         """The block that holds an entry, and where it lies."""
         return self._held(self.manifest.find(index))
 
@@ -72,7 +72,7 @@ class Segments:
         """Whether an entry still is where it was found: old bytes are overwritten once it is not."""
         return self.manifest[self.manifest.find(index)] == extent
 
-    def _held(self, number: int) -> tuple[Extent, Block | Statements]:
+    def _held(self, number: int) -> tuple[Extent, StoredBlock | Statements]:
         while True:
             extent = self.manifest[number]
             try:
@@ -84,11 +84,11 @@ class Segments:
                 if self.manifest[number] == extent:
                     return extent, block  # decoded before anybody could overwrite it
 
-    def peek(self, extent: Extent) -> Block | Statements:
+    def peek(self, extent: Extent) -> StoredBlock | Statements:
         """The block, unchecked."""
         return decode_block(self._bytes(extent), extent)
 
-    def _block(self, extent: Extent) -> Block | Statements:
+    def _block(self, extent: Extent) -> StoredBlock | Statements:
         data = self._bytes(extent)
         if extent not in self._checked:
             check_extent(data, extent)

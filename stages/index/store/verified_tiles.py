@@ -25,7 +25,7 @@ _CACHED: Final = 4096  # tiles of 16 KB: those of a log of a million records
 _LEAF_BYTES: Final = 168  # of a record in a bundle, its length included
 
 
-class Trusted:
+class VerifiedTiles:
     """The tree of one checkpoint. Raises DamagedError where what is stored is not that tree."""
 
     def __init__(self, directory: Path, size: int, root: bytes) -> None:

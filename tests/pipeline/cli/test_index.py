@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages.encrypt.keys.folder import new_keys
-from stages.index.log.note import Signer
+from stages.index.log.note import NoteSigner
 from stages.index.store.identity import read_checkpoint, read_identity, read_signing_keys
 from stages.segment.checkpoint import SHIPPED, describe
 from tests.pipeline.cli.conftest import Medsecure, Study, folders
@@ -93,7 +93,7 @@ def test_features_of_another_model_are_not_compared(
     identity, public = read_identity(index)
     now, _ = read_checkpoint(index, public)
     assert now.model == bytes.fromhex(describe(SHIPPED).digest)
-    other = Signer(identity.origin, read_signing_keys(index, public), now.keys, bytes(32))
+    other = NoteSigner(identity.origin, read_signing_keys(index, public), now.keys, bytes(32))
     (index / "checkpoint").write_bytes(other.checkpoint(now.size, now.root))
     asked = ("--secret", keys / "owner.key", "--image", study.good[0])
     assert "holds features of weights" in medsecure("index", "search", index, *asked, expect=2).err

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.engine.accounting import Unit
 from stages.base import Reason, Reject
-from stages.batches import Kind, Located, Place
+from stages.batches import FileKind, Located, Place
 from tests.pipeline.toys import key_of, piece
 
 
@@ -84,7 +84,7 @@ def test_an_undelivered_row_is_told_but_not_counted() -> None:
 
 def test_copies_of_a_file_have_a_letter_each() -> None:
     """Two files with one key that are both rejected are both named."""
-    places = tuple(Place(name, 0, Kind.DICOM) for name in ("original", "copy"))
+    places = tuple(Place(name, 0, FileKind.DICOM) for name in ("original", "copy"))
     unit = Unit(1)
     unit.add(Located((key_of(1),) * 2, (key_of(9),) * 2, places))
     letters = [*unit.reject([reject(1)]), *unit.reject([reject(1)])]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.engine.readahead import Feed
+from pipeline.engine.readahead import ReadAhead
 
 READ_AHEAD = 5  # four in the queue and one in hand
 
@@ -18,7 +18,7 @@ def until(condition: object, timeout_s: float = 5.0) -> None:
         time.sleep(0.005)
 
 
-def drained(feed: Feed[int]) -> list[int]:
+def drained(feed: ReadAhead[int]) -> list[int]:
     items = []
     while not feed.exhausted:
         if (item := feed.next(1.0)) is not None:
@@ -32,14 +32,14 @@ def source_threads() -> list[threading.Thread]:
 
 def test_all_items_come_in_order() -> None:
     """What the source gives is handed out once, then the feed is exhausted."""
-    feed = Feed(iter(range(50)))
+    feed = ReadAhead(iter(range(50)))
     assert drained(feed) == list(range(50))
     assert feed.next(0.0) is None
 
 
 def test_an_empty_source_is_exhausted() -> None:
     """Nothing comes, and it says so."""
-    assert drained(Feed(iter(()))) == []
+    assert drained(ReadAhead(iter(()))) == []
 
 
 def test_reading_ahead_is_bounded() -> None:
@@ -51,7 +51,7 @@ def test_reading_ahead_is_bounded() -> None:
             taken.append(number)
             yield number
 
-    feed = Feed(source())
+    feed = ReadAhead(source())
     until(lambda: len(taken) == READ_AHEAD)
     time.sleep(0.3)
     assert len(taken) == READ_AHEAD
@@ -68,7 +68,7 @@ def test_a_slow_source_never_blocks_longer_than_asked() -> None:
         gate.wait()
         yield 1
 
-    feed = Feed(source())
+    feed = ReadAhead(source())
     began = time.monotonic()
     assert feed.next(0.0) is None
     assert feed.next(0.05) is None
@@ -85,7 +85,7 @@ def test_an_exception_of_the_source_is_raised_after_its_items() -> None:
         yield 1
         raise PermissionError("the folder is gone")
 
-    feed = Feed(source())
+    feed = ReadAhead(source())
     assert feed.next(5.0) == 1
     with pytest.raises(PermissionError, match="the folder is gone"):
         feed.next(5.0)
@@ -101,7 +101,7 @@ def test_a_stopped_feed_takes_no_more_and_its_thread_ends() -> None:
             taken.append(number)
             yield number
 
-    feed = Feed(source())
+    feed = ReadAhead(source())
     assert feed.next(5.0) == 0
     feed.stop()
     assert feed.exhausted
@@ -122,7 +122,7 @@ def test_a_stop_closes_the_source() -> None:
             released.set()
 
     held = source()  # a reference of our own, so that no garbage collector closes it
-    feed = Feed(held)
+    feed = ReadAhead(held)
     assert feed.next(5.0) == 0
     feed.stop()
     assert released.wait(5.0)

@@ -13,10 +13,10 @@ import pytest
 from pipeline.queries import search as query
 from pipeline.queries.audit import audit
 from pipeline.queries.inclusion import OtherLogError
-from pipeline.queries.transcript import Answers, AnswersError, Recorder, load, recording
+from pipeline.queries.transcript import Answers, AnswersError, Transcript, load, recording
 from stages.encrypt.keys.folder import load_owners, new_keys
 from stages.encrypt.lwe.exchange import Scored
-from stages.encrypt.lwe.search import Answer
+from stages.encrypt.lwe.search import BlockScores
 from stages.index.errors import DamagedError
 from stages.index.reader import open_reader
 from tests.pipeline.queries.encrypted import append, unit_rows
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rewritten(answers: Answers, target: Path, change: Callable[[Scored], Scored]) -> Path:
     """The same file with other answers, whole in itself."""
     with target.open("wb") as stream:
-        recorder = Recorder(stream)
+        recorder = Transcript(stream)
         recorder.checkpoint(answers.checkpoint)
         for question in answers.questions:
             recorder.asked(question)
@@ -63,10 +63,10 @@ def flipped(words: np.ndarray, place: int) -> np.ndarray:
     return changed
 
 
-CHANGES: dict[str, tuple[str, Callable[[Answer], Answer]]] = {
+CHANGES: dict[str, tuple[str, Callable[[BlockScores], BlockScores]]] = {
     "score": ("scores", lambda a: replace(a, scores_N=flipped(a.scores_N, -1))),
     "head": ("head", lambda a: replace(a, head_n=flipped(a.head_n, 7))),
-    "fewer": ("leaves out", lambda a: Answer(a.head_n, a.scores_N[:-1], a.positions_N[:-1])),
+    "fewer": ("leaves out", lambda a: BlockScores(a.head_n, a.scores_N[:-1], a.positions_N[:-1])),
     "swapped": ("leaves out", lambda a: replace(a, positions_N=a.positions_N[::-1])),
 }
 

@@ -10,9 +10,9 @@ import numpy as np
 from pipeline.queries.cohort import CohortSum
 from stages.encrypt.lwe import exchange
 from stages.encrypt.lwe.cohort import Partial
-from stages.encrypt.lwe.exchange import Question, Scored
+from stages.encrypt.lwe.exchange import Scored, ScoreRequest
 from stages.encrypt.lwe.parameters import LWE32
-from stages.encrypt.lwe.search import Answer
+from stages.encrypt.lwe.search import BlockScores
 from stages.encrypt.lwe.wire import HEADER_BYTES, Header
 from stages.encrypt.public import bundle, signing
 
@@ -38,7 +38,7 @@ def number(data: bytes) -> int:
 def test_a_question_lies_as_the_table_says() -> None:
     """Every field, and nothing between them."""
     share_D = np.array([1, 2, 2**32 - 1], np.uint32)
-    data = Question(LWE32, 77, b"r" * 32, share_D).encode()
+    data = ScoreRequest(LWE32, 77, b"r" * 32, share_D).encode()
     magic, version, parameters, D, size, root, words = cut(data, "question")
     assert (magic, root, words) == (b"MSPQ", b"r" * 32, share_D.astype("<u4").tobytes())
     found = (number(version), number(parameters), number(D), number(size))
@@ -57,7 +57,7 @@ def test_a_frame_lies_as_the_table_says() -> None:
         (1, np.arange(2, dtype=np.uint32), words),
         (2, some_N, some_N.tobytes() + words),
     ):
-        answer = None if positions_N is None else Answer(head_n, scores_N, positions_N)
+        answer = None if positions_N is None else BlockScores(head_n, scores_N, positions_N)
         first, records, found, named, after = cut(
             exchange.encode_frame(Scored(9, 2, header, answer)), "frame"
         )

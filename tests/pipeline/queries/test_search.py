@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.queries.search import search
-from pipeline.queries.vector import QueryError
+from pipeline.queries.vector import VectorError
 from stages.encrypt.keys.folder import OwnerKeys, load_owner, load_owners, new_keys
 from stages.encrypt.keys.rotation import rotate
 from stages.index.errors import DamagedError
@@ -61,14 +61,14 @@ def test_one_key_says_what_it_cannot_open(rotated: tuple[Path, Path]) -> None:
 def test_a_key_that_opens_nothing_is_an_error(rotated: tuple[Path, Path], tmp_path: Path) -> None:
     """Never noise for an answer."""
     new_keys(tmp_path / "other", None)
-    with pytest.raises(QueryError, match="opens none of the 12 records"):
+    with pytest.raises(VectorError, match="opens none of the 12 records"):
         search(open_reader(rotated[1]), the(load_owner(tmp_path / "other", None)), unit_rows(1, 0)[0], top=1)
 
 
 def test_a_vector_of_another_length_is_an_error(rotated: tuple[Path, Path]) -> None:
     """The sentence has both numbers."""
     keys, log = rotated
-    with pytest.raises(QueryError, match="7 features, the index's records have 24"):
+    with pytest.raises(VectorError, match="7 features, the index's records have 24"):
         search(open_reader(log), load_owners(keys, None), np.ones(7, np.float32), top=1)
 
 

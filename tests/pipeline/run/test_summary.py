@@ -14,14 +14,14 @@ from pipeline.run import summary
 from pipeline.run.ledger import Done
 from pipeline.run.summary import LostRowsError, Tally
 from stages.base import Reason, Reject
-from stages.batches import Kind, Located, Place, Refused
+from stages.batches import FileKind, Located, Place, Refused
 from tests.pipeline.toys import key_of, piece
 
 CHECKPOINT = {"size": 9, "root": "00"}
 
 
 def rejected(number: int, reason: Reason = Reason.CORRUPT, *, counted: bool = True) -> Rejected:
-    place = Place(f"file-{number}", 0, Kind.RASTER)
+    place = Place(f"file-{number}", 0, FileKind.RASTER)
     return Rejected(Reject(key_of(number), "read", reason), place, counted)
 
 
@@ -94,7 +94,7 @@ def test_frames_are_always_the_sum(
 
 def test_a_file_is_one_input_whatever_its_frames() -> None:
     """Frames are counted one by one, files once, also where a cut parts one."""
-    places = tuple(Place("volume", frame, Kind.NIFTI) for frame in range(6))
+    places = tuple(Place("volume", frame, FileKind.NIFTI) for frame in range(6))
     keys = tuple(map(key_of, range(6)))
     cut = [Located(keys[lo:hi], keys[lo:hi], places[lo:hi], group=key_of(9), parts=2)
            for lo, hi in ((0, 3), (3, 6))]  # fmt: skip

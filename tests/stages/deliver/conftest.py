@@ -16,7 +16,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from stages.base import Split
-from stages.batches import Kind, Mask, Place, Rows, Segmented
+from stages.batches import FileKind, Mask, Place, Rows, Segmented
 from stages.deliver.options import DeliverOptions
 from stages.deliver.stage import Deliver, Delivered
 from stages.ingest.site import Site
@@ -104,7 +104,7 @@ class Clinic:
                 change(instance, i)
             path = self.folder / f"{(count - i) * 7 % 100:02d}-{i}.dcm"
             instance.save_as(path, enforce_file_format=True)
-            places.append(Place(str(path), 0, Kind.DICOM))
+            places.append(Place(str(path), 0, FileKind.DICOM))
         return places
 
 

@@ -10,7 +10,7 @@ import pytest
 from highdicom.seg import segread
 from pydicom import dcmread
 
-from stages.batches import Kind, Place
+from stages.batches import FileKind, Place
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
@@ -30,7 +30,7 @@ def test_a_prostate_study_gets_a_faithful_segmentation(clinic: Clinic, patient: 
     paths = (DATA / "prostate3t" / patient).glob("*.dcm")
     found = [(dcmread(path, stop_before_pixels=True), path) for path in paths]
     found.sort(key=lambda pair: pair[0].ImagePositionPatient[2])
-    places = [Place(str(path), 0, Kind.DICOM) for _, path in found]
+    places = [Place(str(path), 0, FileKind.DICOM) for _, path in found]
     headers = [header for header, _ in found]
     masks = clinic.balls(len(places), (headers[0].Rows, headers[0].Columns))
     split = clinic.deliver(clinic.batch(places, masks))
@@ -76,7 +76,7 @@ def decodable(path: Path) -> tuple[list[Place], list[np.ndarray]]:
         with reading(), open_dicom(str(path), IngestOptions()) as source:
             for frame in range(MOST_FRAMES):
                 shape = source.frame(frame).image.shape
-                places.append(Place(str(path), frame, Kind.DICOM))
+                places.append(Place(str(path), frame, FileKind.DICOM))
                 masks.append(
                     np.pad(
                         np.ones((shape[0] // 2, shape[1] // 3)),

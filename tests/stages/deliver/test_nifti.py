@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from stages.batches import Kind, Place
+from stages.batches import FileKind, Place
 from stages.ingest.nifti import slice_axis
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def volume(
     image.header["qform_code"], image.header["sform_code"] = 1, 2
     path = clinic.folder / name
     nib.save(image, path)
-    return image, [Place(str(path), k, Kind.NIFTI) for k in range(shape[slice_axis(image)])]
+    return image, [Place(str(path), k, FileKind.NIFTI) for k in range(shape[slice_axis(image)])]
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])

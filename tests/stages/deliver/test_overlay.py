@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.batches import Display, Frame
-from stages.deliver.overlay import FOOTER, GAP, HEADER, OUTLINE, TILE_BY_COLUMNS, Tile, chosen, contact_sheet
+from stages.deliver.overlay import (
+    FOOTER,
+    GAP,
+    HEADER,
+    OUTLINE,
+    TILE_BY_COLUMNS,
+    Picture,
+    chosen,
+    contact_sheet,
+)
 
 
 @given(areas=st.lists(st.integers(0, 50), min_size=1, max_size=80), most=st.integers(1, 12))
@@ -31,15 +40,15 @@ def test_the_choice_is_spread_over_the_structure() -> None:
     assert set(gaps.tolist()) == {4}
 
 
-def drawn(*tiles: Tile) -> np.ndarray:
+def drawn(*tiles: Picture) -> np.ndarray:
     """The sheet as RGB."""
     with Image.open(BytesIO(contact_sheet(tiles, "a heading"))) as sheet:
         return np.asarray(sheet.convert("RGB")).astype(int)
 
 
-def tile(image_HW: np.ndarray, mask_HW: np.ndarray, display: Display = Display()) -> Tile:
+def tile(image_HW: np.ndarray, mask_HW: np.ndarray, display: Display = Display()) -> Picture:
     """A slice of 1 mm pixels."""
-    return Tile(
+    return Picture(
         Frame(image_HW, (1.0, 1.0), display), mask_HW.astype(np.uint8), "slice 1 of 1", "1 sq cm", "90%"
     )
 
@@ -83,7 +92,7 @@ def test_aspect_is_that_of_the_patient() -> None:
     mask_HW = np.zeros((100, 100))
     mask_HW[40:60, 45:55] = 1
     frame = Frame(np.random.default_rng(0).random((100, 100)), (1.0, 2.0))
-    rows, columns = np.nonzero(amber(drawn(Tile(frame, mask_HW.astype(np.uint8), "", "", ""))))
+    rows, columns = np.nonzero(amber(drawn(Picture(frame, mask_HW.astype(np.uint8), "", "", ""))))
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=3)
 
 

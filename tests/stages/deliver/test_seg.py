@@ -16,7 +16,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from stages.batches import Kind, Place
+from stages.batches import FileKind, Place
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic
@@ -157,7 +157,7 @@ def multi_frame(clinic: Clinic, count: int, *, shared: bool) -> list[Place]:
     instance.PixelData = instance.PixelData * count
     path = clinic.folder / "enhanced.dcm"
     instance.save_as(path)
-    return [Place(str(path), frame, Kind.DICOM) for frame in range(count)]
+    return [Place(str(path), frame, FileKind.DICOM) for frame in range(count)]
 
 
 def group(values: dict[str, Any]) -> Dataset:
@@ -212,7 +212,7 @@ def test_frames_without_position_fall_back_to_a_mask_tiff(clinic: Clinic) -> Non
 
     path = clinic.dicom(1, movie)[0].path
     masks = clinic.balls(5)
-    split = clinic.deliver(clinic.batch([Place(path, frame, Kind.DICOM) for frame in range(5)], masks))
+    split = clinic.deliver(clinic.batch([Place(path, frame, FileKind.DICOM) for frame in range(5)], masks))
     assert len(split.kept) == 5
     with Image.open(clinic.of() / "mask.tif") as picture:
         for page, mask_HW in enumerate(masks):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages import files
 from stages.base import Reason
-from stages.batches import Kind, Place, Segmented
+from stages.batches import FileKind, Place, Segmented
 from stages.deliver.options import DeliverOptions
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def test_a_source_that_vanished_is_undeliverable_and_the_rest_goes_on(clinic: Cl
     assert (clinic.measured()["slices"], clinic.measured()["undelivered"]) == (5, 1)
 
 
-@pytest.mark.parametrize("kind", [Kind.DICOM, Kind.NIFTI])
-def test_a_series_without_any_source_left_is_rejected_whole(clinic: Clinic, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FileKind.DICOM, FileKind.NIFTI])
+def test_a_series_without_any_source_left_is_rejected_whole(clinic: Clinic, kind: FileKind) -> None:
     """Nothing to place the masks on: every row is a reject, and the stage goes on."""
     places = [Place(str(clinic.folder / "gone"), frame, kind) for frame in range(3)]
     split = clinic.deliver(clinic.batch(places, [np.ones((4, 5))] * 3))

@@ -17,7 +17,7 @@ from stages.encrypt.keys.owner import SecretKey, expand_secret, generate
 from stages.encrypt.lwe import parameters
 from stages.encrypt.lwe.parameters import LWE32, LWE64, Parameters
 from stages.encrypt.lwe.scheme import Encryptor
-from stages.encrypt.lwe.wire import PublicKey
+from stages.encrypt.lwe.wire import LwePublicKey
 from stages.encrypt.public.folder import PublicKeys, load_public
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "lwe.json"
@@ -82,7 +82,7 @@ def encryptor(public: PublicKeys) -> Encryptor:
 
 
 @pytest.fixture(scope="session")
-def fixed_pair() -> tuple[PublicKey, SecretKey]:
+def fixed_pair() -> tuple[LwePublicKey, SecretKey]:
     """A full-size key pair that is the same in every run, for statistics."""
     public = generate(LWE32, bytes(32), bytes(range(32)))
     return public, expand_secret(LWE32, bytes(32), public.key_id)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.index.log.note import Signer, public_key, sign
+from stages.index.log.note import NoteSigner, public_key, sign
 from stages.index.verifier import (
     ED25519,
     Checkpoint,
@@ -44,7 +44,7 @@ CHECKPOINT = Checkpoint(NAME, 20852163, bytes(range(32)))
 SIGNED = sign(CHECKPOINT.text, NAME, [KEY])
 HASH = b64encode(bytes(range(32))).decode()
 HEAD = f"{NAME}\n1\n{HASH}"
-TWICE = Signer(NAME, (KEY, LATTICE), KeyRoot(7, bytes(range(32)))).checkpoint(9, bytes(range(32)))
+TWICE = NoteSigner(NAME, (KEY, LATTICE), KeyRoot(7, bytes(range(32)))).checkpoint(9, bytes(range(32)))
 
 
 def test_the_reference_example_opens() -> None:
@@ -81,7 +81,9 @@ def test_a_checkpoint_may_name_the_root_of_its_keys() -> None:
 def test_a_checkpoint_may_name_the_model_of_its_features(keys: KeyRoot | None) -> None:
     """The last line, with or without that of the keys before it."""
     model = bytes(range(1, 33))
-    read = open_checkpoint(Signer(NAME, (KEY, LATTICE), keys, model).checkpoint(9, bytes(range(32))), BOTH)
+    read = open_checkpoint(
+        NoteSigner(NAME, (KEY, LATTICE), keys, model).checkpoint(9, bytes(range(32))), BOTH
+    )
     assert read == Checkpoint(NAME, 9, bytes(range(32)), keys, model)
     assert read.text.splitlines()[-1] == f"medsecure-u/model {b64encode(model).decode()}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
-from stages.index.log.note import Signer
+from stages.index.log.note import NoteSigner
 from stages.index.reader import open_reader
 from stages.index.store.identity import read_checkpoint, read_identity, read_signing_keys
 from stages.index.verifier import KeyRoot, ProofError, open_checkpoint, verify_proof
@@ -118,7 +118,9 @@ def test_a_second_history_signed_by_the_logs_own_keys_is_caught(
     """Signatures do not help whoever holds both signing keys: same size, other root."""
     witness(open_reader(log), state, key, NOW_S)
     identity, public = read_identity(log)
-    forged = Signer(identity.origin, read_signing_keys(log, public), None).checkpoint(300, bytes(range(32)))
+    forged = NoteSigner(identity.origin, read_signing_keys(log, public), None).checkpoint(
+        300, bytes(range(32))
+    )
     (log / "checkpoint").write_bytes(forged)
     with pytest.raises(EquivocationError):
         witness(open_reader(log), state, key, NOW_S)
@@ -133,7 +135,7 @@ def test_a_log_with_two_key_trees_is_caught(log: Path, state: Path, key: Witness
     private = read_signing_keys(log, public)
     for other in (None, KeyRoot(now.keys.size, bytes(32)), KeyRoot(now.keys.size - 1, now.keys.root)):
         (log / "checkpoint").write_bytes(
-            Signer(identity.origin, private, other).checkpoint(now.size, now.root)
+            NoteSigner(identity.origin, private, other).checkpoint(now.size, now.root)
         )
         with pytest.raises(EquivocationError, match="key tree than it did"):
             witness(open_reader(log), state, key, NOW_S)
@@ -147,7 +149,9 @@ def test_a_log_that_changes_its_model_is_caught(log: Path, state: Path, key: Wit
     keys = read_checkpoint(log, public)[0].keys
 
     def state_model(model: bytes | None) -> None:
-        (log / "checkpoint").write_bytes(Signer(identity.origin, private, keys, model).checkpoint(size, root))
+        (log / "checkpoint").write_bytes(
+            NoteSigner(identity.origin, private, keys, model).checkpoint(size, root)
+        )
 
     state_model(bytes(32))
     witness(open_reader(log), state, key, NOW_S)

@@ -18,7 +18,7 @@ from pydicom import config as pydicom_config
 from pydicom.data.data_manager import DATA_ROOT
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from stages.batches import Frame, Kind, Located, Place, Refused
+from stages.batches import FileKind, Frame, Located, Place, Refused
 from stages.ingest import decode as decode_module
 from stages.ingest.decode import decode, read_frames
 from stages.ingest.faults import Refusal
@@ -137,7 +137,7 @@ def test_a_file_is_opened_once_for_all_its_frames(tmp_path: Path, monkeypatch: p
     a = save(dicom(np.stack([ramp(), ramp() + 1])), tmp_path / "a")
     b = save(dicom(np.stack([ramp() + 2, ramp() + 3])), tmp_path / "b")
     rows = [(b, 1), (a, 0), (b, 0), (a, 1), (a, 0)]
-    found = decode([Place(str(path), frame, Kind.DICOM) for path, frame in rows], OPTIONS)
+    found = decode([Place(str(path), frame, FileKind.DICOM) for path, frame in rows], OPTIONS)
     means = [float(one.frame.image.min()) for one in found if not isinstance(one, Refusal)]
     assert means == [3.0, 0.0, 2.0, 1.0, 0.0]
     assert len(opened) == 2
@@ -146,7 +146,10 @@ def test_a_file_is_opened_once_for_all_its_frames(tmp_path: Path, monkeypatch: p
 def test_a_vanished_file_and_a_stale_kind_are_refused(tmp_path: Path) -> None:
     """The file was replaced since the scan: the reader of the old kind says so, and nothing crashes."""
     Image.fromarray(ramp(dtype="u1", most=255)).save(tmp_path / "a", "PNG")
-    places = [Place(str(tmp_path / "gone"), 0, Kind.DICOM), *(Place(str(tmp_path / "a"), 0, k) for k in Kind)]
+    places = [
+        Place(str(tmp_path / "gone"), 0, FileKind.DICOM),
+        *(Place(str(tmp_path / "a"), 0, k) for k in FileKind),
+    ]
     found = read_frames(places, OPTIONS)
     assert [isinstance(one, Frame) for one in found] == [False, False, False, True]
 
@@ -161,7 +164,7 @@ def test_decoding_in_threads_stays_silent_and_right(tmp_path: Path) -> None:
 
     def work() -> None:
         for _ in range(30):
-            found = read_frames([Place(str(path), 0, Kind.DICOM)] * 2, OPTIONS)
+            found = read_frames([Place(str(path), 0, FileKind.DICOM)] * 2, OPTIONS)
             failures.extend(one for one in found if isinstance(one, Refusal))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -180,7 +183,7 @@ def test_no_output_of_a_reader_quotes_the_header(
     path = save(odd, tmp_path / "a")
     held = path.read_bytes()
     path.write_bytes(held.replace(b"MONOCHROME2", b"Mustermann^").replace(b"19640812", b"Mustermn"))
-    (found,) = read_frames([Place(str(path), 0, Kind.DICOM)], OPTIONS)
+    (found,) = read_frames([Place(str(path), 0, FileKind.DICOM)], OPTIONS)
     assert isinstance(found, Refusal)
     captured = capfd.readouterr()
     assert "Muster" not in found.detail + captured.out + captured.err + caplog.text

@@ -8,13 +8,13 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
-from stages.batches import Kind, Place
+from stages.batches import FileKind, Place
 from stages.ingest.deidentify import TABLE, identity, markdown, of_dataset
 from stages.ingest.faults import silence
 from tests.stages.ingest.maker import BORN, NAME, PATIENT_ID, dicom, ramp, save
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "deidentification.md"
-PLACE = Place("/scans/ward 3/IM0001.dcm", 4, Kind.DICOM)
+PLACE = Place("/scans/ward 3/IM0001.dcm", 4, FileKind.DICOM)
 
 
 def kept(dataset: Dataset, tmp_path: Path) -> dict[str, str]:

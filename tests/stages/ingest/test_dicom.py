@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from stages.base import Reason
-from stages.batches import Frame, Kind, Place
+from stages.batches import FileKind, Frame, Place
 from stages.ingest import elements
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
@@ -30,13 +30,13 @@ OPTIONS = IngestOptions()
 
 
 def read(path: Path, frame: int = 0, options: IngestOptions = OPTIONS) -> Frame:
-    (found,) = read_frames([Place(str(path), frame, Kind.DICOM)], options)
+    (found,) = read_frames([Place(str(path), frame, FileKind.DICOM)], options)
     assert isinstance(found, Frame), found
     return found
 
 
 def refused(path: Path, frame: int = 0, options: IngestOptions = OPTIONS) -> Refusal:
-    (found,) = read_frames([Place(str(path), frame, Kind.DICOM)], options)
+    (found,) = read_frames([Place(str(path), frame, FileKind.DICOM)], options)
     assert isinstance(found, Refusal)
     return found
 
@@ -79,7 +79,7 @@ def test_frames_are_read_by_their_number(tmp_path: Path, syntax: UID) -> None:
         compressed(dicom(frames), path, syntax)
     else:
         save(dicom(frames), path)
-    found = read_frames([Place(str(path), frame, Kind.DICOM) for frame in (3, 0, 4)], OPTIONS)
+    found = read_frames([Place(str(path), frame, FileKind.DICOM) for frame in (3, 0, 4)], OPTIONS)
     for one, frame in zip(found, (3, 0, 4), strict=True):
         assert isinstance(one, Frame)
         np.testing.assert_array_equal(one.image, frames[frame])

@@ -10,7 +10,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from stages.base import Reason
-from stages.batches import Frame, Kind, Place
+from stages.batches import FileKind, Frame, Place
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
@@ -20,7 +20,7 @@ FRAMES = np.stack([ramp(40, 33) + 11 * frame for frame in range(4)])
 
 
 def read(path: Path) -> list[Frame | Refusal]:
-    return read_frames([Place(str(path), frame, Kind.DICOM) for frame in range(4)], IngestOptions())
+    return read_frames([Place(str(path), frame, FileKind.DICOM) for frame in range(4)], IngestOptions())
 
 
 def reasons(found: list[Frame | Refusal]) -> list[Reason | None]:

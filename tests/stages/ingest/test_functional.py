@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from pydicom.sequence import Sequence
 
-from stages.batches import Display, Frame, Kind, Place
+from stages.batches import Display, FileKind, Frame, Place
 from stages.ingest.decode import read_frames
 from stages.ingest.options import IngestOptions
 from tests.stages.ingest.maker import dicom, item, ramp, save
 
 
 def read(path: Path, frame: int = 0) -> Frame:
-    (found,) = read_frames([Place(str(path), frame, Kind.DICOM)], IngestOptions())
+    (found,) = read_frames([Place(str(path), frame, FileKind.DICOM)], IngestOptions())
     assert isinstance(found, Frame), found
     return found
 

@@ -12,7 +12,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 
 from stages.base import Reason
-from stages.batches import Display, Frame, Kind, Located, Place, Refused
+from stages.batches import Display, FileKind, Frame, Located, Place, Refused
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.nifti import slice_axis
@@ -30,7 +30,7 @@ def save(voxels: NDArray, affine: NDArray, path: Path) -> Path:
 
 
 def read(path: Path, frames: Sequence[int]) -> list[Frame]:
-    found = read_frames([Place(str(path), frame, Kind.NIFTI) for frame in frames], IngestOptions())
+    found = read_frames([Place(str(path), frame, FileKind.NIFTI) for frame in frames], IngestOptions())
     assert [one for one in found if isinstance(one, Refusal)] == []
     return [one for one in found if isinstance(one, Frame)]
 
@@ -208,6 +208,6 @@ def test_a_volume_over_the_limit_is_too_large(tmp_path: Path, site: Site) -> Non
 def test_a_volume_that_shrank_since_it_was_found_is_refused(tmp_path: Path) -> None:
     """Its slice is not another's."""
     path = save(VOXELS, AXIAL, tmp_path / "a.nii")
-    (found,) = read_frames([Place(str(path), 4, Kind.NIFTI)], IngestOptions())
+    (found,) = read_frames([Place(str(path), 4, FileKind.NIFTI)], IngestOptions())
     assert isinstance(found, Refusal)
     assert found.reason is Reason.CORRUPT

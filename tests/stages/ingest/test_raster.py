@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import Frame, Kind, Place
+from stages.batches import FileKind, Frame, Place
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
@@ -21,7 +21,7 @@ GREYS = np.array([[76, 150], [29, 90]], np.uint8)
 
 
 def read(path: Path, options: IngestOptions | None = None) -> Frame | Refusal:
-    (found,) = read_frames([Place(str(path), 0, Kind.RASTER)], options or IngestOptions())
+    (found,) = read_frames([Place(str(path), 0, FileKind.RASTER)], options or IngestOptions())
     return found
 
 

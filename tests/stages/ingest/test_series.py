@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.base import Reason
-from stages.batches import Kind, Located, Place, Refused
+from stages.batches import FileKind, Located, Place, Refused
 from stages.ingest.options import IngestOptions
 from stages.ingest.series import Series, Slice, batches, ordered
 from stages.ingest.site import Site
@@ -20,7 +20,7 @@ TILTED = (1.0, 0.0, 0.0, 0.0, 0.978, -0.208)
 
 def slice_at(name: str, depth: float | None = None, instance: int | None = None) -> Slice:
     position = None if depth is None else (0.0, 0.0, depth)
-    return Slice(SITE.key(name, 0), Place(name, 0, Kind.DICOM), 1, position, AXIAL, instance)
+    return Slice(SITE.key(name, 0), Place(name, 0, FileKind.DICOM), 1, position, AXIAL, instance)
 
 
 def names(slices: tuple[Slice, ...]) -> str:
@@ -41,7 +41,8 @@ def test_position_is_measured_along_the_normal_of_tilted_slices() -> None:
         tuple(normal * depth + np.array(TILTED[3:]) * slip) for depth, slip in ((1, 9), (2, 0), (3, -9))
     ]
     slices = [
-        Slice(b"", Place(name, 0, Kind.DICOM), 1, at, TILTED) for name, at in zip("cba", corners, strict=True)
+        Slice(b"", Place(name, 0, FileKind.DICOM), 1, at, TILTED)
+        for name, at in zip("cba", corners, strict=True)
     ]
     assert names(ordered(slices)) == "cba"
 
@@ -68,13 +69,13 @@ def test_without_numbers_the_path_decides() -> None:
 
 def test_slices_that_are_not_parallel_are_not_sorted_by_position() -> None:
     """Localisers of three directions share a series; their depths cannot be compared."""
-    other = Slice(b"", Place("b", 0, Kind.DICOM), 1, (0.0, 0.0, -5.0), (0.0, 1.0, 0.0, 0.0, 0.0, -1.0), 2)
+    other = Slice(b"", Place("b", 0, FileKind.DICOM), 1, (0.0, 0.0, -5.0), (0.0, 1.0, 0.0, 0.0, 0.0, -1.0), 2)
     assert names(ordered([other, slice_at("a", 9.0, 1)])) == "ab"
 
 
 def series(number: int, length: int, pixels: int = 1) -> Series:
     slices = tuple(
-        Slice(SITE.key(f"{number}", k), Place(f"/{number}", k, Kind.NIFTI), pixels) for k in range(length)
+        Slice(SITE.key(f"{number}", k), Place(f"/{number}", k, FileKind.NIFTI), pixels) for k in range(length)
     )
     return Series(SITE.series(f"{number}"), slices)
 

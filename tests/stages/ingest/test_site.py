@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.batches import Kind, Place
+from stages.batches import FileKind, Place
 from stages.ingest.site import Site, TicketError
 
 SITE = Site(bytes(range(32)))
-PLACES = st.builds(Place, st.text(min_size=1), st.integers(0, 2**40), st.sampled_from(Kind))
+PLACES = st.builds(Place, st.text(min_size=1), st.integers(0, 2**40), st.sampled_from(FileKind))
 
 
 def test_a_key_is_the_hmac_that_the_module_describes() -> None:
@@ -59,13 +59,13 @@ def test_a_ticket_opens_to_its_place(place: Place) -> None:
 
 def test_a_path_that_is_no_text_survives_the_ticket() -> None:
     """File names are bytes; those that are no UTF-8 are carried as the system gives them."""
-    place, key = Place(os.fsdecode(b"/scans/\xff\xfe.dcm"), 0, Kind.DICOM), SITE.path_key("x")
+    place, key = Place(os.fsdecode(b"/scans/\xff\xfe.dcm"), 0, FileKind.DICOM), SITE.path_key("x")
     assert SITE.open_ticket(SITE.seal_ticket(place, key), key) == place
 
 
 def test_a_ticket_shows_nothing_of_its_place() -> None:
     """Neither the path nor, by repetition, that two rows are of one file."""
-    place, key = Place("/scans/Mustermann.dcm", 0, Kind.DICOM), SITE.key("1", 0)
+    place, key = Place("/scans/Mustermann.dcm", 0, FileKind.DICOM), SITE.key("1", 0)
     first, second = SITE.seal_ticket(place, key), SITE.seal_ticket(place, key)
     assert b"Mustermann" not in first
     assert first != second
@@ -75,7 +75,7 @@ def test_a_ticket_shows_nothing_of_its_place() -> None:
 def test_a_ticket_out_of_place_does_not_open(damage: str) -> None:
     """It is bound to its row and site, and authenticated."""
     key = SITE.key("1.2.3", 0)
-    ticket = SITE.seal_ticket(Place("/a", 0, Kind.DICOM), key)
+    ticket = SITE.seal_ticket(Place("/a", 0, FileKind.DICOM), key)
     site = Site(bytes(32)) if damage == "other site" else SITE
     row = SITE.key("1.2.3", 1) if damage == "other row" else key
     flipped = ticket[:-1] + bytes([ticket[-1] ^ 1])

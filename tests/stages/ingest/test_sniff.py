@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import Kind
+from stages.batches import FileKind
 from stages.ingest.faults import BadData
 from stages.ingest.sniff import sniff
 
@@ -26,22 +26,22 @@ def picture(kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "PPM", "JPEG2000"])
 def test_pictures_are_known_by_their_first_bytes(kind: str) -> None:
     """As Pillow writes them."""
-    assert sniff(picture(kind)) is Kind.RASTER
+    assert sniff(picture(kind)) is FileKind.RASTER
 
 
 @pytest.mark.parametrize("image", [nibabel.Nifti1Image, nibabel.Nifti2Image])
 def test_volumes_are_known_plain_and_gzipped(image: type[nibabel.Nifti1Image]) -> None:
     """Both versions of the header, and both byte orders of the first."""
     plain = image(VOLUME, np.eye(4)).to_bytes()
-    assert sniff(plain) is Kind.NIFTI
-    assert sniff(gzip.compress(plain)) is Kind.NIFTI
+    assert sniff(plain) is FileKind.NIFTI
+    assert sniff(gzip.compress(plain)) is FileKind.NIFTI
 
 
 def test_a_big_endian_volume_is_known() -> None:
     """The header size is read in both byte orders."""
     header = nibabel.Nifti1Header(endianness=">")
     header.set_data_shape((2, 2, 2))
-    assert sniff(header.binaryblock + bytes(100)) is Kind.NIFTI
+    assert sniff(header.binaryblock + bytes(100)) is FileKind.NIFTI
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_big_endian_volume_is_known() -> None:
 )
 def test_dicom_is_known_with_and_without_preamble(head: bytes) -> None:
     """PS3.10 files, and the bare streams of older writers."""
-    assert sniff(head) is Kind.DICOM
+    assert sniff(head) is FileKind.DICOM
 
 
 def zipped(locked: bool) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.base import Reason
-from stages.batches import Frame, Frames, Kind, Located, Place
+from stages.batches import FileKind, Frame, Frames, Located, Place
 from stages.encrypt.keys.folder import load_owner
 from stages.encrypt.keys.opening import open_sealed
 from stages.encrypt.keys.site import load_site_secret
@@ -111,7 +111,7 @@ def test_context_of_another_series_is_dropped(tmp_path: Path, keys: Path) -> Non
 
 def test_a_batch_of_nothing_but_bad_files_is_empty(tmp_path: Path, keys: Path) -> None:
     """No frame is kept, each is rejected."""
-    place = Place(str(tmp_path / "gone"), 0, Kind.RASTER)
+    place = Place(str(tmp_path / "gone"), 0, FileKind.RASTER)
     with Ingest(IngestOptions(), keys).open() as run:
         split = run(Located((b"k" * 32,), (b"s" * 32,), (place,)))
     assert isinstance(split.kept, Frames)

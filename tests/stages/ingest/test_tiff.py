@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import Frame, Kind, Place
+from stages.batches import FileKind, Frame, Place
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
@@ -21,7 +21,7 @@ GREY = "minisblack"
 
 
 def read(path: Path, page: int = 0) -> Frame | Refusal:
-    (found,) = read_frames([Place(str(path), page, Kind.RASTER)], IngestOptions())
+    (found,) = read_frames([Place(str(path), page, FileKind.RASTER)], IngestOptions())
     return found
 
 

@@ -10,17 +10,17 @@ from stages.encrypt.keys.folder import OwnerKeys
 from stages.encrypt.keys.owner import SecretKey
 from stages.encrypt.lwe.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
 from stages.encrypt.lwe.parameters import LWE32
-from stages.encrypt.lwe.scheme import Block, Encryptor
-from stages.encrypt.lwe.search import Answer, score_block
+from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor
+from stages.encrypt.lwe.search import BlockScores, score_block
 
 
 @pytest.fixture(scope="module")
-def block(encryptor: Encryptor) -> Block:
+def block(encryptor: Encryptor) -> EncryptedBlock:
     """Three records of five features in slots 10 to 12."""
     return encryptor.encrypt(np.arange(-7, 8).reshape(3, 5), slot=10, scale=350)
 
 
-def test_another_owners_block_is_refused(owner: OwnerKeys, block: Block) -> None:
+def test_another_owners_block_is_refused(owner: OwnerKeys, block: EncryptedBlock) -> None:
     """A foreign key id is an error that names both keys, never noise presented as numbers."""
     foreign = SecretKey(owner.lwe.parameters, bytes(32), owner.lwe.S_nl)
     with pytest.raises(ForeignKeyError, match=owner.key_id.hex()[:16]):
@@ -30,7 +30,7 @@ def test_another_owners_block_is_refused(owner: OwnerKeys, block: Block) -> None
         owner_side._open_sums(foreign, block.header, answer, np.ones(5, np.int32))
 
 
-def test_a_forged_key_id_decrypts_to_noise(owner: OwnerKeys, block: Block) -> None:
+def test_a_forged_key_id_decrypts_to_noise(owner: OwnerKeys, block: EncryptedBlock) -> None:
     """Secrecy is in S: with another S of the same kind nothing of the records is left."""
     wrong = owner_side.expand_secret(owner.lwe.parameters, bytes(32), owner.key_id)
     noise = owner_side.decrypt(wrong, block.header, block.head_Dn, block.columns_ND)
@@ -39,21 +39,21 @@ def test_a_forged_key_id_decrypts_to_noise(owner: OwnerKeys, block: Block) -> No
 
 @pytest.mark.parametrize("change", [{"count": 2}, {"dimensions": 4}])
 def test_arrays_that_do_not_fit_the_header_are_refused(
-    owner: OwnerKeys, block: Block, change: dict[str, int]
+    owner: OwnerKeys, block: EncryptedBlock, change: dict[str, int]
 ) -> None:
     """Shapes are checked against the header before any arithmetic."""
     with pytest.raises(ShapeError):
         owner_side.decrypt(owner.lwe, replace(block.header, **change), block.head_Dn, block.columns_ND)
 
 
-def test_words_of_another_type_are_refused(owner: OwnerKeys, block: Block) -> None:
+def test_words_of_another_type_are_refused(owner: OwnerKeys, block: EncryptedBlock) -> None:
     """Signed or wider words would silently change the modulus."""
     for kind in (np.int32, np.uint64):
         with pytest.raises(ShapeError):
             owner_side.decrypt(owner.lwe, block.header, block.head_Dn.astype(kind), block.columns_ND)
 
 
-def test_a_single_changed_word_changes_one_record_only(owner: OwnerKeys, block: Block) -> None:
+def test_a_single_changed_word_changes_one_record_only(owner: OwnerKeys, block: EncryptedBlock) -> None:
     """Columns are independent: damage in one record (found by the log) never reaches another."""
     columns_ND = block.columns_ND.copy()
     columns_ND[1, 2] += 2**20
@@ -62,20 +62,20 @@ def test_a_single_changed_word_changes_one_record_only(owner: OwnerKeys, block: 
     assert changed.tolist() == [[1, 2]]
 
 
-def test_answers_that_do_not_fit_are_refused(owner: OwnerKeys, block: Block) -> None:
+def test_answers_that_do_not_fit_are_refused(owner: OwnerKeys, block: EncryptedBlock) -> None:
     """An answer has one word per LWE dimension and one per record."""
     good = score_block(block.header, block.head_Dn, block.columns_ND, np.ones(5, np.int32))
     for bad in (
-        Answer(good.head_n[1:], good.scores_N, good.positions_N),
-        Answer(good.head_n, good.scores_N[1:], good.positions_N),
-        Answer(good.head_n, good.scores_N, good.positions_N + np.uint32(1)),
-        Answer(good.head_n.astype(np.uint64), good.scores_N.astype(np.uint64), good.positions_N),
+        BlockScores(good.head_n[1:], good.scores_N, good.positions_N),
+        BlockScores(good.head_n, good.scores_N[1:], good.positions_N),
+        BlockScores(good.head_n, good.scores_N, good.positions_N + np.uint32(1)),
+        BlockScores(good.head_n.astype(np.uint64), good.scores_N.astype(np.uint64), good.positions_N),
     ):
         with pytest.raises(ShapeError):
             owner_side._open_sums(owner.lwe, block.header, bad, np.ones(5, np.int32))
 
 
-def test_weights_that_may_overflow_are_refused(owner: OwnerKeys, block: Block) -> None:
+def test_weights_that_may_overflow_are_refused(owner: OwnerKeys, block: EncryptedBlock) -> None:
     """Weights so long that a score might wrap are an error, whatever this block holds."""
     weights_D = np.full(5, 400, np.int32)
     answer = score_block(block.header, block.head_Dn, block.columns_ND, weights_D)

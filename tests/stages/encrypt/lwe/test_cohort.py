@@ -18,7 +18,7 @@ from stages.encrypt.lwe.errors import ForeignKeyError, PlaintextOverflowError, S
 from stages.encrypt.lwe.exchange import Scored, decode_answers, encode_answers
 from stages.encrypt.lwe.parameters import LWE32, Parameters
 from stages.encrypt.lwe.quantise import scale_for
-from stages.encrypt.lwe.scheme import Block, Encryptor
+from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor
 from stages.encrypt.lwe.search import quantise_query, score_block, score_words
 from stages.encrypt.lwe.shares import join, split_weights
 from stages.encrypt.lwe.wire import Header
@@ -162,7 +162,7 @@ CHANGES: dict[str, tuple[type[Exception], Callable[[Partial], Partial]]] = {
 def test_what_cannot_be_opened_is_refused(quiet: tuple[Encryptor, SecretKey], what: str) -> None:
     """Never a wrong number."""
     encryptor, key = quiet
-    block: Block = encryptor.encrypt(np.ones((2, 3), np.int32), slot=0, scale=100)
+    block: EncryptedBlock = encryptor.encrypt(np.ones((2, 3), np.int32), slot=0, scale=100)
     where = np.arange(2, dtype=np.uint32)
     (partial,) = sum_block(block.header, block.head_Dn, block.columns_ND, where)
     error, change = CHANGES[what]

@@ -12,28 +12,28 @@ from hypothesis import strategies as st
 from stages.encrypt.lwe.errors import LweError
 from stages.encrypt.lwe.exchange import (
     ExchangeError,
-    Question,
     Scored,
+    ScoreRequest,
     decode_answers,
-    decode_question,
+    decode_request,
     encode_answers,
 )
 from stages.encrypt.lwe.parameters import LWE32, Parameters
-from stages.encrypt.lwe.search import Answer
+from stages.encrypt.lwe.search import BlockScores
 from stages.encrypt.lwe.wire import Header
 
 
-def question(parameters: Parameters = LWE32) -> Question:
-    return Question(parameters, 77, b"r" * 32, np.arange(5, dtype=np.uint32))
+def question(parameters: Parameters = LWE32) -> ScoreRequest:
+    return ScoreRequest(parameters, 77, b"r" * 32, np.arange(5, dtype=np.uint32))
 
 
 def blocks(toy: Parameters) -> list[Scored]:
     """One full block, one that lost columns, one that was skipped."""
     rng = np.random.default_rng(1)
 
-    def answer(positions: Any) -> Answer:
+    def answer(positions: Any) -> BlockScores:
         words = rng.integers(0, 2**32, (2, max(toy.n, len(positions))), np.uint32)
-        return Answer(words[0, : toy.n], words[1, : len(positions)], np.asarray(positions, np.uint32))
+        return BlockScores(words[0, : toy.n], words[1, : len(positions)], np.asarray(positions, np.uint32))
 
     header = Header(toy, bytes(32), 3, 1, 0, 6).encode()
     return [
@@ -59,7 +59,7 @@ def reader(data: bytes) -> Callable[[int], bytes]:
 def test_a_question_is_read_as_it_was_asked() -> None:
     """Parameters, size, root and words come back; the words take four bytes each."""
     data = question().encode()
-    back = decode_question(data)
+    back = decode_request(data)
     assert (back.parameters, back.size, back.root) == (LWE32, 77, b"r" * 32)
     assert back.words_D.tolist() == [0, 1, 2, 3, 4]
     assert len(data) == 52 + 4 * 5
@@ -79,7 +79,7 @@ def test_a_question_is_read_as_it_was_asked() -> None:
 def test_what_is_no_question_is_refused(change: Callable[[bytes], bytes], sentence: str) -> None:
     """Each with a sentence of its own."""
     with pytest.raises(ExchangeError, match=sentence):
-        decode_question(change(question().encode()))
+        decode_request(change(question().encode()))
 
 
 def test_answers_are_read_as_they_were_given(toy: Parameters) -> None:

@@ -16,9 +16,9 @@ from stages.encrypt.keys.owner import SecretKey
 from stages.encrypt.lwe import sampling
 from stages.encrypt.lwe.parameters import LWE64, Parameters
 from stages.encrypt.lwe.quantise import quantise_rows, scale_for
-from stages.encrypt.lwe.scheme import Block, Encryptor, add
+from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor, add
 from stages.encrypt.lwe.search import quantise_query, score_block
-from stages.encrypt.lwe.wire import PublicKey
+from stages.encrypt.lwe.wire import LwePublicKey
 
 D, N = 256, 1024
 Pair = tuple[Encryptor, SecretKey]
@@ -31,7 +31,7 @@ class Measured:
 
     secret: SecretKey
     X_ND: np.ndarray
-    blocks: list[Block]
+    blocks: list[EncryptedBlock]
     noises: list[np.ndarray]
 
     @property
@@ -49,7 +49,7 @@ class Measured:
 
 
 @pytest.fixture(scope="module")
-def both(fixed_pair: tuple[PublicKey, SecretKey], exact_pair: Pair) -> dict[str, Measured]:
+def both(fixed_pair: tuple[LwePublicKey, SecretKey], exact_pair: Pair) -> dict[str, Measured]:
     """One measurement for each set, from fixed keys and fixed randomness."""
     keys = (i.to_bytes(32, "big") for i in count())
     return {
@@ -73,7 +73,7 @@ def measure(encryptor: Encryptor, secret: SecretKey) -> Measured:
     return Measured(secret, X_ND, blocks, [noise_of(secret, block, X_ND) for block in blocks])
 
 
-def noise_of(secret: SecretKey, block: Block, X_ND: np.ndarray) -> np.ndarray:
+def noise_of(secret: SecretKey, block: EncryptedBlock, X_ND: np.ndarray) -> np.ndarray:
     """C2 - C1 S - Delta X as signed numbers, [N, D]."""
     masks_DN = owner_side._masks(
         secret, block.header, block.head_Dn, np.arange(block.header.count, dtype="u4")
@@ -171,7 +171,7 @@ def test_ten_thousand_real_additions_are_exact(exact_pair: Pair) -> None:
         wide = encryptor.encrypt(part_NT, slot=7, scale=3000 * 50)
         header = replace(wide.header, dimensions=1, scale=scale)
         for head_n, column_N in zip(wide.head_Dn, wide.columns_ND.T, strict=True):
-            one = Block(header, head_n[None, :], column_N[:, None])
+            one = EncryptedBlock(header, head_n[None, :], column_N[:, None])
             total = one if total is None else add(total, one)
     assert total is not None
     assert total.header.terms == terms

@@ -19,7 +19,7 @@ from stages.encrypt.lwe.errors import ForeignKeyError, HeaderError, PlaintextOve
 from stages.encrypt.lwe.gemm import Method
 from stages.encrypt.lwe.parameters import LWE32, LWE64, ParameterError, Parameters
 from stages.encrypt.lwe.quantise import SUM_BLOCKS, scale_for
-from stages.encrypt.lwe.scheme import Block, Encryptor, add
+from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor, add
 from stages.encrypt.public.folder import PublicKeys
 
 WIDE = 2**31  # a scale that lets every plaintext through
@@ -218,7 +218,7 @@ def test_sums_that_may_overflow_are_refused(encryptor: Encryptor) -> None:
 def test_blocks_that_differ_are_not_added(encryptor: Encryptor, change: dict[str, int]) -> None:
     """Only blocks of one shape, scale and place add up to something."""
     block = encryptor.encrypt(np.ones((2, 3), np.int64), slot=0, scale=10)
-    other = Block(replace(block.header, **change), block.head_Dn, block.columns_ND)
+    other = EncryptedBlock(replace(block.header, **change), block.head_Dn, block.columns_ND)
     with pytest.raises(ShapeError):
         add(block, other)
 
@@ -227,7 +227,7 @@ def test_blocks_of_two_keys_are_not_added(encryptor: Encryptor) -> None:
     """A sum across keys could never be opened."""
     block = encryptor.encrypt(np.ones((2, 3), np.int64), slot=0, scale=10)
     with pytest.raises(ForeignKeyError):
-        add(block, Block(replace(block.header, key_id=bytes(32)), block.head_Dn, block.columns_ND))
+        add(block, EncryptedBlock(replace(block.header, key_id=bytes(32)), block.head_Dn, block.columns_ND))
 
 
 def test_weak_parameters_make_no_key_and_take_no_block(public: PublicKeys) -> None:

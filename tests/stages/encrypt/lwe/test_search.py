@@ -14,10 +14,10 @@ from stages.encrypt.keys import owner as owner_side
 from stages.encrypt.keys.folder import OwnerKeys
 from stages.encrypt.keys.owner import SecretKey
 from stages.encrypt.lwe import reference, search
-from stages.encrypt.lwe.errors import InexactError, QueryError, ShapeError
+from stages.encrypt.lwe.errors import InexactError, ShapeError, ZeroWeightsError
 from stages.encrypt.lwe.parameters import LWE32, LWE64, Parameters
 from stages.encrypt.lwe.quantise import quantise_rows, rounding_slack, scale_for, weight_scale_for
-from stages.encrypt.lwe.scheme import Block, Encryptor
+from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor
 from stages.encrypt.lwe.search import quantise_query, score_block
 from stages.encrypt.lwe.wire import Header
 
@@ -31,7 +31,7 @@ def unit_rows(count: int, dimensions: int, seed: int) -> np.ndarray:
     return (x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)).astype(np.float32)
 
 
-def encrypted(encryptor: Encryptor, x_ND: np.ndarray, slot: int = 0) -> tuple[np.ndarray, Block]:
+def encrypted(encryptor: Encryptor, x_ND: np.ndarray, slot: int = 0) -> tuple[np.ndarray, EncryptedBlock]:
     """The quantised rows and their block."""
     scale = scale_for(encryptor.public.parameters, x_ND.shape[1])
     X_ND, fits_N = quantise_rows(x_ND, scale)
@@ -178,7 +178,7 @@ def test_opposite_and_orthogonal_records(encryptor: Encryptor, owner: OwnerKeys)
 )
 def test_queries_without_a_direction_are_refused(query: np.ndarray) -> None:
     """Zero, non-finite and misshapen queries are errors."""
-    with pytest.raises(QueryError):
+    with pytest.raises(ZeroWeightsError):
         quantise_query(query)
 
 

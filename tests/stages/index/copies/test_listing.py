@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stages.index.copies.listing import check_rows, chunks_of, decode_chunk, decode_listing, encode_listing
 from stages.index.errors import DamagedError
-from stages.index.store.manifest import Extent, Kind
+from stages.index.store.manifest import BlockKind, Extent
 from stages.index.store.tiles import WIDTH, Edge, Tiles, grow, grown_tiles, tile_path
 
 
@@ -20,7 +20,7 @@ def rows_of(counts: list[int]) -> list[Extent]:
     rows, first = [], 0
     for number, count in enumerate(counts):
         where = (number // 2, number % 2 * 100, 100)
-        rows.append(Extent(first, count, *where, number, Kind.WHOLE, sha256(bytes([number])).digest()))
+        rows.append(Extent(first, count, *where, number, BlockKind.WHOLE, sha256(bytes([number])).digest()))
         first += count
     return rows
 

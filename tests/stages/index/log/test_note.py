@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from stages.index.log.note import Signer, cosign, public_key, sign, witness_key
+from stages.index.log.note import NoteSigner, cosign, public_key, sign, witness_key
 from stages.index.verifier import (
     Checkpoint,
     KeyRoot,
@@ -42,7 +42,7 @@ CLASSIC = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 LATTICE = MLDSA44PrivateKey.from_seed_bytes(bytes(range(32)))
 LOG = (public_key(NAME, CLASSIC), public_key(NAME, LATTICE))
 CHECKPOINT = Checkpoint(NAME, 20852163, bytes(range(32)), KeyRoot(20000000, bytes(range(1, 33))))
-NOTE = Signer(NAME, (CLASSIC, LATTICE), CHECKPOINT.keys).checkpoint(CHECKPOINT.size, CHECKPOINT.root)
+NOTE = NoteSigner(NAME, (CLASSIC, LATTICE), CHECKPOINT.keys).checkpoint(CHECKPOINT.size, CHECKPOINT.root)
 
 
 def test_the_reference_example_is_signed_alike() -> None:

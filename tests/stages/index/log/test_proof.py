@@ -20,15 +20,15 @@ from stages.index import verifier
 from stages.index.log.erasure import Cause, Erasure
 from stages.index.log.keytree import EMPTY, grown, row
 from stages.index.log.leaf import Leaf
-from stages.index.log.note import Signer, cosign, public_key, witness_key
+from stages.index.log.note import NoteSigner, cosign, public_key, witness_key
 from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
 from stages.index.log.tree import consistency_path, inclusion_path, range_root
 from stages.index.verifier import (
     Checkpoint,
     Erased,
     KeyRoot,
+    LogKey,
     ProofError,
-    PublicKey,
     leaf_hash,
     node_hash,
     parse_keys,
@@ -59,7 +59,7 @@ def node(height: int, i: int) -> bytes:
 
 
 KEYS = grown(EMPTY, [row(leaf.key, i) for i, leaf in enumerate(LEAVES)])
-SIGNER = Signer(NAME, PRIVATE, KeyRoot(9, KEYS.root))
+SIGNER = NoteSigner(NAME, PRIVATE, KeyRoot(9, KEYS.root))
 OLD = SIGNER.checkpoint(9, range_root(0, 9, node))
 NOTE = SIGNER.checkpoint(11, range_root(0, 11, node))
 CHECKPOINT = Checkpoint(NAME, 11, range_root(0, 11, node), KeyRoot(9, KEYS.root))
@@ -150,7 +150,7 @@ def test_an_erasure_that_was_logged_wrongly_is_refused(entry: Erasure, reason: s
     filler = leaf_hash(b"")
     leaves = [filler, filler, leaf_hash(record), leaf_hash(data)]
     low, high = node_hash(*leaves[:2]), node_hash(*leaves[2:])
-    note = Signer(NAME, PRIVATE, None).checkpoint(4, node_hash(low, high))
+    note = NoteSigner(NAME, PRIVATE, None).checkpoint(4, node_hash(low, high))
     erasure = Proof(3, data, (leaves[2], low), note)
     proof = ErasureProof(Proof(2, record, (leaves[3], low), note), erasure)
     with pytest.raises(ProofError, match=reason):
@@ -227,7 +227,7 @@ def test_a_proof_of_another_record_is_refused() -> None:
 
 def test_a_proof_of_other_growth_is_refused() -> None:
     """Backwards, with another path, or from a checkpoint of another log."""
-    other = Signer("example.com/other", PRIVATE, None).checkpoint(9, range_root(0, 9, node))
+    other = NoteSigner("example.com/other", PRIVATE, None).checkpoint(9, range_root(0, 9, node))
     with pytest.raises(ProofError, match="not signed by"):
         verify_proof(replace(GROWTH, old=other).encode(), LOG)
     for wrong in (replace(GROWTH, old=NOTE, note=OLD), replace(GROWTH, path=GROWTH.path[1:])):
@@ -249,7 +249,7 @@ def test_presence_does_not_pass_for_absence_nor_absence_for_presence() -> None:
         replace(gone, path=()),
         KeyProof(there.key, gone.leaf, gone.path, NOTE),
         KeyProof(ABSENT, there.leaf, there.path, NOTE),
-        replace(there, note=Signer(NAME, PRIVATE, None).checkpoint(11, CHECKPOINT.root)),
+        replace(there, note=NoteSigner(NAME, PRIVATE, None).checkpoint(11, CHECKPOINT.root)),
     ]
     for proof in wrong:
         with pytest.raises(ProofError, match="does not lead along the key"):
@@ -310,7 +310,7 @@ def test_other_bytes_are_no_proof(data: bytes) -> None:
 def test_a_record_of_an_unknown_kind_is_not_explained() -> None:
     """It may well be in the log, but what it is nobody here can say."""
     record = b"\1\7" + bytes(164)
-    note = Signer(NAME, PRIVATE, None).checkpoint(1, leaf_hash(record))
+    note = NoteSigner(NAME, PRIVATE, None).checkpoint(1, leaf_hash(record))
     with pytest.raises(ProofError, match="unknown version or kind"):
         verify_proof(Proof(0, record, (), note).encode(), LOG)
 
@@ -359,5 +359,5 @@ def test_a_public_key_file_says_which_signatures_are_demanded() -> None:
     """All that it lists."""
     text = "".join(f"{key.vkey}\n" for key in LOG)
     assert parse_keys(text) == LOG
-    assert all(isinstance(key, PublicKey) for key in parse_keys(text))
+    assert all(isinstance(key, LogKey) for key in parse_keys(text))
     assert verify_proof(GOOD, parse_keys(LOG[1].vkey)).index == 6

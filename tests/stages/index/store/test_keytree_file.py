@@ -17,7 +17,7 @@ from stages.index import reader as reading
 from stages.index.check.fsck import fsck
 from stages.index.check.verify import verify
 from stages.index.errors import DamagedError
-from stages.index.log.note import Signer
+from stages.index.log.note import NoteSigner
 from stages.index.options import IndexOptions
 from stages.index.publish import Publisher
 from stages.index.reader import open_reader
@@ -169,7 +169,7 @@ def test_a_signed_tree_of_other_keys_is_found(tmp_path: Path, make_index: MakeIn
     make_index(tmp_path, [20])
     reader = open_reader(tmp_path)
     identity, public = read_identity(tmp_path)
-    forged = Signer(identity.origin, read_signing_keys(tmp_path, public), KeyRoot(20, bytes(range(32))))
+    forged = NoteSigner(identity.origin, read_signing_keys(tmp_path, public), KeyRoot(20, bytes(range(32))))
     (tmp_path / CHECKPOINT).write_bytes(forged.checkpoint(reader.size, reader.root))
     (finding,) = verify(tmp_path).errors
     assert finding.file == "checkpoint"

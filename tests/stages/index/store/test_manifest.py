@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.index.errors import DamagedError
-from stages.index.store.manifest import MANIFEST, ROW_BYTES, Extent, Kind, Manifest, decode_row
+from stages.index.store.manifest import MANIFEST, ROW_BYTES, BlockKind, Extent, Manifest, decode_row
 
-ROWS = [Extent(first, 3, 0, 100 * first, 300, 7, Kind.WHOLE, bytes(32)) for first in range(0, 30, 3)]
+ROWS = [Extent(first, 3, 0, 100 * first, 300, 7, BlockKind.WHOLE, bytes(32)) for first in range(0, 30, 3)]
 
 
 def manifest(directory: Path, tail: bytes = b"", rows: int = len(ROWS)) -> Path:
@@ -23,7 +23,7 @@ def manifest(directory: Path, tail: bytes = b"", rows: int = len(ROWS)) -> Path:
 
 def test_a_row_is_as_documented() -> None:
     """Seven little-endian numbers, the block's digest and the row's own."""
-    data = Extent(1, 2, 3, 4, 5, 6, Kind.ERASED, b"d" * 32).encode()
+    data = Extent(1, 2, 3, 4, 5, 6, BlockKind.ERASED, b"d" * 32).encode()
     assert len(data) == ROW_BYTES == 108
     numbers = [(1, 8), (2, 4), (3, 4), (4, 8), (5, 8), (6, 8), (1, 4)]
     assert data[:76] == b"".join(number.to_bytes(size, "little") for number, size in numbers) + b"d" * 32

@@ -19,8 +19,8 @@ from stages.encrypt.lwe.parameters import LWE64
 from stages.encrypt.lwe.wire import Header
 from stages.index.errors import DamagedError
 from stages.index.log.leaf import decode_leaf
-from stages.index.store.blocks import SCHEMA, Block, Statements, block_of, decode_block, encode_block
-from stages.index.store.manifest import MANIFEST, Extent, Kind, segment_path
+from stages.index.store.blocks import SCHEMA, Statements, StoredBlock, block_of, decode_block, encode_block
+from stages.index.store.manifest import MANIFEST, BlockKind, Extent, segment_path
 from stages.index.store.segments import Segments, check_extent, read_extent
 
 MakeBlock = Callable[..., Sealed]
@@ -29,13 +29,19 @@ MakeBlock = Callable[..., Sealed]
 STATEMENTS = Statements(3, tuple(bytes([number]) * (number + 1) for number in range(5)))
 
 
-def extent_of(block: Block | Statements, offset: int, data: bytes) -> Extent:
-    kind = Kind.STATEMENTS if isinstance(block, Statements) else Kind.ERASED if block.erased else Kind.WHOLE
+def extent_of(block: StoredBlock | Statements, offset: int, data: bytes) -> Extent:
+    kind = (
+        BlockKind.STATEMENTS
+        if isinstance(block, Statements)
+        else BlockKind.ERASED
+        if block.erased
+        else BlockKind.WHOLE
+    )
     digest = sha256(data).digest()
     return Extent(block.first_index, len(block), 0, offset, len(data), 7, kind, digest)
 
 
-def store(directory: Path, blocks: list[Block | Statements]) -> list[Extent]:
+def store(directory: Path, blocks: list[StoredBlock | Statements]) -> list[Extent]:
     """The blocks in one segment and a manifest, as the writer lays them."""
     extents, data = [], b""
     for block in blocks:
@@ -49,9 +55,9 @@ def store(directory: Path, blocks: list[Block | Statements]) -> list[Extent]:
     return extents
 
 
-def same(block: Block | Statements, sealed: Sealed, rows: list[int]) -> bool:
+def same(block: StoredBlock | Statements, sealed: Sealed, rows: list[int]) -> bool:
     return (
-        isinstance(block, Block)
+        isinstance(block, StoredBlock)
         and block.keys == tuple(sealed.rows.keys[row] for row in rows)
         and tuple(block.sealed) == tuple(sealed.rows.sealed[row] for row in rows)
         and block.header == sealed.header
@@ -85,7 +91,7 @@ def test_the_arrays_are_views_of_the_file(tmp_path: Path, make_block: MakeBlock)
     sealed = make_block(1, 7)
     store(tmp_path, [block_of(sealed, range(7), 0)])
     block = Segments(tmp_path, 7).block(0)
-    assert isinstance(block, Block)
+    assert isinstance(block, StoredBlock)
     path = tmp_path / segment_path(0)
     place = path.read_bytes().index(sealed.columns_ND[3].tobytes())
     with path.open("r+b") as file:
@@ -165,7 +171,7 @@ def test_blocks_of_64_bit_words_come_back_as_they_were(tmp_path: Path, rows: lis
     assert extent.stop == len(rows)
     block = Segments(tmp_path, len(rows)).block(0)
     assert same(block, sealed, rows)
-    assert isinstance(block, Block)
+    assert isinstance(block, StoredBlock)
     assert block.head_Dn.dtype == block.columns_ND.dtype == np.uint64
     assert words[0].tobytes() in read_extent(tmp_path, extent)
     assert [block.leaf(row).column for row in range(len(rows))] == [
@@ -202,7 +208,7 @@ def test_erased_records_leave_nothing_behind(tmp_path: Path, make_block: MakeBlo
         assert sealed.columns_ND[row].tobytes() not in data
         assert len(sealed.rows.sealed[row]) < 4 or sealed.rows.sealed[row] not in data
     found = Segments(tmp_path, 20).block(0)
-    assert isinstance(found, Block)
+    assert isinstance(found, StoredBlock)
     assert [found.eraser(row) for row in range(7)] == [17, None, None, 18, 19, None, None]
     whole = block_of(sealed, range(7), 10)
     assert found.entries() == whole.entries()
@@ -219,7 +225,7 @@ def test_a_block_that_lost_all_its_records_loses_its_head(make_block: MakeBlock)
     data = bytes(encode_block(block, opens_segment=True))
     assert sealed.head_Dn.tobytes() not in data
     found = decode_block(data, extent_of(block, 0, data))
-    assert isinstance(found, Block)
+    assert isinstance(found, StoredBlock)
     assert (list(found.parts()), found.keys) == ([], sealed.rows.keys)
     assert found.entries() == block_of(sealed, range(3), 0).entries()
 

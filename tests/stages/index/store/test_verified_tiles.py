@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages.index.errors import DamagedError
 from stages.index.log.tree import inclusion_path
 from stages.index.store.tiles import Edge, Tiles, grow
-from stages.index.store.verified_tiles import Trusted
+from stages.index.store.verified_tiles import VerifiedTiles
 from stages.index.verifier import leaf_hash, verify_inclusion
 
 SIZES = [1, 2, 3, 255, 256, 257, 511, 512, 513, 1000, 65_536, 65_800]
@@ -35,7 +35,7 @@ def written(path: Path, size: int) -> bytes:
 def test_paths_and_records_are_those_of_the_specification(tmp_path: Path, size: int) -> None:
     """At sizes around full tiles and full levels; from both ends and between."""
     root = written(tmp_path, size)
-    tree, tiles = Trusted(tmp_path, size, root), Tiles(tmp_path, size)
+    tree, tiles = VerifiedTiles(tmp_path, size, root), Tiles(tmp_path, size)
     step = max(1, size // 300)
     for index in {*range(0, size, step), *range(max(0, size - 5), size)}:
         path = tree.path(index)
@@ -61,7 +61,7 @@ def test_a_changed_byte_is_refused_or_not_used(tree: tuple[Path, bytes], data: s
     place, index = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(0, 999))
     file.write_bytes(good[:place] + bytes([good[place] ^ data.draw(st.integers(1, 255))]) + good[place + 1 :])
     try:
-        reader = Trusted(path, 1000, root)
+        reader = VerifiedTiles(path, 1000, root)
         found, way = reader.record(index), reader.path(index)
         assert verify_inclusion(leaf_hash(found), index, 1000, way, root)
     except DamagedError as error:

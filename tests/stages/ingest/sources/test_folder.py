@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import Kind, Located, Refused
+from stages.batches import FileKind, Located, Refused
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
@@ -44,7 +44,7 @@ def test_the_kind_is_found_from_content(tmp_path: Path, site: Site, options: Ing
     Image.fromarray(ramp(dtype="u1", most=255)).save(tmp_path / "2.dcm", "JPEG")
     (only,) = located(list(scan([tmp_path], site, options)))
     kinds = {Path(place.path).name: place.kind for place in only.places}
-    assert kinds == {"0.png": Kind.DICOM, "1": Kind.RASTER, "2.dcm": Kind.RASTER}
+    assert kinds == {"0.png": FileKind.DICOM, "1": FileKind.RASTER, "2.dcm": FileKind.RASTER}
 
 
 def test_every_file_is_accounted_for(tmp_path: Path, site: Site, options: IngestOptions) -> None:
