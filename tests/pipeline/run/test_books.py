@@ -54,7 +54,9 @@ def paths(job: Job) -> list[str]:
     return [letter.path for letter in read(job.results)]
 
 
-def found(books: Books, monkeypatch: pytest.MonkeyPatch, *items: Located | Refused) -> list[Located | Refused]:
+def found(
+    books: Books, monkeypatch: pytest.MonkeyPatch, *items: Located | Refused
+) -> list[Located | Refused]:
     monkeypatch.setattr(module, "load_site_secret", lambda _: bytes(32))
     monkeypatch.setattr(module, "scan", lambda *_: iter(items))
     return list(books.source())
