@@ -57,8 +57,8 @@ class Landing:
 class Crew(Protocol):
     """Runs the hops of each leg. Not thread-safe: one pump, one crew."""
 
-    def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
-        """Send rows lo..hi-1 of the joined loads through all hops of a leg; ``hi`` 0 means all rows.
+    def submit(self, leg: str, rows: range | None, loads: Sequence[Any]) -> Flight:
+        """Send these rows of the joined loads through all hops of a leg; None means all rows.
 
         A load is a batch, or the ``output`` or ``narrowed`` of an earlier flight.
         """

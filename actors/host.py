@@ -19,7 +19,7 @@ from actors.receipts import Lap, Receipt
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from stages.base import Reject, Split, Stage
+    from stages.base import Batch, Reject, Split, Stage
 
 
 class StageContractError(RuntimeError):
@@ -31,7 +31,7 @@ class Hop:
     """What one host runs: fused stages, how their inputs are joined, what leaves beside the batch.
 
     ``narrow`` makes the part of the output that goes on from the part that stays (features from
-    masks), so that the next hop never pulls what it does not need. The ``last`` hop of a leg tells the keys
+    masks), so that the next hop never pulls what it does not need. The ``last`` hop of a leg reports the keys
     of the rows that came out; ``report`` puts the output itself, small by contract, into the receipt.
     """
 
@@ -60,12 +60,13 @@ class Host:
             self._stack = stack.pop_all()
         self._process = psutil.Process()
 
-    def run(self, lo: int, hi: int, *batches: Any) -> tuple[Any, Any, Receipt]:
-        """Rows lo..hi-1 of the joined batches: (output, narrowed output, receipt).
+    def run(self, rows: range | None, *batches: Batch | None) -> tuple[Any, Any, Receipt]:
+        """Pass these rows of the joined batches through the stages; None means all rows.
 
-        An output without rows is None; so is what comes of a None that arrives.
+        Returns (output, narrowed output, receipt). An output without rows is None; so is what comes of a
+        None that arrives.
         """
-        batch = self._input(lo, hi, [batch for batch in batches if batch is not None])
+        batch = self._input(rows, [batch for batch in batches if batch is not None])
         laps: list[Lap] = []
         rejects: list[Reject] = []
         for name, function in self._functions:
@@ -73,8 +74,8 @@ class Host:
                 break
             began = time.perf_counter()
             split = function(batch)
-            seconds, flagged = time.perf_counter() - began, getattr(split.kept, "flagged", 0)
-            laps.append(Lap(name, len(batch), len(split.kept), seconds, flagged))
+            seconds = time.perf_counter() - began
+            laps.append(Lap(name, len(batch), len(split.kept), seconds, split.kept.counters))
             _check(name, len(batch), split)
             rejects += split.rejected
             batch = split.kept if len(split.kept) else None
@@ -82,7 +83,7 @@ class Host:
         receipt = Receipt(
             laps=tuple(laps),
             rejects=tuple(rejects),
-            keys=getattr(batch, "rows", batch).keys if self._hop.last and batch is not None else (),
+            keys=batch.keys if self._hop.last and batch is not None else (),
             nbytes=nbytes(batch),
             ended_s=time.time(),
             pid=os.getpid(),
@@ -95,12 +96,13 @@ class Host:
         """Release what the stages hold."""
         self._stack.close()
 
-    def _input(self, lo: int, hi: int, batches: list[Any]) -> Any:
+    def _input(self, rows: range | None, batches: list[Any]) -> Any:
         if not batches:
             return None
         batch = self._hop.join(batches) if self._hop.join and len(batches) > 1 else batches[0]
-        # hi == 0 means all rows: downstream of a chain the pump does not know how many are left
-        return batch if hi == 0 or (lo, hi) == (0, len(batch)) else batch.cut(lo, hi)
+        if rows is None or rows == range(len(batch)):
+            return batch
+        return batch.cut(rows.start, rows.stop)
 
 
 def _check(name: str, rows: int, split: Split[Any]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
     from actors.receipts import Receipt
+    from stages.base import Batch
 
 _REVIVAL_S = 120.0
 
@@ -59,17 +60,17 @@ class RayCrew:
         for replica in self._replicas():
             _ready(replica)
 
-    def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
+    def submit(self, leg: str, rows: range | None, loads: Sequence[Any]) -> Flight:
         """See ``Crew.submit``."""
         chain: list[tuple[ObjectRef[Any], _Replica]] = []
         output: Any = None
         narrowed: Any = None
         for pool in self._pools[leg]:
             replica = min(pool, key=lambda one: one.outstanding)
-            output, narrowed, receipt = replica.actor.run.remote(lo, hi, *loads)
+            output, narrowed, receipt = replica.actor.run.remote(rows, *loads)
             replica.outstanding += 1
             chain.append((receipt, replica))
-            lo, hi, loads = 0, 0, [output]
+            rows, loads = None, [output]  # how many rows are left is known downstream only
         flight = Flight(leg, len(chain), output, narrowed)
         for hop, (receipt, replica) in enumerate(chain):
             self._air[receipt] = _Airborne(flight, hop, replica)
@@ -124,8 +125,8 @@ class RayCrew:
 class _RayHost(Host):
     # task events of every batch would grow the cluster's control store without bound
     @ray.method(num_returns=3, enable_task_events=False)
-    def run(self, lo: int, hi: int, *batches: Any) -> tuple[Any, Any, Receipt]:
-        return super().run(lo, hi, *batches)
+    def run(self, rows: range | None, *batches: Batch | None) -> tuple[Any, Any, Receipt]:
+        return super().run(rows, *batches)
 
 
 def _start(hop: Hop) -> list[_Replica]:

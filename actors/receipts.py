@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from stages.base import Reject
@@ -16,7 +17,7 @@ class Lap:
     rows: int
     kept: int
     seconds: float
-    flagged: int = 0  # rows kept that a person should look at
+    counters: Mapping[str, int] = field(default_factory=dict)  # of the rows kept, see ``Batch.counters``
 
 
 @dataclass(frozen=True, slots=True)

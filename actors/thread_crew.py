@@ -20,7 +20,7 @@ from actors.host import Hop, Host
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-Job = tuple["Future[Any]", int, int, tuple[Any, ...]]
+Job = tuple["Future[Any]", range | None, tuple[Any, ...]]
 
 
 class ThreadCrew:
@@ -37,12 +37,12 @@ class ThreadCrew:
                 self.close()
             raise
 
-    def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
+    def submit(self, leg: str, rows: range | None, loads: Sequence[Any]) -> Flight:
         """See ``Crew.submit``."""
         futures: list[Future[Any]] = []
         for threads in self._hops[leg]:
-            futures.append(threads.submit(lo, hi, tuple(loads)))
-            lo, hi, loads = 0, 0, [_Returned(futures[-1], 0)]
+            futures.append(threads.submit(rows, tuple(loads)))
+            rows, loads = None, [_Returned(futures[-1], 0)]
         flight = Flight(leg, len(futures), _Returned(futures[-1], 0), _Returned(futures[-1], 1))
         self._airborne.update({future: (flight, hop) for hop, future in enumerate(futures)})
         return flight
@@ -100,10 +100,10 @@ class HopThreads:
             if (error := ready.exception()) is not None:
                 raise StageFailed(_verdict(self.name, error)) from error
 
-    def submit(self, lo: int, hi: int, loads: tuple[Any, ...]) -> Future[Any]:
+    def submit(self, rows: range | None, loads: tuple[Any, ...]) -> Future[Any]:
         """Queue one run of the host; the future holds what it returns."""
         future: Future[Any] = Future()
-        self._jobs.put((future, lo, hi, loads))
+        self._jobs.put((future, rows, loads))
         return future
 
     def close(self) -> list[str]:
@@ -133,8 +133,8 @@ def _verdict(name: str, error: BaseException) -> str:
     return f"{name}: {type(error).__name__}: {error}"
 
 
-def _run(host: Host, lo: int, hi: int, loads: tuple[Any, ...]) -> Any:
-    return host.run(lo, hi, *map(_value, loads))
+def _run(host: Host, rows: range | None, loads: tuple[Any, ...]) -> Any:
+    return host.run(rows, *map(_value, loads))
 
 
 def _value(load: Any) -> Any:

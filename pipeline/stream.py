@@ -30,13 +30,15 @@ def stream(
         .then(Preprocess(settings.preprocess))
         .then(Segment(settings.segment, device))
         .beside(
-            Deliver(
-                settings.deliver,
-                results,
-                keys,
-                f"weights {weights[:16]}",
-                settings.ingest,
-                settings.segment.largest_component,
+            Graph.of(
+                Deliver(
+                    settings.deliver,
+                    results,
+                    keys,
+                    f"weights {weights[:16]}",
+                    settings.ingest,
+                    settings.segment.largest_component,
+                )
             ),
             join=Segmented.join,
         )

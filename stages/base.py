@@ -11,15 +11,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sized
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
 
-In = TypeVar("In", contravariant=True)
-Out = TypeVar("Out", bound="Sized", covariant=True)
+class Batch(Protocol):
+    """What flows: rows, each named by its record id."""
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The rows' record ids, 32 bytes each, in order."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Numbers of rows that an operator watches, by name; each becomes a metric."""
+
+    def __len__(self) -> int: ...
+
+
+class Divisible(Batch, Protocol):
+    """A batch that the engine may cut, to find the row that kills a worker."""
+
+    def cut(self, lo: int, hi: int) -> Self:
+        """Rows lo..hi-1."""
+
+
+In = TypeVar("In", bound=Batch, contravariant=True)
+Out = TypeVar("Out", bound=Batch, covariant=True)
 
 
 class Reason(StrEnum):

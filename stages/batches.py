@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stages.base import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class FileKind(StrEnum):
@@ -39,8 +39,19 @@ class Place:
     kind: FileKind
 
 
+class Uncounted:
+    """A batch that counts nothing for operators."""
+
+    __slots__ = ()
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """See ``Batch.counters``."""
+        return {}
+
+
 @dataclass(frozen=True, slots=True)
-class Located:
+class Located(Uncounted):
     """A piece of work: frames in stream order, still unread.
 
     A series longer than the batch size is cut into ``parts`` pieces that share ``group``; such a
@@ -118,6 +129,26 @@ class Rows:
         )
 
 
+class OfRows:
+    """A batch that carries ``Rows``."""
+
+    __slots__ = ()
+    rows: Rows
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """See ``Batch.keys``."""
+        return self.rows.keys
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """See ``Batch.counters``."""
+        return {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Display:
     """How stored pixels become the standard view: rows to posterior, columns to the patient's left.
@@ -140,16 +171,13 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class Frames(OfRows):
     """Decoded images, ragged; identity is sealed here."""
 
     rows: Rows
     frames: tuple[Frame, ...]
     before: Frame | None = None
     after: Frame | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +195,12 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(OfRows):
     """Model input: every slice with its neighbours as channels (previous, self, next)."""
 
     rows: Rows
     x_NCHW: NDArray[np.float32]
     grids: tuple[Grid, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +222,7 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
-class Segmented:
+class Segmented(OfRows):
     """What the clinic gets, and the feature vectors that go on to encryption."""
 
     rows: Rows
@@ -205,15 +230,12 @@ class Segmented:
     confidence_N: NDArray[np.float32]  # 0..1
     spacing_known_N: NDArray[np.bool_]
     feature_ND: NDArray[np.float32]  # L2-normalised
-    unlike_N: NDArray[np.float32]  # above 1: unlike the images that the model was trained on; NaN: not known
-
-    def __len__(self) -> int:
-        return len(self.rows)
+    novelty_N: NDArray[np.float32]  # above 1: out of distribution; NaN: unknown
 
     @property
-    def flagged(self) -> int:
-        """How many rows a person should look at: those unlike the training images."""
-        return int((self.unlike_N > 1).sum())
+    def counters(self) -> Mapping[str, int]:
+        """How many rows a person should look at, since they are out of the training images' distribution."""
+        return {"out_of_distribution": int((self.novelty_N > 1).sum())}
 
     @classmethod
     def join(cls, many: Sequence[Segmented]) -> Segmented:
@@ -224,19 +246,16 @@ class Segmented:
             np.concatenate([one.confidence_N for one in many]),
             np.concatenate([one.spacing_known_N for one in many]),
             np.concatenate([one.feature_ND for one in many]),
-            np.concatenate([one.unlike_N for one in many]),
+            np.concatenate([one.novelty_N for one in many]),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class Features(OfRows):
     """What is gathered into LWE blocks: about a kilobyte a row."""
 
     rows: Rows
     feature_ND: NDArray[np.float32]  # L2-normalised
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def take(self, rows: Sequence[int]) -> Features:
         """The given rows."""
@@ -253,7 +272,7 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(OfRows):
     """One LWE block: a head shared by its records and one column per record."""
 
     rows: Rows
@@ -262,12 +281,9 @@ class Sealed:
     columns_ND: NDArray[np.uint32]  # row i is record i's ciphertext column, D words
     signature: bytes = b""  # a worker's, over all of this; the append stage refuses a block without
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(Uncounted):
     """Durable when returned: where each row stands in the log."""
 
     keys: tuple[bytes, ...]

@@ -1,4 +1,4 @@
-"""Which objects of a binary volume are the structure, found slice by slice.
+"""The large connected components of a binary volume, found slice by slice.
 
 No more than two slices are in memory at once, so that a series of any length can be looked at as a whole.
 """
@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 LEAST: Final = 0.8
 
 
-def without_strays(count: int, mask_of: Callable[[int], NDArray[Any]]) -> Iterator[NDArray[np.bool_]]:
+def large_components(count: int, mask_of: Callable[[int], NDArray[Any]]) -> Iterator[NDArray[np.bool_]]:
     """Each slice's pixels that belong to a large face-connected object of the volume, [H, W], in order.
 
     ``mask_of`` gives the slice of a number below ``count``, [H, W], non-zero inside; it is asked twice.

@@ -28,7 +28,7 @@ class Refitted:
 
 
 def refit(weights: Path | None, data: Path, out: Path) -> Refitted:
-    """Fit unlikeness on the cases a weights file was trained on; the new file.
+    """Fit novelty on the cases a weights file was trained on; the new file.
 
     Raises OperatorError for other cases, since the limit would then be of other images, and WeightsError for
     another name than .safetensors.

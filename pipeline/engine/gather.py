@@ -56,11 +56,11 @@ class Gather:
         return tuple(loads), tuple(shares)
 
 
-def cut(shares: Sequence[Share], lo: int, hi: int) -> list[Share]:
-    """The shares of rows lo..hi-1."""
+def cut(shares: Sequence[Share], rows: range) -> list[Share]:
+    """The shares of these rows."""
     kept, at = [], 0
     for share in shares:
-        begin, end = max(lo - at, 0), min(hi - at, len(share.keys))
+        begin, end = max(rows.start - at, 0), min(rows.stop - at, len(share.keys))
         if begin < end:
             kept.append(Share(share.unit, share.keys[begin:end], share.first + begin))
         at += len(share.keys)

@@ -1,8 +1,8 @@
 """The stream as an inert, typed value: mis-wiring stages is a type error.
 
-A graph has a *front* that a piece of work passes (ingest → preprocess → segment), a *side* that
-receives complete series (deliver), a *gather* that regroups rows into blocks, and a *back* that a block
-passes (encrypt → append).
+A graph has a *front* that a piece of work passes (ingest → preprocess → segment), a *side* that complete
+series pass (deliver), a *gather* that regroups rows into blocks, and a *back* that a block passes
+(encrypt → append). Each is a chain of stages.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from actors.host import Hop
+from stages.base import Batch, Divisible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence, Sized
+    from collections.abc import Callable, Sequence
 
     from stages.base import Stage
 
-A = TypeVar("A", bound="Sized")
-B = TypeVar("B", bound="Sized")
-C = TypeVar("C", bound="Sized")
+A = TypeVar("A", bound=Batch)
+B = TypeVar("B", bound=Batch)
+C = TypeVar("C", bound=Batch)
+D = TypeVar("D", bound=Divisible)
 
 
 class GraphError(ValueError):
-    """The hops named in the configuration do not fit the graph's stages."""
+    """The stages do not fit together, or the hops named in the configuration do not fit the stages."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Graph(Generic[A, B]):
     """Stages from A to B, and how they meet; nothing runs."""
 
     front: tuple[Stage[Any, Any], ...]
-    side: Stage[Any, Any] | None = None
+    side: tuple[Stage[Any, Any], ...] = ()
     side_join: Callable[[Sequence[Any]], Any] | None = None
     narrow: Callable[[Any], Any] | None = None
     block_join: Callable[[Sequence[Any]], Any] | None = None
@@ -48,12 +50,28 @@ class Graph(Generic[A, B]):
             return replace(self, front=(*self.front, stage))  # type: ignore[return-value]  # B becomes C
         return replace(self, back=(*self.back, stage))  # type: ignore[return-value]  # B becomes C
 
-    def beside(self, stage: Stage[B, Any], join: Callable[[Sequence[B]], B]) -> Graph[A, B]:
-        """Give complete series to a stage whose answer is not part of the stream."""
-        return replace(self, side=stage, side_join=join)
+    def beside(self, leg: Graph[C, Any], join: Callable[[Sequence[B]], C]) -> Graph[A, B]:
+        """Give complete series to a chain of stages whose answer is not part of the stream.
 
-    def gather(self, narrow: Callable[[B], C], join: Callable[[Sequence[C]], C]) -> Graph[A, C]:
-        """Keep only what ``narrow`` takes of each batch and regroup the rows into blocks."""
+        ``join`` makes one batch of all that the front made of a series. Raises GraphError where there is a
+        side leg already, after ``gather``, and where the leg itself has a side leg or gathers.
+        """
+        if self.side:
+            names = "+".join(stage.name for stage in self.side)
+            raise GraphError(f"the graph has a side leg already ({names}): chain further stages to it")
+        if self.narrow is not None:
+            raise GraphError("a side leg takes what the front makes: add it before gather")
+        if leg.side or leg.narrow is not None:
+            raise GraphError("a side leg is a plain chain of stages: it neither gathers nor has a side leg")
+        return replace(self, side=leg.front, side_join=join)
+
+    def gather(self, narrow: Callable[[B], D], join: Callable[[Sequence[D]], D]) -> Graph[A, D]:
+        """Keep only what ``narrow`` takes of each batch and regroup the rows into blocks.
+
+        Raises GraphError where the graph gathers already.
+        """
+        if self.narrow is not None:
+            raise GraphError("the graph gathers already: rows are regrouped once")
         return replace(self, narrow=narrow, block_join=join)  # type: ignore[return-value]  # B becomes C
 
     def hops(self, plan: Sequence[str], replicas: dict[str, int], on_gpu: Sequence[str] = ()) -> Hops:
@@ -65,7 +83,7 @@ class Graph(Generic[A, B]):
         last stage, which is a single writer.
         """
         groups = [tuple(part.split("+")) for part in plan]
-        stages = (*self.front, *self.back, *((self.side,) if self.side else ()))
+        stages = (*self.front, *self.back, *self.side)
         known = {stage.name for stage in stages}
         named = [name for group in groups for name in group]
         for name in [*named, *replicas]:
@@ -79,11 +97,11 @@ class Graph(Generic[A, B]):
             back[-1] = replace(back[-1], last=True, report=True)
         if (back or front)[-1].replicas != 1:
             raise GraphError(f"{(back or front)[-1].name} is a single writer: its replicas must be 1")
-        side = None
-        if self.side:
-            beside = replicas.get(self.side.name, 1)
-            side = Hop((self.side,), join=self.side_join, last=True, replicas=beside)
-        return Hops(tuple(front), tuple(back), side)
+        side = _fuse(self.side, groups, replicas, on_gpu)
+        if side:
+            side[0] = replace(side[0], join=self.side_join)
+            side[-1] = replace(side[-1], last=True)
+        return Hops(tuple(front), tuple(back), tuple(side))
 
 
 @dataclass(frozen=True)
@@ -92,12 +110,12 @@ class Hops:
 
     front: tuple[Hop, ...]
     back: tuple[Hop, ...]
-    side: Hop | None
+    side: tuple[Hop, ...]
 
     def legs(self) -> dict[str, tuple[Hop, ...]]:
-        """The hops a batch passes in one go, by the leg's name."""
-        side = {"side": (self.side,)} if self.side else {}
-        return {"front": self.front, **({"back": self.back} if self.back else {}), **side}
+        """The hops a batch passes in one go, by the leg's name; a leg without hops is left out."""
+        legs = {"front": self.front, "back": self.back, "side": self.side}
+        return {name: hops for name, hops in legs.items() if hops}
 
 
 def _fuse(

@@ -1,29 +1,27 @@
-"""The engine: a bounded window of flights over a crew, exactly-once accounting, bisection of poison.
+"""The pump: a bounded window of flights over a crew, with exactly-once accounting.
 
 The pump never opens a batch. It submits a piece's whole leg at once (refs chained host to host), reads
 receipts, and keeps what a retry would need. Admission stops while the window is full, while blocks
 queue before the last stage, or while deliveries queue: a slow last stage stops the source.
 
-Bad world: a lost flight is submitted again once. What is lost twice is a suspect and flies alone, so that
-it kills no neighbours; a suspect lost alone is halved until the single row that kills its worker is left,
-and that row becomes a Reject(POISON).
+Bad world: a lost flight goes to ``retries``; the single row that kills its worker becomes a Reject(POISON).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors.crew import Lost
 from pipeline.engine.accounting import Finished, Rejected, Unit
-from pipeline.engine.gather import Gather, Share, claim, cut
+from pipeline.engine.gather import Gather, Share, claim
 from pipeline.engine.readahead import ReadAhead
+from pipeline.engine.retries import Retries, Trip
 from stages.base import Reason, Reject
 from stages.batches import Located, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from actors.crew import Crew, Flight
     from actors.receipts import Receipt
@@ -33,14 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A hop's receipt, told once its whole trip has succeeded."""
+    """A hop's receipt, passed on once its whole trip has succeeded."""
 
     leg: str
     hop: str
     receipt: Receipt
-
-
-_ALONE = 2  # a trip lost so often flies alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +48,8 @@ class Admitted:
 Event = Admitted | Measured | Rejected | Finished | Refused
 
 
-@dataclass
-class Trip:
-    """Rows lo..hi-1 of some loads on their way through a leg, and whose rows they are."""
-
-    leg: str
-    loads: tuple[Any, ...]
-    lo: int
-    hi: int
-    shares: tuple[Share, ...]  # of all rows of the loads, in order
-    losses: int = 0
-
-    @property
-    def rows(self) -> int:
-        """How many rows are on the way; ``hi`` is 0 where all are, of however many loads."""
-        return self.hi - self.lo or sum(len(share.keys) for share in self.shares)
-
-    def halves(self) -> tuple[Trip, Trip]:
-        """The same rows as two trips."""
-        middle = (self.lo + self.hi) // 2
-        return (
-            Trip(self.leg, self.loads, self.lo, middle, self.shares, _ALONE),
-            Trip(self.leg, self.loads, middle, self.hi, self.shares, _ALONE),
-        )
-
-
 class Pump:
-    """Drives one source through one crew. ``run`` is the whole life; ``stop`` ends it with a drain."""
+    """Drives sources through one crew. ``run`` is the whole life; ``stop`` ends it with a drain."""
 
     def __init__(self, hops: Hops, crew: Crew, flow: FlowOptions) -> None:
         self._legs = hops.legs()
@@ -87,25 +57,27 @@ class Pump:
         self._flow = flow
         self._gather = Gather(flow.block, flow.block_age_s)
         self._air: dict[Flight, tuple[Trip, dict[int, Receipt]]] = {}
-        self._again: deque[Trip] = deque()
-        self._suspects: deque[Trip] = deque()
+        self._retries = Retries()
         self._groups: dict[bytes, Unit] = {}
         self._bytes_per_row = 0.0
-        self._feed: ReadAhead[Located | Refused] | None = None
+        self._ahead: ReadAhead[Located | Refused] | None = None
         self.stopped = False
 
-    def run(self, source: Iterator[Located | Refused]) -> Iterator[Event]:
-        """Everything that happens, until the source is exhausted and every unit is finished."""
-        self._feed = ReadAhead(source)
+    def run(self, *sources: Iterable[Located | Refused]) -> Iterator[Event]:
+        """Everything that happens, until the sources are exhausted and every unit is finished.
+
+        Sources take turns; the pieces of one series come from one source, in order.
+        """
+        self._ahead = ReadAhead(*sources)
         try:
             while not self._idle():
                 yield from self._admit()
                 self._dispatch()
-                wait_s = 0.02 if self._room() and not self._feed.exhausted else 0.2
+                wait_s = 0.02 if self._room() and not self._ahead.exhausted else 0.2
                 for landing in self._crew.landed(wait_s if self._air else 0.0):
                     yield from self._land(landing.flight, landing.hop, landing.news)
         finally:
-            self._feed.stop()
+            self._ahead.stop()
 
     def stop(self) -> None:
         """Begin no further series; what is in flight is finished, flushed and made durable."""
@@ -116,16 +88,16 @@ class Pump:
         depth = {hop.name: 0 for hops in self._legs.values() for hop in hops}
         for trip, receipts in self._air.values():
             for number, hop in enumerate(self._legs[trip.leg]):
-                depth[hop.name] += trip.rows * (number not in receipts)
+                depth[hop.name] += trip.count * (number not in receipts)
         return {**depth, "gather": self._gather.rows}
 
     def _idle(self) -> bool:
-        assert self._feed is not None  # noqa: S101 (run sets it)
-        busy = self._air or self._again or self._suspects or self._gather.rows
-        return self._feed.exhausted and not busy
+        assert self._ahead is not None  # noqa: S101 (run sets it)
+        busy = self._air or self._retries or self._gather.rows
+        return self._ahead.exhausted and not busy
 
     def _rows_in(self, leg: str) -> int:
-        return sum(trip.rows for trip, _ in self._air.values() if trip.leg == leg)
+        return sum(trip.count for trip, _ in self._air.values() if trip.leg == leg)
 
     def _trips_in(self, leg: str) -> int:
         return sum(trip.leg == leg for trip, _ in self._air.values())
@@ -134,7 +106,7 @@ class Pump:
         rows = self._rows_in("front")
         return (
             not self._careful()
-            and not self._again
+            and not self._retries
             and (rows == 0 or rows * self._bytes_per_row < self._flow.window_bytes)
             and rows < self._flow.window_rows
             and self._trips_in("side") < self._flow.deliveries
@@ -143,24 +115,30 @@ class Pump:
 
     def _careful(self) -> bool:
         """Whether a suspect waits or flies: until it has landed nothing else takes off."""
-        return bool(self._suspects) or any(trip.losses >= _ALONE for trip, _ in self._air.values())
+        return self._retries.suspects or any(trip.suspect for trip, _ in self._air.values())
 
     def _admit(self) -> Iterator[Event]:
-        assert self._feed is not None  # noqa: S101 (run sets it)
+        assert self._ahead is not None  # noqa: S101 (run sets it)
         while self._room():
             if self.stopped and not self._groups:
-                self._feed.stop()
+                self._ahead.stop()
                 return
-            item = self._feed.next(0.0 if self._air else 0.05)
+            item = self._ahead.next(0.0 if self._air else 0.05)
             if item is None:
                 return
+            if self.stopped and not self._begun(item):
+                continue  # left for a resumed run
             if isinstance(item, Refused):
                 yield item
                 continue
             unit = self._unit(item)
             first = unit.add(item)
             yield Admitted(item)
-            self._launch(Trip("front", (item,), 0, len(item), (Share(unit, item.keys, first),)))
+            self._launch(Trip("front", (item,), range(len(item)), (Share(unit, item.keys, first),)))
+
+    def _begun(self, item: Located | Refused) -> bool:
+        """Whether this is a further piece of a series that has entered the stream."""
+        return isinstance(item, Located) and item.group in self._groups
 
     def _unit(self, piece: Located) -> Unit:
         if piece.group is None:
@@ -172,20 +150,21 @@ class Pump:
 
     def _dispatch(self) -> None:
         """Send what is due: repeats, then a lone suspect, else full or old blocks."""
-        while self._again:
-            self._launch(self._again.popleft())
+        for trip in self._retries.again():
+            self._launch(trip)
         if self._careful():
             if not self._air:
-                self._launch(self._suspects.popleft())
+                self._launch(self._retries.alone())
             return
-        assert self._feed is not None  # noqa: S101 (run sets it)
-        ending = self._feed.exhausted and not self._trips_in("front")
+        assert self._ahead is not None  # noqa: S101 (run sets it)
+        ending = self._ahead.exhausted and not self._trips_in("front")
         while self._trips_in("back") < self._flow.blocks and (block := self._gather.due(ending=ending)):
             loads, shares = block
-            self._launch(Trip("back", loads, 0, sum(len(share.keys) for share in shares), shares))
+            rows = range(sum(len(share.keys) for share in shares))
+            self._launch(Trip("back", loads, rows, shares))
 
     def _launch(self, trip: Trip) -> None:
-        flight = self._crew.submit(trip.leg, trip.lo, trip.hi, trip.loads)
+        flight = self._crew.submit(trip.leg, trip.rows, trip.loads)
         self._air[flight] = (trip, {})
 
     def _land(self, flight: Flight, hop: int, news: Receipt | Lost) -> Iterator[Event]:
@@ -214,13 +193,13 @@ class Pump:
     def _passed(
         self, trip: Trip, flight: Flight, receipts: list[Receipt], rejects: tuple[Reject, ...]
     ) -> Iterator[Event]:
-        rows, kept = trip.hi - trip.lo, receipts[-1].keys
+        (share,), kept = trip.shares, receipts[-1].keys
+        unit, rows = share.unit, len(share.keys)
         self._bytes_per_row = max(self._bytes_per_row, sum(r.nbytes for r in receipts) / rows)
-        unit, first = trip.shares[0].unit, trip.shares[0].first + trip.lo
         yield from unit.reject(rejects)
         unit.passed += rows
         if kept:
-            unit.outputs[first] = flight.output
+            unit.outputs[share.first] = flight.output
             unit.kept += kept
             if "back" in self._legs:
                 self._gather.add(flight.narrowed, Share(unit, kept))
@@ -233,14 +212,14 @@ class Pump:
             outputs = tuple(unit.outputs[first] for first in sorted(unit.outputs))
             unit.outputs.clear()
             if outputs and "side" in self._legs:
-                self._launch(Trip("side", outputs, 0, 0, (Share(unit, tuple(unit.kept)),)))
+                self._launch(Trip("side", outputs, None, (Share(unit, tuple(unit.kept)),)))
                 return
             unit.delivered = True
         if unit.finished:
             yield unit.close()
 
     def _indexed(self, trip: Trip, rejects: tuple[Reject, ...]) -> Iterator[Event]:
-        for share, mine in claim(cut(trip.shares, trip.lo, trip.hi), rejects):
+        for share, mine in claim(trip.shares, rejects):
             yield from share.unit.reject(mine)
             share.unit.indexed += len(share.keys) - len(mine)
             if share.unit.finished:
@@ -254,16 +233,7 @@ class Pump:
             yield unit.close()
 
     def _lost(self, trip: Trip, hop: int) -> Iterator[Event]:
-        """Again once, then alone, then in halves; a delivery or a single row has no halves."""
-        trip.losses += 1
-        halvable = trip.hi - trip.lo > 1
-        if trip.losses == 1:
-            self._again.append(trip)
-        elif trip.losses == _ALONE or (not halvable and trip.losses <= _ALONE + 1):
-            self._suspects.append(trip)
-        elif halvable:
-            self._suspects.extendleft(reversed(trip.halves()))
-        else:
+        if not self._retries.lost(trip):
             yield from self._poisoned(trip, self._legs[trip.leg][hop].name)
 
     def _poisoned(self, trip: Trip, hop: str) -> Iterator[Event]:
@@ -273,7 +243,7 @@ class Pump:
             rejects = tuple(Reject(key, hop, Reason.UNDELIVERABLE, detail) for key in keys)
             yield from self._delivered(trip, rejects)
             return
-        (share,) = cut(trip.shares, trip.lo, trip.hi)
+        (share,) = trip.shares
         detail = "its worker died each time this frame was processed alone"
         yield from share.unit.reject([Reject(share.keys[0], hop, Reason.POISON, detail)])
         if trip.leg == "front":

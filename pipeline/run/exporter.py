@@ -74,7 +74,8 @@ class Exporter:
         receipt = event.receipt
         for lap in receipt.laps:
             self._of["medsecure_stage_frames_total"].labels(lap.stage).inc(lap.rows)
-            self._of["medsecure_unlike_frames_total"].inc(lap.flagged)
+            for name, count in lap.counters.items():
+                self._of[f"medsecure_{name}_frames_total"].inc(count)
             self._of["medsecure_stage_seconds"].labels(lap.stage).observe(lap.seconds)
         self._of["medsecure_hop_bytes_total"].labels(event.hop).inc(receipt.nbytes)
         self._of["medsecure_worker_resident_bytes"].labels(event.hop).set(receipt.rss_bytes)

@@ -21,7 +21,7 @@ from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 
 Failed = dict[bytes, str]  # key to the sentence why it was not delivered
-Tidy = Callable[
+Clean = Callable[
     [Sequence[SegmentedFrame]], list[SegmentedFrame]
 ]  # the slices of one volume, mended as a whole
 
@@ -41,7 +41,7 @@ def of_dicom(
     series_number: int,
     model: str,
     failed: Failed,
-    tidy: Tidy | None = None,
+    clean: Clean | None = None,
 ) -> Iterator[MaskFile]:
     """``seg.dcm``, ``seg_2.dcm`` and so on, largest first, and ``mask.tif`` for the rest."""
     planes, unreadable = dicom.read_planes(results)
@@ -50,7 +50,9 @@ def of_dicom(
     whys: set[str] = set()
     number = 0
     for found in dicom.stacks(planes):
-        stack = found if tidy is None else found.with_results(tidy([plane.result for plane in found.planes]))
+        stack = (
+            found if clean is None else found.with_results(clean([plane.result for plane in found.planes]))
+        )
         try:
             data = seg.encode(stack, series_number, number + 1, model)
         except seg.CannotSegment as cannot:
@@ -64,14 +66,14 @@ def of_dicom(
 
 
 def of_nifti(
-    results: Sequence[SegmentedFrame], limits: IngestOptions, failed: Failed, tidy: Tidy | None = None
+    results: Sequence[SegmentedFrame], limits: IngestOptions, failed: Failed, clean: Clean | None = None
 ) -> Iterator[MaskFile]:
     """``NAME_mask.nii.gz`` for each source."""
     taken: set[str] = set()
     for path, rows in by_file(results).items():
         try:
             with reading():
-                stack, data = nifti.encode(path, rows if tidy is None else tidy(rows), limits)
+                stack, data = nifti.encode(path, rows if clean is None else clean(rows), limits)
         except BadData as bad:
             failed |= {row.key: f"The source cannot be read again. {bad.refusal.detail}" for row in rows}
             continue

@@ -34,9 +34,9 @@ def pixels(plane: Plane) -> int:
     return int(np.bitwise_count(plane.result.mask.bits).sum())
 
 
-def unlike_training(plane: Plane) -> bool | None:
-    """Whether the slice is unlike the images that the model was trained on; None where that is not known."""
-    return None if math.isnan(plane.result.unlike) else plane.result.unlike > 1
+def out_of_distribution(plane: Plane) -> bool | None:
+    """Whether the slice is out of the training images' distribution; None where that is unknown."""
+    return None if math.isnan(plane.result.novelty) else plane.result.novelty > 1
 
 
 def area_mm2(plane: Plane) -> float | None:
@@ -67,7 +67,7 @@ def document(series: str, masks: Sequence[Listed], undelivered: int, model: str)
         "slices": len(planes),
         "gland_slices": sum(pixels(plane) > 0 for plane in planes),
         "undelivered": undelivered,
-        "unlike_training_slices": sum(unlike_training(plane) is True for plane in planes),
+        "out_of_distribution_slices": sum(out_of_distribution(plane) is True for plane in planes),
         "spacing_known": all(area_mm2(plane) is not None for plane in planes),
         "volume_ml": volume_ml(masks[0].stack) if len(masks) == 1 else None,
         "masks": [_mask(mask) for mask in masks],
@@ -93,7 +93,7 @@ def _slice(number: int, plane: Plane) -> dict[str, Any]:
         "pixels": pixels(plane),
         "area_mm2": area_mm2(plane),
         "confidence": round(plane.result.confidence, 4),
-        "unlike_training": unlike_training(plane),
+        "out_of_distribution": out_of_distribution(plane),
     }
     uid = plane.header.get("SOPInstanceUID")
     return content | ({"sop_instance_uid": str(uid)} if uid else {})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from stages.batches import Mask, Place, Segmented
-from stages.components import without_strays
+from stages.components import large_components
 from stages.ingest.site import Site
 
 
@@ -23,7 +23,7 @@ class SegmentedFrame:
     mask: Mask
     confidence: float
     spacing_known: bool
-    unlike: float  # above 1: unlike the training images; NaN: not known
+    novelty: float  # above 1: out of distribution; NaN: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]
             batch.masks[i],
             float(batch.confidence_N[i]),
             bool(batch.spacing_known_N[i]),
-            float(batch.unlike_N[i]),
+            float(batch.novelty_N[i]),
         )
     return {name: list(rows.values()) for name, rows in series.items()}
 
 
-def without_stray_objects(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
-    """The slices of one volume in its order, without what belongs to no large object of it (objects.py)."""
-    masks = without_strays(len(results), lambda i: results[i].mask.unpack())
+def keep_large_components(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
+    """The slices of one volume in its order, without what belongs to no large component of it."""
+    masks = large_components(len(results), lambda i: results[i].mask.unpack())
     return [replace(one, mask=Mask.pack(mask_HW)) for one, mask_HW in zip(results, masks, strict=True)]
 
 

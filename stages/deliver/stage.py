@@ -19,12 +19,12 @@ import cv2
 
 from stages import files
 from stages.base import Reason, Reject, Split
-from stages.batches import FileKind, Frame, Segmented
+from stages.batches import FileKind, Frame, Segmented, Uncounted
 from stages.deliver import measure, overlay
 from stages.deliver.masks import Failed, MaskFile, of_dicom, of_nifti, of_raster
 from stages.deliver.measure import Listed
 from stages.deliver.options import DeliverOptions
-from stages.deliver.planes import Plane, SegmentedFrame, by_series, without_stray_objects
+from stages.deliver.planes import Plane, SegmentedFrame, by_series, keep_large_components
 from stages.deliver.sources import decoded
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.faults import silence
@@ -37,7 +37,7 @@ MEASUREMENTS = "measurements.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Uncounted):
     """Rows whose results are durable, and the files that hold them, relative to the results folder."""
 
     keys: tuple[bytes, ...]
@@ -106,9 +106,9 @@ class Deliver:
     def _masks(self, results: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
         """Each kind of source gets the file its reader expects."""
         of_kind = {kind: [one for one in results if one.place.kind is kind] for kind in FileKind}
-        tidy = without_stray_objects if self.largest_component else None
-        yield from of_dicom(of_kind[FileKind.DICOM], self.options.series_number, self.model, failed, tidy)
-        yield from of_nifti(of_kind[FileKind.NIFTI], self.limits, failed, tidy)
+        clean = keep_large_components if self.largest_component else None
+        yield from of_dicom(of_kind[FileKind.DICOM], self.options.series_number, self.model, failed, clean)
+        yield from of_nifti(of_kind[FileKind.NIFTI], self.limits, failed, clean)
         yield from of_raster(of_kind[FileKind.RASTER])
 
     def _overlay(self, series: str, listed: Sequence[Listed]) -> bytes | None:

@@ -1,7 +1,7 @@
 """The weights file: safetensors with a JSON description, nothing executable in it.
 
 The network is stored in half precision (its Dice is that of the stored values: figures in the
-description are read back from the file), as are the rows that unlikeness compares with, where there are any;
+description are read back from the file), as are the rows that novelty compares with, where there are any;
 the feature projection is in single precision. The description
 says which model it is, which preprocessing it expects, and what it reached on validation cases.
 """
@@ -138,7 +138,7 @@ def load(path: Path | None = None) -> tuple[Segmenter, WeightsInfo]:
 
 
 def _stored(segmenter: Segmenter) -> set[str]:
-    """Names of the tensors in a file: without counters, and without unlikeness where it is not fitted."""
+    """Names of the tensors in a file: without counters, and without novelty where it is not fitted."""
     return {
         name
         for name in segmenter.state_dict()

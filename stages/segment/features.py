@@ -84,7 +84,7 @@ class Descriptor(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """What is deployed: x [N, C, H, W] to probability [N, H, W], feature [N, D] and unlikeness [N]."""
+    """What is deployed: x [N, C, H, W] to probability [N, H, W], feature [N, D] and novelty [N]."""
 
     def __init__(self, config: ModelConfig, novelty_rows: int = 0) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Segmenter(nn.Module):
         self.novelty = Novelty(config.channels[-1], novelty_rows)
 
     def forward(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probability of the structure per pixel; per slice the unit feature vector and the unlikeness."""
+        """Probability of the structure per pixel; per slice the unit feature vector and the novelty."""
         probability_N1HW, raw_NR, context_NC = self.raw(x_NCHW)
         return probability_N1HW[:, 0], self.descriptor(raw_NR), self.novelty(context_NC)
 
@@ -111,7 +111,7 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def fit_novelty(self, batches: Iterable[Tensor], case_N: Tensor) -> int:
-        """Fit what unlikeness compares with on these inputs, in evaluation mode; how many exceed it."""
+        """Fit what novelty compares with on these inputs, in evaluation mode; how many exceed it."""
         return self.novelty.fit(torch.cat([self.raw(x_NCHW)[2] for x_NCHW in batches]), case_N)
 
     def frozen(self) -> Segmenter:

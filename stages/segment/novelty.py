@@ -1,8 +1,8 @@
-"""How unlike the training images a slice is: distance to the nearest of them in the bottleneck's averages.
+"""Novelty of a slice: distance to the nearest of them in the bottleneck's averages.
 
 Nearest neighbour after scaling each channel to unit deviation (Sun et al. 2022, arXiv:2204.06507). The unit
 of distance is its own limit: the distance that SHARE of the training slices stay below when their own patient
-is left out. Above 1 a slice is unlike the training images; whatever the model says of it, a person should
+is left out. Above 1 a slice is out of distribution; whatever the model says of it, a person should
 look. The rows it compares with belong to the weights file; without them the answer is NaN: not known.
 """
 

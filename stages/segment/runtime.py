@@ -1,4 +1,4 @@
-"""One interface over what executes the model: x [N, C, H, W] to probability, feature and unlikeness.
+"""One interface over what executes the model: x [N, C, H, W] to probability, feature and novelty.
 
 ``torch`` runs on CPU and CUDA (there in bfloat16, see graphs.py) and is the reference; ``openvino`` runs on
 the CPU, in single precision, and agrees with it to rounding; ``openvino-int8`` runs the quantised artefact
@@ -32,7 +32,7 @@ class Inference(NamedTuple):
 
     probability_NHW: NDArray[np.float32]
     feature_ND: NDArray[np.float32]
-    unlike_N: NDArray[np.float32]  # see novelty.py: above 1 is unlike the training images, NaN is not known
+    novelty_N: NDArray[np.float32]  # see novelty.py: above 1 is out of distribution, NaN is unknown
 
 
 Infer = Callable[[NDArray[np.float32]], Inference]

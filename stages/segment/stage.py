@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Mask, Prepared, Segmented
-from stages.components import without_strays
+from stages.components import large_components
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
 from stages.segment.options import SegmentOptions
@@ -53,16 +53,16 @@ class Segment:
                 )
             probability_NHW = np.zeros((len(batch), *expected[1:]), np.float32)
             feature_ND = np.zeros((len(batch), info.feature_dim), np.float32)
-            unlike_N = np.zeros(len(batch), np.float32)
+            novelty_N = np.zeros(len(batch), np.float32)
             for lo in range(0, len(batch), options.batch):
                 part = slice(lo, lo + options.batch)
-                probability_NHW[part], feature_ND[part], unlike_N[part] = infer(batch.x_NCHW[part])
-            return self._answer(batch, Inference(probability_NHW, feature_ND, unlike_N))
+                probability_NHW[part], feature_ND[part], novelty_N[part] = infer(batch.x_NCHW[part])
+            return self._answer(batch, Inference(probability_NHW, feature_ND, novelty_N))
 
         yield run
 
     def _answer(self, batch: Prepared, answer: Inference) -> Split[Segmented]:
-        probability_NHW, feature_ND, unlike_N = answer
+        probability_NHW, feature_ND, novelty_N = answer
         sound_N = (
             np.isfinite(batch.x_NCHW).all((1, 2, 3))
             & np.isfinite(probability_NHW).all((1, 2))
@@ -73,7 +73,7 @@ class Segment:
         probability_NHW = probability_NHW[kept]
         threshold = self.options.threshold
         if self.options.largest_component:
-            probability_NHW = keep_largest(probability_NHW, rows.series, threshold)
+            probability_NHW = keep_large_components(probability_NHW, rows.series, threshold)
         grids = [batch.grids[i] for i in kept]
         masks = tuple(
             Mask.pack(to_original(probability_HW, grid) >= threshold)
@@ -86,7 +86,7 @@ class Segment:
             confidence(probability_NHW, threshold),
             known_N,
             feature_ND[kept],
-            unlike_N[kept],
+            novelty_N[kept],
         )
         detail = "the model gives no finite answer for this slice"
         rejected = tuple(
@@ -95,10 +95,10 @@ class Segment:
         return Split(segmented, rejected)
 
 
-def keep_largest(
+def keep_large_components(
     probability_NHW: NDArray[np.float32], series: tuple[bytes, ...], threshold: float
 ) -> NDArray[np.float32]:
-    """What of each series is in no large object (objects.py) becomes 0.
+    """Set to 0 what belongs to no large component of its series (components.py).
 
     Rows of a series follow each other in slice order. What is below the threshold is left as it is: the
     border of the object that stays is interpolated from it.
@@ -108,7 +108,7 @@ def keep_largest(
     starts = [i for i in range(len(series)) if i == 0 or series[i] != series[i - 1]]
     for lo, hi in pairwise([*starts, len(series)]):
         of_series = inside_NHW[lo:hi]
-        for row, large_HW in enumerate(without_strays(hi - lo, of_series.__getitem__), lo):
+        for row, large_HW in enumerate(large_components(hi - lo, of_series.__getitem__), lo):
             kept_NHW[row, inside_NHW[row] & ~large_HW] = 0
     return kept_NHW
 

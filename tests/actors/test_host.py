@@ -12,11 +12,11 @@ import pytest
 
 from actors.host import Hop, Host, StageContractError, nbytes
 from stages.base import Reason, Reject, Split
-from stages.batches import Entries, Features, FileKind, Place, Rows
+from stages.batches import Entries, Features, FileKind, Place, Rows, Uncounted
 
 
 @dataclass(frozen=True)
-class Word:
+class Word(Uncounted):
     """Letters, one a row."""
 
     keys: tuple[bytes, ...]
@@ -73,7 +73,7 @@ class Broken(Without):
 def test_stages_follow_one_another() -> None:
     """The output of one is the input of the next; every reject and every lap is told, in order."""
     host = Host(Hop((Without("b"), Without("c", name="second"))))
-    output, narrowed, receipt = host.run(0, 4, word("abcd"))
+    output, narrowed, receipt = host.run(range(4), word("abcd"))
     assert output == word("ad")
     assert narrowed is None
     assert [(lap.stage, lap.rows, lap.kept) for lap in receipt.laps] == [("without", 4, 3), ("second", 3, 2)]
@@ -89,27 +89,27 @@ def test_a_stage_that_loses_or_invents_a_row_is_a_bug(stage: Without, answered: 
     with pytest.raises(
         StageContractError, match=f"stage without was given 3 rows and answered for {answered}"
     ):
-        Host(Hop((stage,))).run(0, 3, word("abc"))
+        Host(Hop((stage,))).run(range(3), word("abc"))
 
 
 def test_the_contract_is_checked_after_every_stage() -> None:
     """A loss in the second stage is not excused by an invention in the third."""
     stages = (Without(), Without(name="loses", loses=True), Without(name="invents", invents=True))
     with pytest.raises(StageContractError, match="stage loses"):
-        Host(Hop(stages)).run(0, 2, word("ab"))
+        Host(Hop(stages)).run(range(2), word("ab"))
 
 
 def test_an_empty_answer_is_also_checked() -> None:
     """A stage that loses everything does not end the batch quietly."""
     with pytest.raises(StageContractError, match="given 1 rows and answered for 0"):
-        Host(Hop((Without(loses=True),))).run(0, 1, word("a"))
+        Host(Hop((Without(loses=True),))).run(range(1), word("a"))
 
 
 def test_a_batch_without_rows_goes_no_further() -> None:
     """What is left of it is None, and later stages are not called."""
     second = Without(name="second")
     host = Host(Hop((Without("ab"), second), narrow=len, last=True, report=True))
-    output, narrowed, receipt = host.run(0, 2, word("ab"))
+    output, narrowed, receipt = host.run(range(2), word("ab"))
     assert (output, narrowed, receipt.keys, receipt.nbytes, receipt.result) == (None, None, (), 0, None)
     assert len(receipt.rejects) == 2
     assert [lap.stage for lap in receipt.laps] == ["without"]
@@ -120,35 +120,36 @@ def test_a_batch_without_rows_goes_no_further() -> None:
 def test_nothing_passes_through_as_nothing(batches: tuple[None, ...]) -> None:
     """A None that arrives leaves as None, with a receipt of no laps."""
     host = Host(Hop((Without(),), join=Word.join, narrow=len, last=True, report=True))
-    output, narrowed, receipt = host.run(0, 0, *batches)
+    output, narrowed, receipt = host.run(None, *batches)
     assert (output, narrowed, receipt.laps, receipt.rejects, receipt.keys) == (None, None, (), (), ())
 
 
 def test_loads_are_joined_in_order_and_nones_left_out() -> None:
     """What an earlier flight has rejected whole is no load."""
     host = Host(Hop((Without(),), join=Word.join))
-    assert host.run(0, 0, word("ab"), None, word("c"), None)[0] == word("abc")
+    assert host.run(None, word("ab"), None, word("c"), None)[0] == word("abc")
 
 
 @pytest.mark.parametrize(
-    ("lo", "hi", "rows"), [(0, 0, "abcde"), (0, 5, "abcde"), (1, 4, "bcd"), (0, 1, "a"), (4, 5, "e")]
+    ("rows", "letters"),
+    [(None, "abcde"), (range(5), "abcde"), (range(1, 4), "bcd"), (range(1), "a"), (range(4, 5), "e")],
 )
-def test_rows_are_cut_after_joining(lo: int, hi: int, rows: str) -> None:
-    """The window counts the joined rows; hi 0 means all."""
+def test_rows_are_cut_after_joining(rows: range | None, letters: str) -> None:
+    """The rows are those of the joined batches; None means all."""
     host = Host(Hop((Without(),), join=Word.join))
-    assert host.run(lo, hi, word("abc"), word("de"))[0] == word(rows)
+    assert host.run(rows, word("abc"), word("de"))[0] == word(letters)
 
 
 def test_keys_come_from_the_last_hop_only() -> None:
     """They are those of the rows that came out."""
-    assert Host(Hop((Without("b"),))).run(0, 3, word("abc"))[2].keys == ()
-    assert Host(Hop((Without("b"),), last=True)).run(0, 3, word("abc"))[2].keys == (b"a", b"c")
+    assert Host(Hop((Without("b"),))).run(range(3), word("abc"))[2].keys == ()
+    assert Host(Hop((Without("b"),), last=True)).run(range(3), word("abc"))[2].keys == (b"a", b"c")
 
 
 def test_the_output_is_in_the_receipt_where_asked() -> None:
     """And nowhere else: receipts are small."""
-    assert Host(Hop((Without("b"),))).run(0, 3, word("abc"))[2].result is None
-    assert Host(Hop((Without("b"),), report=True)).run(0, 3, word("abc"))[2].result == word("ac")
+    assert Host(Hop((Without("b"),))).run(range(3), word("abc"))[2].result is None
+    assert Host(Hop((Without("b"),), report=True)).run(range(3), word("abc"))[2].result == word("ac")
 
 
 @dataclass(frozen=True)
@@ -168,18 +169,20 @@ class ToRows:
 
 def test_keys_are_found_in_the_rows_of_a_batch() -> None:
     """Most batches carry their keys in ``rows``."""
-    assert Host(Hop((ToRows(),), last=True)).run(0, 2, word("ab"))[2].keys == (b"a", b"b")
+    assert Host(Hop((ToRows(),), last=True)).run(range(2), word("ab"))[2].keys == (b"a", b"b")
 
 
 def test_what_is_narrowed_travels_beside_the_output() -> None:
     """The next hop pulls the narrow part alone."""
-    output, narrowed, _ = Host(Hop((Without(),), narrow=lambda batch: batch.keys[0])).run(0, 2, word("ab"))
+    output, narrowed, _ = Host(Hop((Without(),), narrow=lambda batch: batch.keys[0])).run(
+        range(2), word("ab")
+    )
     assert (output, narrowed) == (word("ab"), b"a")
 
 
 def test_a_receipt_says_where_and_when() -> None:
     """This process, now, and its resident memory."""
-    receipt = Host(Hop((Without(),))).run(0, 1, word("a"))[2]
+    receipt = Host(Hop((Without(),))).run(range(1), word("a"))[2]
     assert receipt.pid == os.getpid()
     assert receipt.ended_s == pytest.approx(time.time(), abs=5)
     assert receipt.rss_bytes > 1_000_000
@@ -189,7 +192,7 @@ def test_close_releases_the_stages_in_reverse() -> None:
     """Opened once, whatever the number of batches, and closed once."""
     diary: list[str] = []
     host = Host(Hop((Without(diary=diary), Without(name="second", diary=diary))))
-    host.run(0, 1, word("a"))
+    host.run(range(1), word("a"))
     host.close()
     assert diary == [
         "open without", "open second", "run without", "run second", "close second", "close without"

@@ -69,7 +69,7 @@ def wait_for(crew: ThreadCrew, count: int) -> list[Landing]:
 def test_a_flight_lands_once_at_every_hop() -> None:
     """One receipt a hop, the first hop's first, and its output is what the next flight loads."""
     crew = crew_of(Hop((Read(),)), Hop((Double(),), last=True))
-    flight = crew.submit("front", 0, 4, [piece(range(4))])
+    flight = crew.submit("front", range(4), [piece(range(4))])
     landings = wait_for(crew, 2)
     assert [(landing.flight, landing.hop) for landing in landings] == [(flight, 0), (flight, 1)]
     assert landings[1].news.keys == tuple(map(key_of, range(4)))  # type: ignore[union-attr]  # a receipt
@@ -80,7 +80,7 @@ def test_a_flight_lands_once_at_every_hop() -> None:
 def test_a_window_is_cut_in_the_first_hop_only() -> None:
     """Rows lo..hi-1 of the load, and then all that are left of them."""
     crew = crew_of(Hop((Read(bad=frozenset({1})),)), Hop((Double(),), last=True))
-    crew.submit("front", 1, 3, [piece(range(4))])
+    crew.submit("front", range(1, 3), [piece(range(4))])
     last = wait_for(crew, 2)[-1].news
     assert last.keys == (key_of(2),)  # type: ignore[union-attr]  # a receipt
     crew.close()
@@ -97,7 +97,7 @@ def test_a_stage_that_cannot_be_opened_is_named_and_all_others_released() -> Non
 def test_a_stage_that_raises_is_named_not_those_behind_it() -> None:
     """The hop where it happened, although every hop behind it fails by it."""
     crew = crew_of(Hop((Read(),)), Hop((Double(bug=True),)), Hop((Gate(),)))
-    crew.submit("front", 0, 0, [piece(range(4))])
+    crew.submit("front", None, [piece(range(4))])
     with pytest.raises(StageFailed, match=r"^double: ZeroDivisionError: a bug in double$"):
         wait_for(crew, 3)
     crew.close()
@@ -116,7 +116,7 @@ def test_close_abandons_flights_in_the_air() -> None:
     gate = Gate()
     crew = crew_of(Hop((gate,)), Hop((Read(),)))
     for start in range(0, 40, 4):
-        crew.submit("front", 0, 0, [piece(range(start, start + 4))])
+        crew.submit("front", None, [piece(range(start, start + 4))])
     while "run" not in gate.diary[-1]:
         time.sleep(0.005)
     threading.Timer(0.2, gate.gate.set).start()
@@ -129,7 +129,7 @@ def test_two_replicas_work_at_the_same_time() -> None:
     gate = Gate()
     crew = crew_of(Hop((gate,), replicas=2))
     for start in (0, 4):
-        crew.submit("front", 0, 0, [piece(range(start, start + 4))])
+        crew.submit("front", None, [piece(range(start, start + 4))])
     while len(gate.diary) < 4:
         time.sleep(0.005)
     assert len({line for line in gate.diary if "run" in line}) == 2
@@ -151,8 +151,8 @@ def test_an_output_is_a_load_of_another_leg() -> None:
     """A later flight waits for what an earlier one will bring."""
     legs = {"front": [Hop((Read(),), narrow=lambda batch: batch)], "back": [Hop((Double(),), last=True)]}
     crew = ThreadCrew(legs)
-    first = crew.submit("front", 0, 0, [piece(range(3))])
-    crew.submit("back", 0, 0, [first.narrowed])
+    first = crew.submit("front", None, [piece(range(3))])
+    crew.submit("back", None, [first.narrowed])
     last = next(landing for landing in wait_for(crew, 2) if landing.flight is not first)
     assert last.news.keys == tuple(map(key_of, range(3)))  # type: ignore[union-attr]  # a receipt
     crew.close()

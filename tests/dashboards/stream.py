@@ -66,7 +66,7 @@ def running(exporter: Exporter) -> Iterator[None]:
     graph = (
         Graph.of(Read(bad=frozenset({3})))
         .then(Double(seconds=0.01))
-        .beside(Undelivered(), join=Numbers.join)
+        .beside(Graph.of(Undelivered()), join=Numbers.join)
         .gather(narrow=lambda batch: batch, join=Numbers.join)
         .then(Append())
     )

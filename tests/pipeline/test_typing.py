@@ -9,15 +9,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 TOYS = """
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import assert_type
+from typing import Self, assert_type
 from pipeline.engine.graph import Graph
 from stages.base import Split
 
-class A(list[int]): ...
-class B(list[int]): ...
-class C(list[int]): ...
+class Rows:
+    counters: Mapping[str, int] = {}
+    @property
+    def keys(self) -> tuple[bytes, ...]: ...
+    def __len__(self) -> int: ...
+    def cut(self, lo: int, hi: int) -> Self: ...
+class A(Rows): ...
+class B(Rows): ...
+class C(Rows): ...
+class Undivided(list[int]):
+    counters: Mapping[str, int] = {}
+    keys: tuple[bytes, ...] = ()
+def narrow_undivided(batch: B) -> Undivided: ...
+def join_undivided(many: Sequence[Undivided]) -> Undivided: ...
 class AtoB:
     name = "ab"
     def open(self) -> AbstractContextManager[Callable[[A], Split[B]]]: ...
@@ -33,16 +44,18 @@ class CtoA:
 """
 RIGHT = """
 assert_type(Graph.of(AtoB()).then(BtoC()), Graph[A, C])
-assert_type(Graph.of(AtoB()).beside(BtoC(), join=join_b), Graph[A, B])
+assert_type(Graph.of(AtoB()).beside(Graph.of(BtoC()), join=join_b), Graph[A, B])
 assert_type(Graph.of(AtoB()).gather(narrow, join_c).then(CtoA()), Graph[A, A])
 """
 WRONG = {
     "stages in the wrong order": "Graph.of(BtoC()).then(AtoB())",
     "a stage left out": "Graph.of(AtoB()).then(CtoA())",
-    "beside a stage of another type": "Graph.of(AtoB()).beside(CtoA(), join=join_b)",
-    "another type's join beside": "Graph.of(AtoB()).beside(BtoC(), join=join_c)",
+    "beside a stage of another type": "Graph.of(AtoB()).beside(Graph.of(CtoA()), join=join_b)",
+    "another type's join beside": "Graph.of(AtoB()).beside(Graph.of(BtoC()), join=join_c)",
     "another type's join in the gather": "Graph.of(AtoB()).gather(narrow, join_b)",
     "another type's narrow": "Graph.of(BtoC()).gather(narrow, join_c)",
+    "rows that cannot be halved in the gather": "Graph.of(AtoB()).gather(narrow_undivided, join_undivided)",
+    "what is no batch": "Split([1, 2])",
     "not narrowed": "Graph.of(AtoB()).gather(narrow, join_c).then(BtoC())",
 }
 

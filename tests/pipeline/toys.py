@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.engine.graph import Graph
 from stages.base import Reason, Reject, Split
-from stages.batches import FileKind, Located, Place
+from stages.batches import FileKind, Located, Place, Uncounted
 
 
 def key_of(number: int) -> bytes:
@@ -34,7 +34,7 @@ def piece(numbers: Sequence[int], group: bytes | None = None, parts: int = 1) ->
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Uncounted):
     keys: tuple[bytes, ...]
     value_N: NDArray[np.float64]
 
@@ -179,7 +179,7 @@ def graph(
     return (
         Graph.of(read)
         .then(double)
-        .beside(deliver or Deliver(folder / "delivered"), join=Numbers.join)
+        .beside(Graph.of(deliver or Deliver(folder / "delivered")), join=Numbers.join)
         .gather(narrow=_same, join=Numbers.join)
         .then(log or Log(folder / "log"))
     )

@@ -7,14 +7,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stages.components import LEAST, without_strays
+from stages.components import LEAST, large_components
 
 volumes = arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.booleans())
 
 
 def kept(volume: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The whole volume at once."""
-    return np.stack(list(without_strays(len(volume), volume.__getitem__)))
+    return np.stack(list(large_components(len(volume), volume.__getitem__)))
 
 
 @given(volumes)
@@ -51,12 +51,12 @@ def test_a_second_phase_stays() -> None:
 def test_slices_of_different_shapes_do_not_touch() -> None:
     """The same pixel of another grid is another place."""
     planes = [np.ones((2, 2)), np.ones((1, 1))]
-    large, small = without_strays(2, planes.__getitem__)
+    large, small = large_components(2, planes.__getitem__)
     assert large.all()
     assert not small.any()
 
 
 def test_nothing_in_nothing_out() -> None:
     """No slice, and slices without an object."""
-    assert list(without_strays(0, [].__getitem__)) == []
+    assert list(large_components(0, [].__getitem__)) == []
     assert not kept(np.zeros((2, 3, 3), np.bool_)).any()

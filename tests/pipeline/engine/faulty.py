@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -12,13 +12,13 @@ from typing import Any
 from actors.crew import Flight, Landing, Lost
 from actors.host import Hop, Host
 from stages.base import Reason, Reject, Split
-from stages.batches import Located, Refused
+from stages.batches import Located, Refused, Uncounted
 
 TURNS = 20_000  # many times what any example needs; more means that the pump goes round in circles
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Uncounted):
     """Rows that are nothing but their keys."""
 
     keys: tuple[bytes, ...]
@@ -40,12 +40,12 @@ class KilledError(BaseException):
 
 @dataclass(frozen=True)
 class Pass:
-    """Rejects the keys in ``bad``, dies of those in ``deadly``, tells each batch that it has let through."""
+    """Rejects the keys in ``bad``, dies of those in ``deadly``, keeps the keys that it lets through."""
 
     name: str
     bad: frozenset[bytes]
     deadly: frozenset[bytes]
-    told: list[tuple[bytes, ...]] = field(default_factory=list)
+    passed: list[tuple[bytes, ...]] = field(default_factory=list)
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Any], Split[Batch]]]:
@@ -55,7 +55,7 @@ class Pass:
         if self.deadly.intersection(batch.keys):
             raise KilledError
         kept = Batch(tuple(key for key in batch.keys if key not in self.bad))
-        self.told.append(kept.keys)
+        self.passed.append(kept.keys)
         rejected = (Reject(key, self.name, Reason.CORRUPT) for key in batch.keys if key in self.bad)
         return Split(kept, tuple(rejected))
 
@@ -66,7 +66,7 @@ class Airborne:
 
     flight: Flight
     keys: tuple[bytes, ...]
-    window: tuple[int, int]
+    rows: range | None
     loads: Sequence[Any]
     done: int = 0
 
@@ -96,11 +96,12 @@ class FaultyCrew:
         self._losses: Counter[tuple[str, bytes]] = Counter()
         self._turns = 0
 
-    def submit(self, leg: str, lo: int, hi: int, loads: Sequence[Any]) -> Flight:
+    def submit(self, leg: str, rows: range | None, loads: Sequence[Any]) -> Flight:
         flight = Flight(leg, len(self._hosts[leg]), Output(), Output())
         batches = [load.value if isinstance(load, Output) else load for load in loads]
-        keys = tuple(key for batch in batches for key in batch.keys)[lo : hi or None]
-        self._queues[leg, 0].append(Airborne(flight, keys, (lo, hi), batches))
+        keys = tuple(key for batch in batches for key in batch.keys)
+        keys = keys if rows is None else keys[rows.start : rows.stop]
+        self._queues[leg, 0].append(Airborne(flight, keys, rows, batches))
         self._check_suspects_are_alone()
         return flight
 
@@ -140,11 +141,11 @@ class FaultyCrew:
     def _step(self, leg: str, hop: int) -> list[Landing]:
         one = self._queues[leg, hop][0]
         try:
-            output, narrowed, receipt = self._hosts[leg][hop].run(*one.window, *one.loads)
+            output, narrowed, receipt = self._hosts[leg][hop].run(one.rows, *one.loads)
         except KilledError:
             return self._die((leg, hop))
         self._queues[leg, hop].popleft()
-        one.done, one.window, one.loads = hop + 1, (0, 0), [output]
+        one.done, one.rows, one.loads = hop + 1, None, [output]
         if one.done < one.flight.hops:
             self._queues[leg, one.done].append(one)
         else:
@@ -158,22 +159,27 @@ class FaultyCrew:
         return lost
 
 
-class PatientFeed:
-    """Stands in for ``Feed``: no thread, and now and then nothing in time."""
+class PatientReadAhead:
+    """Stands in for ``ReadAhead``: no thread, any source's turn, and now and then nothing in time."""
 
     random: Random
 
-    def __init__(self, source: Iterator[Located | Refused]) -> None:
-        self._source = source
-        self.exhausted = False
+    def __init__(self, *sources: Iterable[Located | Refused]) -> None:
+        self._lanes = [iter(source) for source in sources]
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._lanes
 
     def next(self, timeout_s: float) -> Located | Refused | None:
         del timeout_s
         if self.exhausted or self.random.random() < 0.2:
             return None
-        item = next(self._source, None)
-        self.exhausted = item is None
+        lane = self.random.choice(self._lanes)
+        item = next(lane, None)
+        if item is None:
+            self._lanes.remove(lane)
         return item
 
     def stop(self) -> None:
-        self.exhausted = True
+        self._lanes.clear()

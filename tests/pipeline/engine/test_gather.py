@@ -103,7 +103,7 @@ def test_a_cut_has_the_rows_it_names(sizes: list[int], data: st.DataObject) -> N
     rows = [(one.unit, key, number) for one in shares for number, key in enumerate(one.keys, one.first)]
     lo = data.draw(st.integers(0, len(rows)))
     hi = data.draw(st.integers(lo, len(rows)))
-    found = cut(shares, lo, hi)
+    found = cut(shares, range(lo, hi))
     assert [
         (one.unit, key, number) for one in found for number, key in enumerate(one.keys, one.first)
     ] == rows[lo:hi]

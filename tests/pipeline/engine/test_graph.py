@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.graph import Graph, GraphError, Hops
+from stages.batches import Located
 from tests.pipeline.toys import Double, Log, Numbers, Read, graph
 
 
@@ -36,8 +37,7 @@ def test_a_fused_hop_has_the_largest_replica_number(tmp_path: Path) -> None:
 
 def test_the_side_has_its_replicas(tmp_path: Path) -> None:
     """A number given for the stage beside the stream is not passed over."""
-    side = graph(tmp_path).hops((), {"deliver": 4}).side
-    assert side is not None
+    (side,) = graph(tmp_path).hops((), {"deliver": 4}).side
     assert side.replicas == 4
 
 
@@ -45,8 +45,7 @@ def test_only_hops_on_the_gpu_ask_for_one(tmp_path: Path) -> None:
     """A fused hop asks where one of its stages does; two of them share a GPU."""
     hops = graph(tmp_path).hops(("read+double",), {}, on_gpu=("double", "log"))
     assert [hop.gpus for hop in (*hops.front, *hops.back)] == [0.5, 0.5]
-    assert hops.side is not None
-    assert hops.side.gpus == 0
+    assert [hop.gpus for hop in hops.side] == [0]
     assert [hop.gpus for hop in graph(tmp_path).hops((), {}, on_gpu=("double",)).front] == [0, 0.5]
 
 
@@ -71,8 +70,38 @@ def test_legs_are_those_that_there_are(tmp_path: Path) -> None:
 def test_a_graph_is_inert(tmp_path: Path) -> None:
     """Every call gives a new graph; the old one stays as it was."""
     first = Graph.of(Read())
-    first.then(Double()).beside(Log(tmp_path), join=Numbers.join)
+    first.then(Double()).beside(Graph.of(Log(tmp_path)), join=Numbers.join)
     assert first == Graph.of(Read())
+
+
+def sided(tmp_path: Path) -> Graph[Located, Numbers]:
+    leg = Graph.of(Log(tmp_path, name="deliver")).then(Log(tmp_path, name="send"))
+    return Graph.of(Read()).beside(leg, join=Numbers.join)
+
+
+def test_a_side_leg_is_a_chain(tmp_path: Path) -> None:
+    """Its first hop joins, its last reports keys, and the plan fuses it like any other leg."""
+    apart = sided(tmp_path).hops((), {"send": 2}).side
+    assert [(hop.name, hop.replicas) for hop in apart] == [("deliver", 1), ("send", 2)]
+    assert [hop.join is not None for hop in apart] == [True, False]
+    assert [hop.last for hop in apart] == [False, True]
+    (fused,) = sided(tmp_path).hops(("deliver+send",), {}).side
+    assert (fused.name, fused.last, fused.join is not None) == ("deliver+send", True, True)
+
+
+def test_a_graph_does_not_forget_a_leg(tmp_path: Path) -> None:
+    """A second side leg or gather, a late one and one with legs of its own are errors, not replacements."""
+    plain = Graph.of(Log(tmp_path))
+    gathered = Graph.of(Read()).gather(narrow=lambda batch: batch, join=Numbers.join)
+    with pytest.raises(GraphError, match=r"has a side leg already \(deliver\+send\)"):
+        sided(tmp_path).beside(plain, join=Numbers.join)
+    with pytest.raises(GraphError, match="gathers already"):
+        gathered.gather(narrow=lambda batch: batch, join=Numbers.join)
+    with pytest.raises(GraphError, match="before gather"):
+        gathered.beside(plain, join=Numbers.join)
+    nested = Graph.of(Double()).beside(plain, join=Numbers.join)
+    with pytest.raises(GraphError, match="plain chain"):
+        Graph.of(Read()).beside(nested, join=Numbers.join)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pipeline.engine.graph import Graph
 from pipeline.engine.pump import Admitted, Event, Pump
 from stages.base import Reason, Reject
 from stages.batches import Located, Refused
-from tests.pipeline.engine.faulty import Batch, FaultyCrew, Pass, PatientFeed
+from tests.pipeline.engine.faulty import Batch, FaultyCrew, Pass, PatientReadAhead
 from tests.pipeline.toys import key_of, piece
 
 
@@ -26,7 +26,7 @@ from tests.pipeline.toys import key_of, piece
 class World:
     """One example: what comes in, which rows are bad, which are deadly, and how the stream flows."""
 
-    items: tuple[Located | Refused, ...]
+    sources: tuple[tuple[Located | Refused, ...], ...]
     bad: dict[str, frozenset[bytes]]
     deadly: dict[str, frozenset[bytes]]
     flow: FlowOptions
@@ -36,18 +36,24 @@ class World:
     stop_after: int | None = None
 
 
-STAGES = ("read", "double", "deliver", "seal", "log")
-LEG_OF = {"read": "front", "double": "front", "deliver": "side", "seal": "back", "log": "back"}
+STAGES = ("read", "double", "deliver", "send", "seal", "log")
+LEG_OF = {
+    "read": "front", "double": "front", "deliver": "side", "send": "side", "seal": "back", "log": "back"
+}  # fmt: skip
 
 
 @st.composite
 def worlds(draw: st.DrawFn, *, stopping: bool = False) -> World:
-    """Up to eight pieces and cut series of up to eight rows a piece, with up to six bad or deadly rows."""
-    items: list[Located | Refused] = []
+    """Up to eight pieces and cut series of up to eight rows a piece, with up to six bad or deadly rows.
+
+    They come from up to three sources.
+    """
+    sources: list[list[Located | Refused]] = [[] for _ in range(draw(st.integers(1, 3)))]
     at = 0
     for number, sizes in enumerate(
         draw(st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=3), max_size=8))
     ):
+        items = draw(st.sampled_from(sources))
         pieces = [size for size in sizes if size]
         for size in pieces:
             group = key_of(10**7 + number) if len(pieces) > 1 else None
@@ -58,7 +64,7 @@ def worlds(draw: st.DrawFn, *, stopping: bool = False) -> World:
     fault = st.tuples(st.integers(0, max(at - 1, 0)).map(key_of), st.booleans(), st.sampled_from(STAGES))
     faults = draw(st.lists(fault, max_size=6))
     return World(
-        tuple(items),
+        tuple(map(tuple, sources)),
         {name: frozenset(key for key, kills, at in faults if at == name and not kills) for name in STAGES},
         {name: frozenset(key for key, kills, at in faults if at == name and kills) for name in STAGES},
         FlowOptions(
@@ -96,7 +102,7 @@ class Told:
 
     @property
     def indexed(self) -> Counter[bytes]:
-        return Counter(key for keys in self.stages["log"].told for key in keys)
+        return Counter(key for keys in self.stages["log"].passed for key in keys)
 
 
 def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Told:
@@ -104,14 +110,14 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Told:
     stages = {name: Pass(name, world.bad[name], world.deadly[name]) for name in STAGES}
     graph = Graph.of(stages["read"]).then(stages["double"])
     if world.side:
-        graph = graph.beside(stages["deliver"], join=Batch.join)
+        graph = graph.beside(Graph.of(stages["deliver"]).then(stages["send"]), join=Batch.join)
     graph = graph.gather(narrow=lambda batch: batch, join=Batch.join)
     hops = graph.then(stages["seal"]).then(stages["log"]).hops(world.flow.hops, {})
-    monkeypatch.setattr(engine, "Feed", PatientFeed)
-    monkeypatch.setattr(PatientFeed, "random", random, raising=False)
+    monkeypatch.setattr(engine, "ReadAhead", PatientReadAhead)
+    monkeypatch.setattr(PatientReadAhead, "random", random, raising=False)
     pump = Pump(hops, FaultyCrew(hops.legs(), random, world.kills), world.flow)
     told = Told(world, [], stages)
-    for number, event in enumerate(pump.run(iter(world.items))):
+    for number, event in enumerate(pump.run(*world.sources)):
         told.events.append(event)
         if number == world.stop_after:
             pump.stop()
@@ -160,18 +166,20 @@ def a_finished_unit_is_not_mentioned_again(told: Told) -> None:
 
 
 def a_series_is_delivered_whole(told: Told) -> None:
-    """Each unit's rows reach delivery in one call, in order; those that kill it are told undeliverable."""
+    """Each unit's rows pass the side leg in one call, in order; those of a deadly one are undeliverable."""
     front = {reject.key for reject in told.rejects() if LEG_OF[reject.stage.split("+")[0]] == "front"}
-    deadly, bad = told.world.deadly["deliver"], told.world.bad["deliver"]
-    calls, untold = Counter[tuple[bytes, ...]](), Counter[bytes]()
+    bad, deadly = told.world.bad, told.world.deadly
+    calls, lost = Counter[tuple[bytes, ...]](), Counter[bytes]()
     for unit in told.all(Finished) if told.world.side else ():
         rows = tuple(key for part in unit.pieces for key in part.keys if key not in front)
-        killed = deadly.intersection(rows)
-        untold.update(rows if killed else bad.intersection(rows))
-        if rows and not killed:
-            calls[tuple(key for key in rows if key not in bad)] += 1
-    assert Counter(told.stages["deliver"].told) == calls
-    assert Counter(reject.key for reject in told.rejects(counted=False)) == untold
+        made = tuple(key for key in rows if key not in bad["deliver"])
+        killed = deadly["deliver"].intersection(rows) or deadly["send"].intersection(made)
+        sent = () if killed else tuple(key for key in made if key not in bad["send"])
+        lost.update(set(rows) - set(sent))
+        if made and not killed:
+            calls[sent] += 1
+    assert Counter(told.stages["send"].passed) == calls
+    assert Counter(reject.key for reject in told.rejects(counted=False)) == lost
 
 
 PROMISES = (
@@ -189,8 +197,11 @@ many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCh
 def test_the_books_come_out_whatever_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lost flights, deadly and bad rows in every stage: all comes in, every promise holds, the run ends."""
     told = run(world, monkeypatch)
-    assert [event.piece if isinstance(event, Admitted) else event for event in told.events
-            if isinstance(event, Admitted | Refused)] == list(world.items)  # fmt: skip
+    came = [event.piece if isinstance(event, Admitted) else event for event in told.events
+            if isinstance(event, Admitted | Refused)]  # fmt: skip
+    for source in world.sources:
+        assert [item for item in came if item in source] == list(source)
+    assert len(came) == sum(map(len, world.sources))
     for promise in PROMISES:
         promise(told)
 

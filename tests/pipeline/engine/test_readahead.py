@@ -126,3 +126,33 @@ def test_a_stop_closes_the_source() -> None:
     assert feed.next(5.0) == 0
     feed.stop()
     assert released.wait(5.0)
+
+
+def test_sources_take_turns() -> None:
+    """One item of each that has one, whatever the others' length; what each gives stays in order."""
+    lanes = [[(source, number) for number in range(count)] for source, count in enumerate((9, 3, 6))]
+    feed = ReadAhead(*lanes)
+    until(lambda: feed._arrived._value >= 10)  # type: ignore[attr-defined]  # four of each, but one has three
+    items = [feed.next(1.0) for _ in range(9)]
+    assert sorted(items) == sorted((source, number) for number in range(3) for source in range(3))  # type: ignore[type-var]
+    rest = drained(feed)  # type: ignore[arg-type]  # of pairs
+    for source, lane in enumerate(lanes):
+        assert [item for item in (*items, *rest) if item and item[0] == source] == lane  # type: ignore[index]
+
+
+def test_a_silent_source_stops_no_other() -> None:
+    """A listener without a sender waits; the folder beside it goes on, and the feed is not exhausted."""
+    gate = threading.Event()
+
+    def silent() -> Iterator[int]:
+        gate.wait()
+        yield -1
+
+    feed = ReadAhead(silent(), range(20))
+    assert [feed.next(5.0) for _ in range(20)] == list(range(20))
+    assert feed.next(0.05) is None
+    assert not feed.exhausted
+    gate.set()
+    assert feed.next(5.0) == -1
+    assert feed.next(5.0) is None
+    assert feed.exhausted

@@ -45,7 +45,10 @@ EVENTS: tuple[Event, ...] = (
         "front",
         "read+double",
         receipt(
-            Lap("read", 6, 5, 0.25), Lap("double", 5, 4, 0.5, flagged=3), nbytes=640, rss_bytes=10_000_000
+            Lap("read", 6, 5, 0.25),
+            Lap("double", 5, 4, 0.5, counters={"out_of_distribution": 3}),
+            nbytes=640,
+            rss_bytes=10_000_000,
         ),
     ),
     rejected("read", Reason.CORRUPT),
@@ -127,7 +130,7 @@ def test_a_receipt_of_two_fused_stages(told: Exporter) -> None:
 
 def test_flagged_rows_are_counted(told: Exporter) -> None:
     """Of every stage that flags any."""
-    assert value(exposed(told), "medsecure_unlike_frames_total") == 3
+    assert value(exposed(told), "medsecure_out_of_distribution_frames_total") == 3
 
 
 def test_entries_of_which_one_was_there(told: Exporter) -> None:

@@ -48,10 +48,12 @@ def test_slices_unlike_the_training_images_are_marked(clinic: Clinic) -> None:
     clinic.deliver(batch)
     measured = clinic.measured()
     (mask,) = measured["masks"]
-    wanted = [None if np.isnan(unlike) else bool(unlike > 1) for unlike in batch.unlike_N]
-    assert [one["unlike_training"] for one in mask["slices"]] == wanted
+    wanted = [None if np.isnan(unlike) else bool(unlike > 1) for unlike in batch.novelty_N]
+    assert [one["out_of_distribution"] for one in mask["slices"]] == wanted
     assert None in wanted
-    assert measured["unlike_training_slices"] == batch.flagged == wanted.count(True)
+    assert (
+        measured["out_of_distribution_slices"] == batch.counters["out_of_distribution"] == wanted.count(True)
+    )
 
 
 def test_without_spacing_nothing_is_claimed_in_millimetres(clinic: Clinic) -> None:

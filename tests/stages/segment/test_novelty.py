@@ -86,7 +86,7 @@ def test_file_keeps_what_was_fitted(tiny: Segmenter, fitted: Path) -> None:
 def test_runtimes_agree(tiny_weights: Path, fitted: Path, known: bool) -> None:
     """OpenVINO says what torch says, also that nothing is known."""
     weights = fitted if known else tiny_weights
-    answers = [runtime.load(weights, "cpu", 1, name)(X).unlike_N for name in ("torch", "openvino")]
+    answers = [runtime.load(weights, "cpu", 1, name)(X).novelty_N for name in ("torch", "openvino")]
     assert np.isfinite(answers[0]).all() == known
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-3, atol=1e-4)
 
@@ -97,9 +97,9 @@ def test_unlike_slices_are_flagged_by_the_stage(fitted: Path, batch_of: Callable
     with Segment(SegmentOptions(weights=fitted, runtime="torch")).open() as run:
         kept = run(batch_of(x)).kept
     assert len(kept) == 2
-    assert kept.unlike_N[0] < kept.unlike_N[1]
-    assert kept.unlike_N[1] > 1
-    assert kept.flagged == int((kept.unlike_N > 1).sum())
+    assert kept.novelty_N[0] < kept.novelty_N[1]
+    assert kept.novelty_N[1] > 1
+    assert kept.counters["out_of_distribution"] == int((kept.novelty_N > 1).sum())
 
 
 def test_refit_adds_only_the_statistics(cases: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stages.base import Reason, Split
 from stages.batches import Prepared, Segmented
 from stages.segment.checkpoint import WeightsError
 from stages.segment.options import SegmentOptions
-from stages.segment.stage import Segment, confidence, keep_largest
+from stages.segment.stage import Segment, confidence, keep_large_components
 
 BatchOf = Callable[..., Prepared]
 Run = Callable[[Prepared], Split[Segmented]]
@@ -110,7 +110,7 @@ def test_largest_object_of_each_series_stays() -> None:
     probability[2:4, 5, 5] = 0.9  # series B: two voxels, below A's six
     probability[3, 0, 0] = 0.9  # series B: one voxel
     a, b = b"a", b"b"
-    kept = keep_largest(probability, (a, a, b, b), 0.5)
+    kept = keep_large_components(probability, (a, a, b, b), 0.5)
     assert np.argwhere(kept[1] >= 0.5).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     assert kept[1, 6, 6] == 0
     assert np.argwhere(kept[2:] >= 0.5).tolist() == [[0, 5, 5], [1, 5, 5]]
