@@ -39,7 +39,7 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_j
     new_keys(out / "keys", None)
     say("[bold]2.[/] Streaming them and pydicom's bundled test images, hostile ones among them")
     bundled = Path(str(resources.files("pydicom") / "data" / "test_files"))
-    job = Job((out / "study", bundled), out / "index", out / "results", out / "keys", settings)
+    job = Job((str(out / "study"), str(bundled)), out / "index", out / "results", out / "keys", settings)
     summary = stream(job)
     if not as_json:
         show_summary(summary, job.results, job.index)

@@ -31,7 +31,12 @@ def share(text: str | None) -> float | None:
 
 
 def run(
-    source: Annotated[list[Path], typer.Option("--source", help="A file or a folder; may be repeated.")],
+    source: Annotated[
+        list[str],
+        typer.Option(
+            "--source", help="A file, a folder, or manifest:FILE with a path a line; may be repeated."
+        ),
+    ],
     index: Annotated[Path, typer.Option("--index", help="The index folder, made if need be.")],
     results: Annotated[Path, typer.Option("--results", help="Folder for segmentations and the summary.")],
     keys: Annotated[Path, typer.Option("--keys", help="The key folder, or its public/ beside site.key.")],

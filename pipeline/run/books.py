@@ -1,6 +1,7 @@
 """The bookkeeping of one run: tally, dead letters, ledger, metrics and what the terminal shows.
 
-Order matters: a unit's letters are durable before the ledger calls the unit finished.
+Order matters: a unit's letters are durable before the ledger calls the unit finished, and that is durable
+before the unit's source may forget it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,15 @@ from pipeline.engine.accounting import Finished, Rejected
 from pipeline.run.dead_letters import DeadLetters, Letter
 from pipeline.run.exporter import Exporter
 from pipeline.run.job import Job
-from pipeline.run.ledger import Done, Ledger
+from pipeline.run.ledger import Ledger
 from pipeline.run.summary import Tally
-from stages.batches import Located, Refused
-from stages.encrypt.keys.site import load_site_secret
+from stages.batches import Refused
 from stages.errors import OperatorError
-from stages.index.reader import Reader, open_reader
-from stages.ingest.site import Site
-from stages.ingest.sources.folder import scan
+from stages.ingest.sources.base import Unit
+from stages.ingest.sources.opening import absolute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pipeline.engine.pump import Event
 
@@ -45,7 +44,7 @@ class Books:
     def __init__(self, job: Job, records: int) -> None:
         self._job = job
         self.tally = Tally()
-        self._refused: list[Letter] = []
+        self._refused: list[Refused] = []
         self._open: dict[tuple[str, int], Letter] = {}  # of units that are not finished
         self._shown_s = 0.0
         self._exporter = Exporter(records)
@@ -61,22 +60,8 @@ class Books:
         if not job.replay:
             (job.results / "job.json").write_text(json.dumps(_request(job), indent=2) + "\n")
 
-    def source(self) -> Iterator[Located | Refused]:
-        """What is left to do; read in the engine's source thread."""
-        site = Site(load_site_secret(self._job.keys))
-        index = self._job.index
-        log = open_reader(index) if self._job.resume and any(index.glob("*")) else None
-        with Ledger(self._job.results) as earlier:
-            for unit in _units(scan(self._job.sources, site, self._job.settings.ingest)):
-                if isinstance(unit, Refused):
-                    yield unit
-                elif log and (done := earlier.find(unit)) and _stands(log, unit, done):
-                    self.tally.skip(unit, done)
-                else:
-                    yield from unit
-
-    def book(self, event: Event) -> None:
-        """Count, keep and tell one event."""
+    def book(self, event: Event) -> list[Unit]:
+        """Count and keep one event; the units whose end is now durable."""
         self.tally.observe(event)
         self._exporter.observe(event)
         match event:
@@ -87,17 +72,32 @@ class Books:
                     reject.detail, event.counted, time.time(),
                 )  # fmt: skip
             case Refused():
-                self._refused.append(
-                    Letter(event.path, 0, event.key.hex(), "scan", event.reason, event.detail,
-                           counted=True, time_s=time.time())
-                )  # fmt: skip
+                self._refused.append(event)
                 if len(self._refused) >= _REFUSED_KEPT:
-                    self._letters.add(self._refused)
-                    self._refused.clear()
+                    return self.flush()
             case Finished():
-                self._letters.settle(event, [*self._refused, *self._letters_of(event)])
-                self._refused.clear()
+                self._letters.settle(event, [*self._of_refused(), *self._letters_of(event)])
                 self._ledger.enter(event)
+                return [*self._taken(), event.pieces]
+        return []
+
+    def flush(self) -> list[Unit]:
+        """Write the letters of refused files that wait for company; those files."""
+        self._letters.add(self._of_refused())
+        return self._taken()
+
+    def _of_refused(self) -> list[Letter]:
+        return [
+            Letter(
+                one.path, 0, one.key.hex(), "scan", one.reason, one.detail, counted=True, time_s=time.time()
+            )
+            for one in self._refused
+        ]
+
+    def _taken(self) -> list[Unit]:
+        taken: list[Unit] = list(self._refused)
+        self._refused.clear()
+        return taken
 
     def _letters_of(self, unit: Finished) -> list[Letter]:
         """And no other unit's: those are settled with it, which begins by forgetting what is there."""
@@ -105,11 +105,11 @@ class Books:
         return [self._open.pop(place) for place in places if place in self._open]
 
     def due(self) -> bool:
-        """Whether the terminal has not been told for a while."""
+        """Whether what the terminal shows is old."""
         return time.monotonic() - self._shown_s > _SHOWN_EVERY_S
 
     def show(self, queued: Mapping[str, int], watcher: Watcher) -> None:
-        """Tell the terminal and the gauges."""
+        """Update the terminal and the gauges."""
         self._shown_s = time.monotonic()
         self._exporter.depth(queued)
         watcher.update(self.tally, queued)
@@ -118,35 +118,16 @@ class Books:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._letters.add([*self._refused, *self._open.values()])
+        self._letters.add([*self._of_refused(), *self._open.values()])
         self._letters.close()
         self._ledger.close()
         self._exporter.close()
 
 
-def _stands(log: Reader, unit: tuple[Located, ...], done: Done) -> bool:
-    """Whether the index still holds what the ledger says: it may be another one, or an older copy."""
-    keys = [key for piece in unit for key in piece.keys]
-    return sum(log.find(key) is not None for key in keys) >= done.kept
-
-
-def _units(found: Iterator[Located | Refused]) -> Iterator[tuple[Located, ...] | Refused]:
-    """What is finished as a whole, together; the pieces of a cut follow one another."""
-    pieces: list[Located] = []
-    for item in found:
-        if isinstance(item, Refused):
-            yield item
-            continue
-        pieces.append(item)
-        if len(pieces) == item.parts:
-            yield tuple(pieces)
-            pieces = []
-
-
 def _request(job: Job) -> dict[str, object]:
     """What a later replay needs to run the same way."""
     return {
-        "sources": [str(source.resolve()) for source in job.sources],
+        "sources": [absolute(source) for source in job.sources],
         "index": str(job.index.resolve()),
         "keys": str(job.keys.resolve()),
         "settings": as_dict(job.settings),

@@ -17,7 +17,7 @@ class JobError(OperatorError):
 class Job:
     """What is asked for."""
 
-    sources: tuple[Path, ...]
+    sources: tuple[str, ...]  # files, folders, or SCHEME:REST, see ``stages.ingest.sources.opening``
     index: Path
     results: Path
     keys: Path

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.config import load
 from pipeline.run import dead_letters
 from pipeline.run.job import Job, JobError
+from stages.ingest.sources.opening import location
 
 
 def replayed(results: Path) -> Job:
@@ -27,11 +28,11 @@ def replayed(results: Path) -> Job:
         request = json.loads((results / "job.json").read_text())
         settings = load(None, request["settings"])
         index, keys = Path(request["index"]), Path(request["keys"])
-        sources = {Path(source) for source in request["sources"]}
+        sources = set(map(location, request["sources"]))
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise JobError(f"{results}/job.json does not say how this folder was run") from error
     again = {file for path in there for file in ([path] if path in sources else _beside(path))}
-    return Job(tuple(sorted(again)), index, results, keys, settings, replay=True)
+    return Job(tuple(map(str, sorted(again))), index, results, keys, settings, replay=True)
 
 
 def _beside(path: Path) -> list[Path]:

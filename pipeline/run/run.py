@@ -1,10 +1,9 @@
-"""One run of the stream: checks before it starts, bookkeeping while it runs, the proof at its end."""
+"""One run of the stream: checked before it starts, booked while it runs, proven at its end."""
 
 from __future__ import annotations
 
 import json
 import signal
-import tempfile
 import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -18,20 +17,13 @@ from cluster.session import session
 from pipeline.engine.graph import GraphError
 from pipeline.engine.pump import Pump
 from pipeline.run.books import Books, Watcher
+from pipeline.run.intake import opened
 from pipeline.run.job import Job, JobError
+from pipeline.run.preflight import check, exists
+from pipeline.run.summary import Skipped
 from pipeline.stream import stream
-from stages.encrypt.keys.site import load_site_secret
-from stages.encrypt.keys.worker import load_signer
-from stages.encrypt.public.folder import load_public
-from stages.encrypt.public.keyfiles import KeyFileError
-from stages.index.copies.bucket import refuse_secret
-from stages.index.errors import IndexStoreError
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
-from stages.index.stats import stats
-from stages.index.store.durable import check_free
-from stages.index.store.identity import refuse_other_model
-from stages.segment.checkpoint import WeightsError, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +34,6 @@ if TYPE_CHECKING:
     from pipeline.config import Settings
     from pipeline.engine.graph import Hops
     from pipeline.run.summary import Summary
-    from stages.encrypt.public.folder import PublicKeys
 
 
 def run(job: Job, watcher: Watcher) -> Summary:
@@ -62,97 +53,39 @@ def run(job: Job, watcher: Watcher) -> Summary:
         crew = stack.enter_context(manned(_crew(job.settings, hops)))
         pump = Pump(hops, crew, job.settings.flow)
         stack.enter_context(_drained_by_signals(pump))
+        intake = stack.enter_context(opened(job))
         books.tally.start()
-        for event in pump.run(books.source()):
-            books.book(event)
+        for event in pump.run(*intake.streams()):
+            for unit in books.book(event):
+                intake.finished(unit)
             if books.due():
                 books.show(pump.queued(), watcher)
+        for unit in books.flush():
+            intake.finished(unit)
         books.show(pump.queued(), watcher)
         stopped = pump.stopped
-    return _close(job, books, before, complete=not stopped)
-
-
-def check(job: Job) -> None:
-    """Everything that can be known to fail before anything starts. Raises JobError."""
-    _check_folders(job)
-    try:
-        if job.settings.index.objects is not None:
-            refuse_secret(job.settings.index.objects)  # before the options are written down
-        public = load_public(job.keys)
-        load_site_secret(job.keys)
-        load_signer(job.keys)
-        weights = describe(job.settings.segment.weights)
-        weights.refuse_other_recipe(job.settings.preprocess)
-        if any(job.index.glob("*")):
-            check_free(job.index)
-            _check_owner(job.index, public)
-            stated = open_reader(job.index).model
-            refuse_other_model(job.index, stated, bytes.fromhex(weights.digest))
-    except (KeyFileError, WeightsError, IndexStoreError) as error:
-        raise JobError(str(error)) from error
-
-
-def _check_folders(job: Job) -> None:
-    """Folders that can be written and hold nothing of one another: the index may be given away."""
-    for source in job.sources:
-        if not source.exists():
-            raise JobError(f"there is no source {source}")
-    made = {"results": job.results, "index": job.index}
-    for name, folder in made.items():
-        others = {
-            "source": job.sources,
-            "keys": (job.keys,),
-            "index": (job.index,),
-            "results": (job.results,),
-        }
-        for kind, paths in others.items():
-            for path in paths:
-                if kind != name and folder.resolve().is_relative_to(path.resolve()):
-                    raise JobError(
-                        f"the {name} folder {folder} lies inside the {kind} {path}: choose another"
-                    )
-        if folder.exists() and not folder.is_dir():
-            raise JobError(f"the {name} folder {folder} is a file")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise JobError(f"cannot write to {folder}: {error.strerror}") from error
-
-
-def _check_owner(index: Path, public: PublicKeys) -> None:
-    """Other keys would index every image again, under pseudonyms and for an owner of their own.
-
-    Earlier generations of the same owner are no other keys.
-    """
-    own = {key_id.hex() for key_id in (public.key_id, *public.earlier)}
-    theirs = [key_id for key_id in stats(index).key_ids if key_id not in own]
-    if theirs:
-        raise JobError(
-            f"the index holds records of key {theirs[0][:16]}, these keys are {public.key_id.hex()[:16]}: "
-            "give the keys it was made with, or another --index"
-        )
+    return _close(job, books, intake.skipped, before, complete=not stopped)
 
 
 def _take_in(job: Job) -> None:
     """Publish what a killed run committed and did not live to publish: the sum counts from there."""
-    if any(job.index.glob("*")):
+    if exists(job.index):
         with open_writer(job.index, job.settings.index):
             pass
 
 
 def index_size(index: Path) -> int:
     """Records in an index, also those erased since; 0 where there is none yet."""
-    return open_reader(index).records if any(index.glob("*")) else 0
+    return open_reader(index).records if exists(index) else 0
 
 
-def _close(job: Job, books: Books, before: int, *, complete: bool) -> Summary:
+def _close(job: Job, books: Books, skipped: Skipped, before: int, *, complete: bool) -> Summary:
     records, size, root = 0, 0, None
-    if any(job.index.glob("*")):
+    if exists(job.index):
         reader = open_reader(job.index)
         records, size, root = reader.records, reader.size, reader.root.hex()
-    summary = books.tally.summary(records - before, {"size": size, "root": root}, complete=complete)
+    checkpoint = {"size": size, "root": root}
+    summary = books.tally.summary(records - before, checkpoint, skipped, complete=complete)
     (job.results / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
     return summary
 

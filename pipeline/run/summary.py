@@ -56,6 +56,21 @@ class Summary:
 
 
 @dataclass
+class Skipped:
+    """What a resumed run leaves out, since an earlier run finished it."""
+
+    inputs: int = 0
+    kept: int = 0
+    rejected: int = 0
+
+    def add(self, pieces: Sequence[Located], done: Done) -> None:
+        """Count a unit."""
+        self.inputs += sum(_files(piece) for piece in pieces)
+        self.kept += done.kept
+        self.rejected += done.rejected
+
+
+@dataclass
 class Tally:
     """Counts a run's events as they come; memory does not grow with the run."""
 
@@ -65,9 +80,6 @@ class Tally:
     rejected: int = 0
     undelivered: int = 0
     passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
-    skipped_inputs: int = 0
-    skipped_kept: int = 0
-    skipped_rejected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     resident_bytes: dict[str, int] = field(default_factory=dict)
     began_s: float = field(default_factory=time.monotonic)
@@ -78,12 +90,6 @@ class Tally:
     def start(self) -> None:
         """All stages are open: the clock runs from here."""
         self.began_s = time.monotonic()
-
-    def skip(self, pieces: Sequence[Located], done: Done) -> None:
-        """An earlier run has finished this unit. Told from the source's thread, so booked apart."""
-        self.skipped_inputs += sum(_files(piece) for piece in pieces)
-        self.skipped_kept += done.kept
-        self.skipped_rejected += done.rejected
 
     def observe(self, event: Event) -> None:
         """Count one event of the engine."""
@@ -106,7 +112,9 @@ class Tally:
                 self.rejected += 1
                 self.reasons[event.reason] += 1
 
-    def summary(self, indexed: int, checkpoint: dict[str, Any], *, complete: bool) -> Summary:
+    def summary(
+        self, indexed: int, checkpoint: dict[str, Any], skipped: Skipped | None = None, *, complete: bool
+    ) -> Summary:
         """Close the books. ``indexed`` is by how much the index has grown, counted there.
 
         Raises LostRowsError where rows are missing or the index grew by more than was kept.
@@ -117,12 +125,13 @@ class Tally:
                 f"and the index grew by {indexed}: the sum does not come out"
             )
         seconds = time.monotonic() - self.began_s
+        skipped = skipped or Skipped()
         return Summary(
-            inputs=self.inputs + self.skipped_inputs,
-            frames=self.frames + self.skipped_kept + self.skipped_rejected,
+            inputs=self.inputs + skipped.inputs,
+            frames=self.frames + skipped.kept + skipped.rejected,
             indexed=indexed,
-            already_indexed=self.kept - indexed + self.skipped_kept,
-            rejected=self.rejected + self.skipped_rejected,
+            already_indexed=self.kept - indexed + skipped.kept,
+            rejected=self.rejected + skipped.rejected,
             rejects_by_reason=dict(sorted(self.reasons.items())),
             undelivered=self.undelivered,
             complete=complete,

@@ -8,6 +8,7 @@ and cut together, so memory is bounded by the headers of one folder; a file that
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base import Reason
@@ -17,6 +18,26 @@ from stages.ingest.options import IngestOptions
 from stages.ingest.probe import probe
 from stages.ingest.series import Series, Slice, batches, ordered
 from stages.ingest.site import Site
+from stages.ingest.sources.base import Unit
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Files and folders, once; they stay where they are."""
+
+    paths: tuple[Path, ...]
+    site: Site
+    options: IngestOptions
+
+    def __iter__(self) -> Iterator[Located | Refused]:
+        """See ``Source``."""
+        return scan(self.paths, self.site, self.options)
+
+    def finished(self, unit: Unit) -> None:
+        """See ``Source``; nothing is to be forgotten."""
+
+    def close(self) -> None:
+        """See ``Source``; nothing is held."""
 
 
 def scan(sources: Sequence[Path], site: Site, options: IngestOptions) -> Iterator[Located | Refused]:

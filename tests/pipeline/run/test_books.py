@@ -1,18 +1,16 @@
-"""The books of a run: what is durable when, and what a resumed run repeats."""
+"""The books of a run: what is durable when."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from pipeline.config import load
 from pipeline.engine.accounting import Finished, Rejected, Unit
 from pipeline.engine.pump import Admitted
-from pipeline.run import books as module
 from pipeline.run.books import Books
 from pipeline.run.dead_letters import read
 from pipeline.run.job import Job
@@ -22,14 +20,13 @@ from stages.batches import Located, Refused
 from tests.pipeline.toys import key_of, piece
 
 REFUSED = Refused("broken", key_of(99), Reason.EMPTY, "zero bytes")
-CUT = [piece(range(start, start + 4), group=key_of(7), parts=2) for start in (10, 14)]
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     results = tmp_path / "results"
     results.mkdir()
-    return Job((tmp_path,), tmp_path / "index", results, tmp_path / "keys", load(None, {}), resume=True)
+    return Job((str(tmp_path),), tmp_path / "index", results, tmp_path / "keys", load(None, {}), resume=True)
 
 
 @pytest.fixture
@@ -52,14 +49,6 @@ def unit_of(*pieces: Located) -> Unit:
 
 def paths(job: Job) -> list[str]:
     return [letter.path for letter in read(job.results)]
-
-
-def found(
-    books: Books, monkeypatch: pytest.MonkeyPatch, *items: Located | Refused
-) -> list[Located | Refused]:
-    monkeypatch.setattr(module, "load_site_secret", lambda _: bytes(32))
-    monkeypatch.setattr(module, "scan", lambda *_: iter(items))
-    return list(books.source())
 
 
 def test_letters_of_units_that_interleave_are_all_kept(books: Books, job: Job) -> None:
@@ -110,58 +99,29 @@ def test_refused_files_do_not_wait_for_the_end(books: Books, job: Job) -> None:
     assert paths(job) == ["broken"]
 
 
-def index_holds(job: Job, monkeypatch: pytest.MonkeyPatch, keys: Container[bytes]) -> None:
-    """Let the index be one that holds these keys."""
-    job.index.mkdir(exist_ok=True)
-    (job.index / "index.json").touch()
-    log = SimpleNamespace(find=lambda key: 0 if key in keys else None)
-    monkeypatch.setattr("pipeline.run.books.open_reader", lambda _: log)
-
-
-def test_a_resumed_run_leaves_out_what_is_finished(
-    books: Books, job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And counts it; refused files are told again."""
-    index_holds(job, monkeypatch, {key_of(number) for number in range(3)})
-    books.book(Finished((piece(range(4)),), 3, 1, 0.1))
-    assert found(books, monkeypatch, piece(range(4)), REFUSED, piece(range(4, 8))) == [
-        REFUSED, piece(range(4, 8))
-    ]  # fmt: skip
-    assert (books.tally.skipped_kept, books.tally.skipped_rejected, books.tally.skipped_inputs) == (3, 1, 4)
-
-
-def test_a_resumed_run_repeats_what_the_index_has_lost(
-    books: Books, job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The ledger may be of another index, or of one that was restored from an older copy."""
-    books.book(Finished((piece(range(4)),), 4, 0, 0.1))
-    assert found(books, monkeypatch, piece(range(4))) == [piece(range(4))]
-    index_holds(job, monkeypatch, {key_of(0)})
-    assert found(books, monkeypatch, piece(range(4))) == [piece(range(4))]
-
-
-def test_a_cut_series_that_has_grown_is_repeated_whole(
-    books: Books, job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its first pieces are as they were, but without them the rest would wait for ever."""
-    index_holds(job, monkeypatch, {key_of(number) for number in range(100)})
-    books.book(Finished(tuple(CUT), 8, 0, 0.1))
-    grown = [*CUT[:1], piece(range(14, 19), group=key_of(7), parts=2)]
-    assert found(books, monkeypatch, *CUT) == []
-    assert found(books, monkeypatch, *grown) == grown
-
-
-def test_without_resume_everything_is_repeated(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain run asks no ledger."""
-    plain = Job(job.sources, job.index, job.results, job.keys, job.settings)
-    with Books(plain, records=0) as books:
-        books.book(Finished((piece(range(4)),), 4, 0, 0.1))
-        assert found(books, monkeypatch, piece(range(4))) == [piece(range(4))]
-
-
 def test_the_request_is_written_down(books: Books, job: Job) -> None:
     """Enough for a replay: index, keys and the whole configuration."""
     books.book(Admitted(piece(range(4))))
     request = json.loads((job.results / "job.json").read_text())
     assert request["index"] == str(job.index.resolve())
     assert load(None, request["settings"]).flow == job.settings.flow
+
+
+def test_a_unit_is_acknowledged_when_its_letters_and_its_entry_are_durable(books: Books, job: Job) -> None:
+    """What ``book`` returns may be forgotten by its source; refused files wait for company."""
+    unit = unit_of(piece(range(4)))
+    assert books.book(REFUSED) == []
+    assert books.book(reject(unit, 1)) == []
+    assert books.book(unit.close()) == [REFUSED, tuple(unit.pieces)]
+    assert paths(job) == ["broken", "file-1"]
+    assert books.flush() == []
+
+
+def test_many_refused_files_are_acknowledged_before_the_end(books: Books, job: Job) -> None:
+    """Their letters are written together, none of them twice or never."""
+    refused = [Refused(f"broken-{number:03}", key_of(number), Reason.EMPTY, "x") for number in range(300)]
+    acknowledged = [unit for one in refused for unit in books.book(one)]
+    assert 0 < len(acknowledged) < 300
+    assert len(paths(job)) == len(acknowledged)
+    assert [*acknowledged, *books.flush()] == refused
+    assert paths(job) == [one.path for one in refused]

@@ -12,7 +12,7 @@ from pipeline.engine.accounting import Finished, Rejected
 from pipeline.engine.pump import Admitted, Event, Measured
 from pipeline.run import summary
 from pipeline.run.ledger import Done
-from pipeline.run.summary import LostRowsError, Tally
+from pipeline.run.summary import LostRowsError, Skipped, Tally
 from stages.base import Reason, Reject
 from stages.batches import FileKind, Located, Place, Refused
 from tests.pipeline.toys import key_of, piece
@@ -85,9 +85,10 @@ def test_frames_are_always_the_sum(
     for kept, lost in units:
         tally.observe(Admitted(piece(range(kept + lost))))
         tally.observe(Finished((piece(range(kept + lost)),), kept, lost, 0.1))
+    before = Skipped()
     for kept, lost in skipped:
-        tally.skip([piece(range(kept + lost))], Done(kept, lost))
-    done = tally.summary(int(sum(kept for kept, _ in units) * share), CHECKPOINT, complete=True)
+        before.add([piece(range(kept + lost))], Done(kept, lost))
+    done = tally.summary(int(sum(kept for kept, _ in units) * share), CHECKPOINT, before, complete=True)
     assert done.frames == done.indexed + done.already_indexed + done.rejected
     assert done.frames == done.inputs == sum(map(sum, [*units, *skipped]))
 
@@ -105,8 +106,9 @@ def test_a_file_is_one_input_whatever_its_frames() -> None:
 def test_skipped_pieces_count_as_indexed_before() -> None:
     """A resumed run accounts for all of its input."""
     tally = tally_of(Admitted(piece(range(2))), Finished((piece(range(2)),), 2, 0, 0.1))
-    tally.skip([piece(range(4)), piece(range(4, 8))], Done(kept=7, rejected=1))
-    done = tally.summary(2, CHECKPOINT, complete=True)
+    skipped = Skipped()
+    skipped.add([piece(range(4)), piece(range(4, 8))], Done(kept=7, rejected=1))
+    done = tally.summary(2, CHECKPOINT, skipped, complete=True)
     assert (done.inputs, done.frames) == (10, 10)
     assert (done.indexed, done.already_indexed, done.rejected) == (2, 7, 1)
 
@@ -114,9 +116,8 @@ def test_skipped_pieces_count_as_indexed_before() -> None:
 def test_the_rate_is_of_this_runs_frames() -> None:
     """What an earlier run has done makes this one no faster."""
     tally = tally_of(Admitted(piece(range(4))), Finished((piece(range(4)),), 4, 0, 0.1))
-    tally.skip([piece(range(4, 100))], Done(96, 0))
     tally.began_s = time.monotonic() - 2
-    done = tally.summary(4, CHECKPOINT, complete=True)
+    done = tally.summary(4, CHECKPOINT, Skipped(inputs=96, kept=96), complete=True)
     assert done.seconds == pytest.approx(2, abs=0.5)
     assert done.frames_per_second == pytest.approx(4 / done.seconds)
 

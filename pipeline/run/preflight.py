@@ -1,0 +1,140 @@
+"""What can be known to fail before anything starts: a table of small checks, cheapest first."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pipeline.run.job import Job, JobError
+from stages.encrypt.keys.site import load_site_secret
+from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.public.folder import load_public
+from stages.errors import OperatorError
+from stages.index.copies.bucket import refuse_secret
+from stages.index.reader import open_reader
+from stages.index.stats import stats
+from stages.index.store.durable import check_free
+from stages.index.store.identity import refuse_other_model
+from stages.ingest.sources.manifest import listed
+from stages.ingest.sources.opening import location, manifests
+from stages.segment.checkpoint import describe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a run needs. ``run`` raises OperatorError, one sentence, where it is not so."""
+
+    name: str
+    about: str
+    run: Callable[[Job], None]
+
+
+def check(job: Job) -> None:
+    """Run every check. Raises JobError at the first that fails."""
+    for one in CHECKS:
+        try:
+            one.run(job)
+        except JobError:
+            raise
+        except OperatorError as error:
+            raise JobError(str(error)) from error
+
+
+def _sources(job: Job) -> None:
+    for source in job.sources:
+        if not location(source).exists():
+            raise JobError(f"there is no source {location(source)}")
+    for manifest in manifests(job.sources):
+        listed(manifest)
+
+
+def _folders(job: Job) -> None:
+    """Nothing that is written lies in what is read: the index may be given away."""
+    sources = tuple(location(source) for source in job.sources)
+    for name, folder in {"results": job.results, "index": job.index}.items():
+        others = {"source": sources, "keys": (job.keys,), "index": (job.index,), "results": (job.results,)}
+        for kind, paths in others.items():
+            for path in paths:
+                if kind != name and folder.resolve().is_relative_to(path.resolve()):
+                    raise JobError(
+                        f"the {name} folder {folder} lies inside the {kind} {path}: choose another"
+                    )
+        _writable(name, folder)
+
+
+def _writable(name: str, folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise JobError(f"the {name} folder {folder} is a file")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise JobError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _no_secret_in_storage(job: Job) -> None:
+    if job.settings.index.objects is not None:
+        refuse_secret(job.settings.index.objects)
+
+
+def _keys(job: Job) -> None:
+    load_public(job.keys)
+    load_site_secret(job.keys)
+    load_signer(job.keys)
+
+
+def _recipe(job: Job) -> None:
+    describe(job.settings.segment.weights).refuse_other_recipe(job.settings.preprocess)
+
+
+def _index_is_free(job: Job) -> None:
+    if exists(job.index):
+        check_free(job.index)
+
+
+def _index_owner(job: Job) -> None:
+    """Other keys would index every image again, under pseudonyms and for an owner of their own.
+
+    Earlier generations of the same owner are no other keys.
+    """
+    if not exists(job.index):
+        return
+    public = load_public(job.keys)
+    own = {key_id.hex() for key_id in (public.key_id, *public.earlier)}
+    theirs = [key_id for key_id in stats(job.index).key_ids if key_id not in own]
+    if theirs:
+        raise JobError(
+            f"the index holds records of key {theirs[0][:16]}, these keys are {public.key_id.hex()[:16]}: "
+            "give the keys it was made with, or another --index"
+        )
+
+
+def _index_model(job: Job) -> None:
+    if exists(job.index):
+        digest = bytes.fromhex(describe(job.settings.segment.weights).digest)
+        refuse_other_model(job.index, open_reader(job.index).model, digest)
+
+
+def exists(index: Path) -> bool:
+    """Whether there is an index, or what remains of one."""
+    return any(index.glob("*"))
+
+
+CHECKS: Final = (
+    Check("sources", "Every source is there.", _sources),
+    Check("folders", "Results and index can be written and hold nothing of one another.", _folders),
+    Check(
+        "storage", "The address of the copy holds no secret, since it is written down.", _no_secret_in_storage
+    ),
+    Check("keys", "Public bundle, site key and worker key can be read.", _keys),
+    Check("weights", "The weights can be read and fit the preprocessing.", _recipe),
+    Check("index free", "No other process writes the index.", _index_is_free),
+    Check("index owner", "The index is of these keys.", _index_owner),
+    Check("index model", "The index is of these weights.", _index_model),
+)

@@ -1,0 +1,85 @@
+"""What a run checks before anything starts."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load
+from pipeline.run.job import Job, JobError
+from pipeline.run.preflight import CHECKS, check
+from stages.encrypt.keys.folder import new_keys
+from stages.encrypt.keys.rotation import export_public, rotate
+from tests.pipeline.queries.encrypted import append
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A run into an index that holds records of its keys."""
+    (tmp_path / "in").mkdir()
+    new_keys(tmp_path / "keys", None)
+    append(tmp_path / "index", tmp_path / "keys", [2, 1])
+    folders = (tmp_path / "index", tmp_path / "results", tmp_path / "keys")
+    return Job((str(tmp_path / "in"),), *folders, load(None, {}))
+
+
+def test_a_rotated_key_goes_on_with_its_index(job: Job) -> None:
+    """Before and after there are records of both generations."""
+    check(job)
+    rotate(job.keys, None)
+    check(job)
+    append(job.index, job.keys, [2], seed=9)
+    check(job)
+
+
+def test_a_bundle_from_before_the_rotation_is_refused_afterwards(job: Job, tmp_path: Path) -> None:
+    """A worker that was not given the new bundle would go on under the retired key."""
+    old = tmp_path / "old"
+    shutil.copytree(job.keys, old)
+    rotate(job.keys, None)
+    append(job.index, job.keys, [2], seed=9)
+    stale = Job(job.sources, job.index, job.results, old, job.settings)
+    with pytest.raises(JobError, match="the index holds records of key"):
+        check(stale)
+
+
+def test_unrelated_keys_are_refused_wherever_their_records_are(job: Job, tmp_path: Path) -> None:
+    """Also when the first block is one's own."""
+    new_keys(tmp_path / "other", None)
+    append(job.index, tmp_path / "other", [1], seed=9)
+    with pytest.raises(JobError, match="the index holds records of key"):
+        check(job)
+
+
+def test_an_exported_bundle_beside_the_sites_keys_is_enough(job: Job, tmp_path: Path) -> None:
+    """What a worker's machine needs: public folder, site.key, worker.key."""
+    site = tmp_path / "site"
+    site.mkdir()
+    export_public(job.keys, site / "public")
+    for name in ("site.key", "worker.key"):
+        shutil.copy2(job.keys / name, site / name)
+    check(Job(job.sources, job.index, job.results, site / "public", job.settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "there is no source"), ("", "lists no file"), (b"\xff\xfe", "is not UTF-8 text")],
+)
+def test_a_manifest_is_read_before_anything_starts(
+    job: Job, tmp_path: Path, text: str | bytes | None, message: str
+) -> None:
+    """A missing, empty or binary manifest costs no start-up."""
+    manifest = tmp_path / "list.txt"
+    if text is not None:
+        manifest.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(JobError, match=message):
+        check(replace(job, sources=(f"manifest:{manifest}",)))
+
+
+def test_every_check_has_a_name_and_a_sentence() -> None:
+    """They are shown to operators."""
+    assert len({one.name for one in CHECKS}) == len(CHECKS)
+    assert all(one.about.endswith(".") for one in CHECKS)
