@@ -190,7 +190,7 @@ def processes(crew: object, leg: str, hop: int) -> list[int]:
     def nothing() -> None: ...
 
     pool = crew._pools[leg][hop]
-    return [ray.get(replica.actor.run.options(num_returns=3).remote(0, 0)[2]).pid for replica in pool]
+    return [ray.get(replica.actor.run.options(num_returns=3).remote(None)[2]).pid for replica in pool]
 
 
 @pytest.mark.cluster
