@@ -2,10 +2,11 @@
 # shows for your CUDA version, or for the CPU.
 PYTHON ?= python3
 TORCH_INDEX ?=
+FUZZ_SECONDS ?= 600
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test check bench lint dashboards clean
+.PHONY: setup demo test fuzz check bench lint dashboards clean
 
 setup: .venv/.ready
 
@@ -23,6 +24,9 @@ demo: setup
 
 test: setup
 	$(TESTS)
+
+fuzz: setup
+	$(BIN)/python tests/tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
 lint: setup
 	$(BIN)/ruff check

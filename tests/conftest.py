@@ -1,15 +1,35 @@
-"""Two processes share the tests (``make test``): long files first, and torch on one core in each."""
+"""Two processes share the tests (``make test``); properties repeat there and search in ``make fuzz``."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 # Read when torch is imported, here and in what the tests start. Else threads of both processes wait for one
 # another, spinning. Stages that are given a number of threads set it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Speed depends on the machine, so no property promises it. A test's own @settings override these one by one:
+# its count of examples holds in both profiles, and `make fuzz` repeats the property until its time is over.
+_COMMON = settings(
+    settings.get_profile("default"),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("repeatable", _COMMON, derandomize=True, database=None)
+settings.register_profile(
+    "fuzz",
+    _COMMON,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "examples"),
+)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
