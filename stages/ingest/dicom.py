@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +27,10 @@ from stages.base import Reason
 from stages.batches import Display, Frame
 from stages.ingest.codecs import plugin
 from stages.ingest.deidentify import DICOM_TAGS, of_dataset
-from stages.ingest.elements import Parsed, parse
+from stages.ingest.elements import Parsed, Stream, parse
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
-from stages.ingest.fragments import Fragments, code_stream, find_fragments
+from stages.ingest.fragments import Fragments, check_frames, code_stream, find_fragments
 from stages.ingest.functional import FUNCTIONAL_TAGS, has_modality_lut, orientation, rescale, spacing_mm
 from stages.ingest.geometry import display
 from stages.ingest.opened import OpenedFile, check_pixels
@@ -50,35 +51,64 @@ _TAGS: Final = tuple(
 _REQUIRED: Final = ("rows", "columns", "samples_per_pixel", "bits_allocated", "photometric_interpretation")
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What describes the pixels, complete and within the limits; whether they are there is not known yet."""
+
+    parsed: Parsed
+    fragments: Fragments | None  # None: native pixel data
+    decoder: Decoder
+    pixels: dict[str, Any]  # pydicom's decoding options
+
+
 @contextmanager
 def open_dicom(path: str, options: IngestOptions) -> Iterator[OpenedFile]:
     """The file, its header read once for all its frames."""
     with open_regular(path, options.max_file_bytes) as (file, size):
         stream = BytesIO(file.read()) if size <= _IN_MEMORY_BYTES else file
-        parsed = parse(stream, size, _TAGS)
-        if not parsed.syntax:
-            raise BadData(Reason.CORRUPT, "The file names no transfer syntax to decode its pixels by.")
-        decoder = get_decoder(parsed.syntax)
-        pixel_options = as_pixel_options(
-            parsed.dataset,
-            transfer_syntax_uid=parsed.syntax,
-            pixel_keyword=parsed.pixels.keyword,
-            pixel_vr=parsed.pixels.vr,
-        )
-        missing = [name for name in _REQUIRED if pixel_options.get(name) is None]
-        if missing:
-            detail = f"The header lacks what describes its pixels: {', '.join(missing)}."
-            raise BadData(Reason.CORRUPT, detail)
-        check_pixels(pixel_options["rows"], pixel_options["columns"], options.max_pixels)
-        fragments = find_fragments(parsed) if parsed.syntax.is_encapsulated else None
-        yield OpenedFile(
-            of_dataset(parsed.dataset), partial(_frame, parsed, fragments, decoder, pixel_options)
-        )
+        header = _header(stream, size, options)
+        yield OpenedFile(of_dataset(header.parsed.dataset), partial(_frame, header))
 
 
-def _frame(
-    parsed: Parsed, fragments: Fragments | None, decoder: Decoder, options: dict[str, Any], frame: int
-) -> Frame:
+def count_verified(file: BufferedReader, size: int, options: IngestOptions) -> int:
+    """Number of Frames, where the pixel data holds as many; the file is refused as a whole where it does not.
+
+    Costs one parse of the whole header and, for compressed pixels, two short reads for each item.
+    """
+    header = _header(file, size, options)
+    count = int(header.pixels["number_of_frames"])
+    if count < 1:
+        raise BadData(Reason.CORRUPT, "The header claims a negative number of frames.")
+    _geometry(header.parsed.dataset, 0)  # a damaged functional group spoils all frames
+    if header.fragments is None:
+        _check_length(header.parsed, header.pixels, count - 1)
+    else:
+        check_frames(header.parsed, header.fragments, header.pixels)
+    return count
+
+
+def _header(stream: Stream, size: int, options: IngestOptions) -> Header:
+    parsed = parse(stream, size, _TAGS)
+    if not parsed.syntax:
+        raise BadData(Reason.CORRUPT, "The file names no transfer syntax to decode its pixels by.")
+    decoder = get_decoder(parsed.syntax)
+    pixels = as_pixel_options(
+        parsed.dataset,
+        transfer_syntax_uid=parsed.syntax,
+        pixel_keyword=parsed.pixels.keyword,
+        pixel_vr=parsed.pixels.vr,
+    )
+    missing = [name for name in _REQUIRED if pixels.get(name) is None]
+    if missing:
+        detail = f"The header lacks what describes its pixels: {', '.join(missing)}."
+        raise BadData(Reason.CORRUPT, detail)
+    check_pixels(pixels["rows"], pixels["columns"], options.max_pixels)
+    fragments = find_fragments(parsed) if parsed.syntax.is_encapsulated else None
+    return Header(parsed, fragments, decoder, pixels)
+
+
+def _frame(header: Header, frame: int) -> Frame:
+    parsed, fragments, decoder, options = header.parsed, header.fragments, header.decoder, header.pixels
     if fragments is not None:
         code = code_stream(parsed, fragments, frame, options)
         alone = {name: value for name, value in options.items() if name != "extended_offsets"}
@@ -94,9 +124,13 @@ def _frame(
     image_HW = _modality(stored_HW, dataset, frame)
     if photometric == "MONOCHROME1":
         image_HW = reflected(image_HW, _modality(_stored_range(stored_HW, found), dataset, frame))
+    return Frame(image_HW, *_geometry(dataset, frame))
+
+
+def _geometry(dataset: Dataset, frame: int) -> tuple[tuple[float, float] | None, Display]:
     cosines = orientation(dataset, frame)
     turned = Display() if cosines is None else display(cosines[3:], cosines[:3])
-    return Frame(image_HW, spacing_mm(dataset, frame), turned)
+    return spacing_mm(dataset, frame), turned
 
 
 def _check_length(parsed: Parsed, options: dict[str, Any], frame: int) -> None:

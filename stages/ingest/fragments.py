@@ -7,10 +7,11 @@ claims whatever the header says; both are found here, before they are asked.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from struct import unpack, unpack_from
 from typing import Any, Final
 
-from pydicom.encaps import encapsulate, get_frame, parse_fragments
+from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
 from pydicom.uid import RLELossless
 
 from stages.base import Reason
@@ -18,6 +19,11 @@ from stages.ingest.elements import Parsed
 from stages.ingest.faults import BadData
 
 _ITEM_BYTES: Final = 8  # an item's tag and length, and the sequence delimiter
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+_DELIMITER: Final = b"\xfe\xff\xdd\xe0"
+_UNDEFINED: Final = 0xFFFFFFFF
+_MOST_ITEMS: Final = 1 << 20  # what bounds the memory for a file of empty items
+_TAIL_BYTES: Final = 10  # of an item, where pydicom looks for the end of a code stream
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 _JPEG_START: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
@@ -27,21 +33,68 @@ _SOF: Final = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 @dataclass(frozen=True, slots=True)
 class Fragments:
-    """Where the items stand in the stream, the offset table's first, and whether the file ends in them."""
+    """Where the items stand in the stream, the offset table's first."""
 
     offsets: tuple[int, ...]
-    cut: bool
+    spare: int  # bytes of the file behind the last item; negative where the file ends inside it
+
+    @property
+    def cut(self) -> bool:
+        """Whether the file has no room for the last item and the delimiter behind it."""
+        return self.spare < _ITEM_BYTES
 
 
 def find_fragments(parsed: Parsed) -> Fragments:
-    """Walk the items; the file is cut where it has no room for the last and the delimiter behind it."""
-    parsed.stream.seek(parsed.pixels.offset)
-    _, offsets = parse_fragments(parsed.stream)
-    if not offsets:
-        return Fragments((), cut=True)
-    parsed.stream.seek(offsets[-1] + _ITEM_BYTES - 4)
-    (length,) = unpack("<L", parsed.stream.read(4))
-    return Fragments(tuple(offsets), offsets[-1] + _ITEM_BYTES + length + _ITEM_BYTES > parsed.size)
+    """Walk the items as far as the delimiter or the end of the file: one short read for each."""
+    at = parsed.pixels.offset
+    parsed.stream.seek(at)
+    offsets: list[int] = []
+    while len(head := parsed.stream.read(_ITEM_BYTES)) == _ITEM_BYTES and head[:4] != _DELIMITER:
+        (length,) = unpack_from("<L", head, 4)
+        if head[:4] != _ITEM or length == _UNDEFINED:
+            raise BadData(Reason.CORRUPT, "The compressed pixel data is no sequence of items.")
+        if len(offsets) > _MOST_ITEMS:
+            raise BadData(Reason.TOO_LARGE, f"The compressed pixel data has more than {_MOST_ITEMS} items.")
+        offsets.append(at)
+        at += _ITEM_BYTES + length
+        parsed.stream.seek(at)
+    return Fragments(tuple(offsets), parsed.size - at)
+
+
+def check_frames(parsed: Parsed, fragments: Fragments, options: dict[str, Any]) -> None:
+    """Refuse the file whose items do not hold the frames that its header claims."""
+    count, items = options["number_of_frames"], len(fragments.offsets) - 1
+    if fragments.spare < 0 or (fragments.cut and items < count):
+        raise BadData(Reason.TRUNCATED, "The file ends before its last frame does.")
+    single = items == count or parsed.syntax == RLELossless
+    if items < count or not (single or _joined(parsed, fragments, count, options.get("extended_offsets"))):
+        detail = f"The header claims {count} frames, which the {items} items of the pixel data do not hold."
+        raise BadData(Reason.CORRUPT, detail)
+
+
+def _joined(parsed: Parsed, fragments: Fragments, count: int, extended: tuple[bytes, bytes] | None) -> bool:
+    """Whether frames of several items can be told apart: by a table that is right, or by their ends."""
+    table, first, *_ = fragments.offsets
+    items, end = fragments.offsets[1:], parsed.size - fragments.spare
+    if extended is not None:  # one item for each frame, PS3.3 section C.7.6.3.1.8
+        if [len(half) for half in extended] != [8 * count, 8 * count]:
+            return False
+        offsets, lengths = (unpack(f"<{count}Q", half) for half in extended)
+        ends = dict(zip(items, (*items[1:], end), strict=True))
+        spans = zip(offsets, lengths, strict=True)
+        return all(first + at + _ITEM_BYTES + size <= ends.get(first + at, 0) for at, size in spans)
+    if first - table == _ITEM_BYTES:  # the basic offset table is empty
+        return sum(_ends(parsed, stop) for stop in (*items[1:], end)) >= count
+    parsed.stream.seek(table)
+    starts = [first + at for at in parse_basic_offsets(parsed.stream)]
+    rising = all(low < high for low, high in pairwise(starts))
+    return len(starts) == count and starts[0] == first and rising and set(items).issuperset(starts)
+
+
+def _ends(parsed: Parsed, stop: int) -> bool:
+    """Whether a code stream ends in the item before ``stop``; padding may follow it."""
+    parsed.stream.seek(max(0, stop - _TAIL_BYTES))
+    return _END in parsed.stream.read(_TAIL_BYTES)
 
 
 def code_stream(parsed: Parsed, fragments: Fragments, frame: int, options: dict[str, Any]) -> bytes:

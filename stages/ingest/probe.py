@@ -1,7 +1,10 @@
 """What one file holds, from its header: its frames' keys and places, and what they are sorted by.
 
-A header's claims are believed only as far as the file's size allows: of a cut file come its whole frames
-and one more, which stands for all that is missing and will be refused as truncated when it is read.
+A header's claim of several frames is believed only where the file holds them all; where it does not, the
+file is refused as one, never frame by frame. What that costs beside a parse of the header: one pass
+through a gzip (its checksum is the only proof that its header is whole), nothing for plain volumes and
+native pixels, two short reads an item of compressed pixels, the directories of a TIFF. A file of one frame
+is not verified: reading it is the verification.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Final
 
-from pydicom.encaps import parse_fragments
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from stages.base import Reason
 from stages.batches import FileKind, Place
 from stages.ingest import nifti, raster
+from stages.ingest.dicom import count_verified
 from stages.ingest.elements import Parsed, integer, numbers, parse, text
 from stages.ingest.faults import BadData, reading
 from stages.ingest.files import open_regular, sha256_of
@@ -35,11 +38,11 @@ _INSTANCE_NUMBER: Final = BaseTag(0x00200013)
 _POSITION: Final = BaseTag(0x00200032)
 _ORIENTATION: Final = BaseTag(0x00200037)
 _NUMBER_OF_FRAMES: Final = BaseTag(0x00280008)
-_PHOTOMETRIC: Final = BaseTag(0x00280004)
-_FRAME_SIZE: Final = tuple(BaseTag(tag) for tag in (0x00280002, 0x00280010, 0x00280011, 0x00280100))
+_FRAME_SIZE: Final = (BaseTag(0x00280010), BaseTag(0x00280011))
+_ONE_FRAME: Final = ("", "0", "1")  # as pydicom takes them
 _TAGS: Final = (
     *(_SOP_INSTANCE, _SERIES_INSTANCE, _INSTANCE_NUMBER, _POSITION, _ORIENTATION, _NUMBER_OF_FRAMES),
-    *(_PHOTOMETRIC, *_FRAME_SIZE),
+    *_FRAME_SIZE,
 )
 
 
@@ -50,11 +53,10 @@ def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]
         head = file.read(HEAD_BYTES)
         kind = sniff(head)
         if kind is FileKind.DICOM:
-            return _dicom(name, file, _header(file, head, size), site, options)
+            return _dicom(name, file, size, _header(file, head, size), site, options)
         file.seek(0)
         if kind is FileKind.NIFTI:
-            with nifti.unfolded(file) as stream:
-                volume = nifti.read_header(stream, size, options)
+            volume = nifti.read_verified(file, size, options)
             count, pixels = volume.frames, math.prod(volume.shape) // volume.frames
         else:
             count = raster.count_frames(file, options.max_frames)
@@ -79,11 +81,12 @@ def _header(file: BufferedReader, head: bytes, size: int) -> Parsed:
 
 
 def _dicom(
-    path: str, file: BufferedReader, parsed: Parsed, site: Site, options: IngestOptions
+    path: str, file: BufferedReader, size: int, parsed: Parsed, site: Site, options: IngestOptions
 ) -> tuple[Series, bool]:
     dataset = parsed.dataset
-    samples, rows, columns, bits = (integer(dataset, tag) or 0 for tag in _FRAME_SIZE)
-    count = _count(parsed, file, samples * rows * columns * bits)
+    rows, columns = (integer(dataset, tag) or 0 for tag in _FRAME_SIZE)
+    single = text(dataset, _NUMBER_OF_FRAMES) in _ONE_FRAME
+    count = 1 if single else count_verified(file, size, options)
     _check_count(count, options)
     uid = text(dataset, _SOP_INSTANCE)
     digest = b"" if uid else sha256_of(file)
@@ -102,23 +105,6 @@ def _dicom(
         int(instance[0]) if instance else None,
     )
     return Series(site.series(series_uid), (only,)), False
-
-
-def _count(parsed: Parsed, file: BufferedReader, frame_bits: int) -> int:
-    """Number of Frames as far as there is room for them."""
-    stated = re.fullmatch(r"\d{1,12}", text(parsed.dataset, _NUMBER_OF_FRAMES))
-    claimed = max(1, int(stated[0])) if stated else 1
-    if claimed == 1:
-        return 1
-    pixels = parsed.pixels
-    if pixels.length is None:
-        file.seek(pixels.offset)
-        items, _ = parse_fragments(file)  # the offset table, and at least one for each frame
-        return min(claimed, max(items, 1))
-    if text(parsed.dataset, _PHOTOMETRIC) == "YBR_FULL_422":
-        frame_bits = frame_bits // 3 * 2
-    room_bits = min(pixels.length, parsed.size - pixels.offset) * 8
-    return min(claimed, room_bits // frame_bits + 1) if frame_bits else 1
 
 
 def _check_count(count: int, options: IngestOptions) -> None:

@@ -17,12 +17,13 @@ from PIL import Image
 
 from stages.base import Reason
 from stages.batches import Frame
+from stages.ingest.directories import count_pages
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.opened import OpenedFile, check_pixels
 from stages.ingest.options import IngestOptions
 from stages.ingest.rescale import luminance
-from stages.ingest.tiff import TIFF_MAGIC, count_pages, read_page
+from stages.ingest.tiff import TIFF_MAGIC, read_page
 
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "PPM", "JPEG2000")
 _COLOURS: Final = ("RGB", "RGBA", "RGBX")
@@ -51,7 +52,7 @@ def is_tiff(file: BufferedReader) -> bool:
 
 
 def count_frames(file: BufferedReader, most: int) -> int:
-    """How many frames the file has, no more than ``most`` and one."""
+    """How many frames the file has, no more than ``most`` and one; each page of a TIFF is verified."""
     return count_pages(file, most) if is_tiff(file) else 1
 
 

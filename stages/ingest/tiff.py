@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from io import SEEK_CUR, BufferedReader
-from struct import calcsize, unpack, unpack_from
+from io import BufferedReader
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
 from stages.base import Reason
+from stages.ingest.directories import count_pages
 from stages.ingest.faults import BadData
 from stages.ingest.opened import check_pixels
 from stages.ingest.rescale import luminance, reflected
@@ -27,33 +27,8 @@ _PHOTOMETRICS: Final = frozenset(
 _BYTES_A_PIXEL: Final = 64  # more samples than any image of a patient has
 
 
-def count_pages(stream: BufferedReader, most: int) -> int:
-    """Pages along the chain of directories (TIFF 6.0, section 2), no more than ``most`` and one.
-
-    Counted here because tifffile follows a chain that bites its own tail without end.
-    """
-    stream.seek(0)
-    head = stream.read(16)
-    order, big = ">" if head.startswith(b"M") else "<", b"+" in head[2:4]
-    count, offset = (order + "Q", order + "Q") if big else (order + "H", order + "L")
-    tag_bytes = 20 if big else 12
-    (at,) = unpack_from(offset, head, 8 if big else 4)
-    seen: set[int] = set()
-    while at and at not in seen and len(seen) <= most:
-        stream.seek(at)
-        field = stream.read(calcsize(count))
-        if len(field) < calcsize(count):
-            break  # the chain leaves the file; the pages before are there
-        seen.add(at)
-        stream.seek(unpack(count, field)[0] * tag_bytes, SEEK_CUR)
-        field = stream.read(calcsize(offset))
-        at = unpack(offset, field)[0] if len(field) == calcsize(offset) else 0
-    return len(seen)
-
-
 def read_page(stream: BufferedReader, index: int, most_pixels: int) -> NDArray[Any] | None:
     """One page in one channel; None where tifffile alone does not decode it."""
-    pages = count_pages(stream, 1)  # tifffile's own length would follow a circle
     stream.seek(0)
     with TiffFile(stream, name="page") as tiff:
         page = tiff.pages.get(index)
@@ -62,7 +37,7 @@ def read_page(stream: BufferedReader, index: int, most_pixels: int) -> NDArray[A
         check_pixels(page.imagelength, page.imagewidth, most_pixels)
         if page.nbytes > most_pixels * _BYTES_A_PIXEL:
             raise BadData(Reason.TOO_LARGE, f"A page has {page.samplesperpixel} samples a pixel.")
-        if _hides_planes(page.description) and pages == 1:
+        if _hides_planes(page.description) and count_pages(stream, 1) == 1:
             detail = "The TIFF holds a stack behind a single page; save it as one page a plane."
             raise BadData(Reason.UNSUPPORTED, detail)
         if page.compression not in _COMPRESSIONS or page.photometric not in _PHOTOMETRICS:

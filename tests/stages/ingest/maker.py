@@ -1,4 +1,4 @@
-"""Tiny DICOM objects of every kind that ingest must read."""
+"""Tiny DICOM objects of every kind that ingest must read, and what a file was taken for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
+
+from stages.batches import Frame, Located, Refused
+from stages.ingest.decode import read_frames
+from stages.ingest.faults import Refusal
+from stages.ingest.options import IngestOptions
+from stages.ingest.site import Site
+from stages.ingest.sources.folder import scan
 
 NAME, PATIENT_ID, BORN = "Mustermann^Erika", "PID-4711", "19640812"
 STUDY, SERIES = "1.2.826.0.1.3680043.10.1", "1.2.826.0.1.3680043.10.1.2"
@@ -91,3 +98,15 @@ def write_series(folder: Path, depths_mm: list[float], series: str = SERIES) -> 
         )
         for row, depth in enumerate(depths_mm)
     ]
+
+
+def account(path: Path) -> list[Frame | Refusal | Refused]:
+    """One entry for everything the file was taken for, by the scan and by the reading of its frames."""
+    rows: list[Frame | Refusal | Refused] = []
+    options = IngestOptions()
+    for found in scan([path], Site(bytes(32)), options):
+        if isinstance(found, Located):
+            rows.extend(read_frames(found.places, options))
+        else:
+            rows.append(found)
+    return rows

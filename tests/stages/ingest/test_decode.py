@@ -18,14 +18,14 @@ from pydicom import config as pydicom_config
 from pydicom.data.data_manager import DATA_ROOT
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from stages.batches import FileKind, Frame, Located, Place, Refused
+from stages.batches import FileKind, Frame, Place, Refused
 from stages.ingest import decode as decode_module
 from stages.ingest.decode import decode, read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
-from tests.stages.ingest.maker import NAME, compressed, dicom, item, ramp, save
+from tests.stages.ingest.maker import NAME, account, compressed, dicom, item, ramp, save
 
 SITE, OPTIONS = Site(bytes(32)), IngestOptions()
 
@@ -56,22 +56,11 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         "JPEG-LS": compressed(dicom(frames), path, JPEGLSLossless).read_bytes(),
         "JPEG 2000": compressed(dicom(frames), path, JPEG2000Lossless).read_bytes(),
         "NIfTI": volume,
-        "NIfTI gzip": gzip.compress(volume),
+        "NIfTI gzip": gzip.compress(volume, mtime=0),
         "PNG": picture("PNG"),
         "JPEG": picture("JPEG"),
         "TIFF": pages(),
     }
-
-
-def account(path: Path) -> list[Frame | Refusal | Refused]:
-    """One entry for everything the file was taken for."""
-    rows: list[Frame | Refusal | Refused] = []
-    for found in scan([path], SITE, OPTIONS):
-        if isinstance(found, Located):
-            rows.extend(read_frames(found.places, OPTIONS))
-        else:
-            rows.append(found)
-    return rows
 
 
 KINDS = ["native", "frames", "RLE", "JPEG-LS", "JPEG 2000", "NIfTI", "NIfTI gzip", "PNG", "JPEG", "TIFF"]

@@ -179,14 +179,30 @@ def test_a_volume_shorter_than_its_header_claims_is_truncated(tmp_path: Path, si
 
 
 def test_a_cut_gzip_is_truncated(tmp_path: Path, site: Site) -> None:
-    """Each of its slices is accounted for."""
+    """As one, however many slices its header claims."""
     noise = np.random.default_rng(0).integers(0, 3000, (40, 40, 4)).astype(np.int16)
     path = save(noise, AXIAL, tmp_path / "a.nii.gz")
     path.write_bytes(path.read_bytes()[:-2000])
-    (found,) = scan([path], site, IngestOptions())
-    assert isinstance(found, Located)
-    reasons = [one.reason for one in read_frames(found.places, IngestOptions()) if isinstance(one, Refusal)]
-    assert reasons == [Reason.TRUNCATED] * 4
+    assert reason(path, site) is Reason.TRUNCATED
+
+
+def test_a_gzip_of_more_than_the_limit_is_unfolded_no_further(tmp_path: Path, site: Site) -> None:
+    """A small volume with megabytes of zeros behind it."""
+    held = nibabel.Nifti1Image(VOXELS, AXIAL).to_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(held + bytes(10**7)))
+    (found,) = scan([tmp_path / "a.nii.gz"], site, IngestOptions(max_file_bytes=10**6))
+    assert isinstance(found, Refused)
+    assert found.reason is Reason.TOO_LARGE
+    assert isinstance(next(scan([tmp_path / "a.nii.gz"], site, IngestOptions())), Located)
+
+
+def test_a_slice_over_the_limit_of_pixels_refuses_the_volume(tmp_path: Path, site: Site) -> None:
+    """Once, not slice by slice."""
+    path = save(VOXELS, AXIAL, tmp_path / "a.nii")
+    (found,) = scan([path], site, IngestOptions(max_pixels=29))
+    assert isinstance(found, Refused)
+    assert found.reason is Reason.TOO_LARGE
+    assert isinstance(next(scan([path], site, IngestOptions(max_pixels=30))), Located)
 
 
 def test_a_claim_of_size_that_no_gzip_can_hold_is_refused(tmp_path: Path, site: Site) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from struct import pack
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ from PIL import Image
 from stages.base import Reason
 from stages.batches import FileKind, Frame, Place
 from stages.ingest.decode import read_frames
+from stages.ingest.directories import count_pages
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
-from stages.ingest.tiff import count_pages
 from tests.stages.ingest.maker import ramp
 
 GREY = "minisblack"
@@ -143,22 +142,3 @@ def test_a_cut_page_is_truncated_and_those_before_it_are_read(tmp_path: Path) ->
     found = read(tmp_path / "a")
     assert isinstance(found, Refusal)
     assert found.reason is Reason.TRUNCATED
-
-
-@pytest.mark.timeout(20)
-def test_a_chain_that_bites_its_tail_is_counted_once(tmp_path: Path) -> None:
-    """300 directories in a circle: tifffile 2026.3 would follow them without end."""
-    circle = b"".join(
-        pack("<HL", 0, 8 + 6 * ((page + 1) % 300 if page < 299 else 150)) for page in range(300)
-    )
-    (tmp_path / "a").write_bytes(b"II*\0" + pack("<L", 8) + circle)
-    with (tmp_path / "a").open("rb") as stream:
-        assert count_pages(stream, 10**6) == 300
-    assert isinstance(read(tmp_path / "a", 299), Refusal)
-
-
-def test_a_chain_that_leaves_the_file_ends_there(tmp_path: Path) -> None:
-    """A first directory outside is no page at all."""
-    (tmp_path / "a").write_bytes(b"II*\0" + pack("<L", 10**6))
-    with (tmp_path / "a").open("rb") as stream:
-        assert count_pages(stream, 10) == 0
