@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ import pytest
 
 from pipeline import desk as module
 from pipeline.config import load
-from pipeline.dead_letters import read
+from pipeline.dead_letters import DeadLetters, read
 from pipeline.desk import Desk, Job
 from pipeline.engine import Admitted
 from pipeline.ledger import Done, Ledger
@@ -81,6 +83,22 @@ def test_letters_are_durable_before_the_ledger_knows(desk: Desk, job: Job) -> No
     assert paths(job) == ["file-1"]
 
 
+def test_the_ledger_does_not_know_a_unit_whose_letters_are_lost(
+    desk: Desk, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a resumed run would leave the unit out, and nobody would ever see its letters."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(DeadLetters, "settle", full)
+    unit = unit_of(piece(range(4)))
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        desk.book(unit.close())
+    with Ledger(job.results) as ledger:
+        assert ledger.find(unit.pieces) is None
+
+
 def test_a_recovered_row_has_no_letter_any_more(desk: Desk, job: Job) -> None:
     """A unit that was repeated without a reject settles what the earlier run had to say."""
     unit = unit_of(piece(range(4)))
@@ -105,6 +123,16 @@ def test_refused_files_do_not_wait_for_the_end(desk: Desk, job: Job) -> None:
     desk.book(REFUSED)
     desk.book(Finished((piece(range(4)),), 4, 0, 0.1))
     assert paths(job) == ["broken"]
+
+
+def test_every_refused_file_has_its_letter(job: Job) -> None:
+    """However many come without a unit between them: they are not all kept in memory, and none is lost."""
+    with Desk(job, records=0) as desk:
+        for number in range(300):
+            desk.book(replace(REFUSED, path=f"broken-{number:03}"))
+        written = paths(job)
+    assert 0 < len(written) < 300
+    assert paths(job) == [f"broken-{number:03}" for number in range(300)]
 
 
 def index_holds(job: Job, monkeypatch: pytest.MonkeyPatch, keys: Container[bytes]) -> None:

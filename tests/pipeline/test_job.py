@@ -1,15 +1,20 @@
-"""What a run checks about keys and index before anything starts."""
+"""What a run checks about keys, weights and index before anything starts, and when its clock starts."""
 
 from __future__ import annotations
 
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import load
+from actors.crew import Crew
+from pipeline import job as module
+from pipeline.config import Settings, load
 from pipeline.desk import Job
-from pipeline.job import JobError, check
+from pipeline.graph import Hops
+from pipeline.job import JobError, check, run
 from stages.encrypt.keys import new_keys
 from stages.encrypt.rotation import export_public, rotate
 from tests.pipeline.encrypted import append
@@ -61,3 +66,34 @@ def test_an_exported_bundle_beside_the_sites_keys_is_enough(job: Job, tmp_path: 
     for name in ("site.key", "worker.key"):
         shutil.copy2(job.keys / name, site / name)
     check(Job(job.sources, job.index, job.results, site / "public", job.settings))
+
+
+class Unseen:
+    """A watcher that looks away."""
+
+    def update(self, tally: object, queued: object) -> None:
+        """Show nothing."""
+
+
+def test_slices_prepared_otherwise_than_in_training_are_refused(job: Job) -> None:
+    """The weights say how; a run that prepares otherwise would segment what the network never saw."""
+    settings = load(None, {"preprocess": {"clahe_clip_limit": 0}})
+    with pytest.raises(JobError, match=r"preprocess\.clahe_clip_limit 2\.0, the configuration says 0"):
+        run(replace(job, settings=settings), Unseen())
+
+
+def test_the_clock_starts_when_all_stages_are_open(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading weights and keys is no processing time: frames per second leave it out."""
+    opened_s = 0.0
+
+    def slowly(settings: Settings, hops: Hops) -> Crew:
+        nonlocal opened_s
+        crew = make(settings, hops)
+        time.sleep(0.5)
+        opened_s = time.monotonic()
+        return crew
+
+    make = module._crew
+    monkeypatch.setattr(module, "_crew", slowly)
+    summary = run(replace(job, settings=load(None, {"run": {"engine": "local"}})), Unseen())
+    assert summary.seconds <= time.monotonic() - opened_s
