@@ -37,7 +37,7 @@ from stages.encrypt.bundle import (
     verification_key,
 )
 from stages.encrypt.errors import PublicKeyError
-from stages.encrypt.keyfiles import PUBLIC, SECRET, create, read, read_secret
+from stages.encrypt.keyfiles import PUBLIC, SECRET, create, make_folder, read, read_secret
 from stages.encrypt.owner import SecretKey, expand_secret, generate
 from stages.encrypt.ownerfile import (
     SCRYPT_LOG2_N,
@@ -126,7 +126,7 @@ def new_keys(
             )
     made = new_generation(_named(parameters), passphrase, scrypt_log2_n)
     try:
-        (directory / PUBLIC_FOLDER).mkdir(parents=True)
+        make_folder(directory / PUBLIC_FOLDER)
         # The secrets first: a public key whose secret was never written would encrypt for nobody.
         create(directory / OWNER, made.owner.encode(), SECRET)
         create(directory / _SITE, os.urandom(_SECRET_BYTES).hex().encode() + b"\n", SECRET)

@@ -25,7 +25,7 @@ from stages.encrypt.bundle import (
     upgrade,
     verification_key,
 )
-from stages.encrypt.keyfiles import PUBLIC, SECRET, create, move, read, replace, sync
+from stages.encrypt.keyfiles import PUBLIC, SECRET, create, make_folder, move, read, replace, sync
 from stages.encrypt.keys import (
     OWNER,
     RETIRED,
@@ -124,7 +124,7 @@ def export_public(directory: Path, out: Path) -> PublicKeys:
     folder, temporary = public_folder(directory), out.with_name(f".{out.name}.new")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         for name in (LWE, BUNDLE):
             create(temporary / name, (folder / name).read_bytes(), PUBLIC)
         move(temporary, out)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from stages.base import OperatorError
 from stages.batches import Sealed
 from stages.encrypt.bundle import read_bundle, worker_id
-from stages.encrypt.keyfiles import SECRET, create, read_secret
+from stages.encrypt.keyfiles import SECRET, read_secret, replace
 from stages.encrypt.ownerfile import KeyFileError
 
 WORKER: Final = "worker.key"
@@ -116,10 +116,10 @@ def load_inspector(directory: Path) -> Inspector:
 
 
 def create_worker(directory: Path) -> bytes:
-    """Make ``worker.key`` in a key folder; its public half."""
+    """Make ``worker.key`` in a key folder that has none; its public half."""
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    create(directory / WORKER, pem, SECRET)
+    replace(directory / WORKER, pem, SECRET)
     return private.public_key().public_bytes_raw()
 
 
