@@ -278,15 +278,16 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_a_replica_behind_tls_and_a_token(world: World, tmp_path: Path, serve: Serve) -> None:
-    """With the authority and the token it answers; without either it does not."""
+    """With the authority and the token it answers; without either, or with another token, it does not."""
     pem, key = certificate(tmp_path)
     options = ("--certificate", pem, "--certificate-key", key)
     url = serve(world.folder / "whole", *options, env={"MEDSECURE_TOKEN": "secret"})
     assert url.startswith("https://")
     found = world.search(url, world.urls["grown"], access=Access("secret", pem))
     assert found == world.search(world.urls["whole"], world.urls["grown"])
-    with pytest.raises(ReplicaError, match="set MEDSECURE_TOKEN"):
-        world.search(url, world.urls["grown"], access=Access(None, pem))
+    for shown in (None, "Secret", "secre", "secret2"):
+        with pytest.raises(ReplicaError, match=r"refuses \(401\): show the token: set MEDSECURE_TOKEN"):
+            world.search(url, world.urls["grown"], access=Access(shown, pem))
     with pytest.raises(ReplicaError, match="cannot be reached"):
         world.search(url, world.urls["grown"], access=Access("secret"))
     with pytest.raises(ReplicaError, match="holds no certificate"):

@@ -108,6 +108,31 @@ class Double:
 
 
 @dataclass(frozen=True)
+class Bulk(Numbers):
+    """Numbers that carry as many bytes as images would."""
+
+    image_NB: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Bulky:
+    """Makes so many bytes of each key."""
+
+    row_bytes: int
+    seconds: float
+    name: str = "bulky"
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Located], Split[Bulk]]]:
+        yield self._run
+
+    def _run(self, batch: Located) -> Split[Bulk]:
+        time.sleep(self.seconds)
+        image_NB = np.zeros((len(batch), self.row_bytes - len(batch.keys[0]) - 8), np.uint8)
+        return Split(Bulk(batch.keys, np.zeros(len(batch)), image_NB))
+
+
+@dataclass(frozen=True)
 class Log:
     """Appends each key once to a file, as the index does; a repeated key is skipped."""
 
@@ -180,10 +205,10 @@ def graph(
         Graph.of(read)
         .then(double)
         .beside(Graph.of(deliver or Deliver(folder / "delivered")), join=Numbers.join)
-        .gather(narrow=_same, join=Numbers.join)
+        .gather(narrow=same, join=Numbers.join)
         .then(log or Log(folder / "log"))
     )
 
 
-def _same(batch: Numbers) -> Numbers:
+def same(batch: Numbers) -> Numbers:
     return batch

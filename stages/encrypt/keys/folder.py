@@ -47,7 +47,7 @@ from stages.encrypt.public.bundle import (
     verification_key,
 )
 from stages.encrypt.public.folder import PublicKeys
-from stages.encrypt.public.keyfiles import PUBLIC, KeyFileError, create
+from stages.encrypt.public.keyfiles import PUBLIC, KeyFileError, create, make_folder
 
 OWNER: Final = "owner.key"
 RETIRED: Final = "retired"
@@ -93,7 +93,7 @@ def new_keys(
             )
     made = new_generation(_named(parameters), passphrase, scrypt_log2_n)
     try:
-        (directory / PUBLIC_FOLDER).mkdir(parents=True)
+        make_folder(directory / PUBLIC_FOLDER)
         # The secrets first: a public key whose secret was never written would encrypt for nobody.
         create(directory / OWNER, made.owner.encode(), SECRET)
         create(directory / SITE, os.urandom(_SECRET_BYTES).hex().encode() + b"\n", SECRET)

@@ -31,7 +31,16 @@ from stages.encrypt.public.bundle import (
     verification_key,
 )
 from stages.encrypt.public.folder import PublicKeys, load_public
-from stages.encrypt.public.keyfiles import PUBLIC, KeyFileError, create, move, read, replace, sync
+from stages.encrypt.public.keyfiles import (
+    PUBLIC,
+    KeyFileError,
+    create,
+    make_folder,
+    move,
+    read,
+    replace,
+    sync,
+)
 
 _ROTATION: Final = "rotation"
 
@@ -117,7 +126,7 @@ def export_public(directory: Path, out: Path) -> PublicKeys:
     folder, temporary = public_folder(directory), out.with_name(f".{out.name}.new")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         for name in (LWE, BUNDLE):
             create(temporary / name, (folder / name).read_bytes(), PUBLIC)
         move(temporary, out)

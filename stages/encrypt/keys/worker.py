@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from stages.batches import Sealed
 from stages.encrypt.keys.secretfiles import SECRET, read_secret
 from stages.encrypt.public.bundle import worker_id
-from stages.encrypt.public.keyfiles import KeyFileError, create
+from stages.encrypt.public.keyfiles import KeyFileError, replace
 from stages.encrypt.public.signing import message
 
 WORKER: Final = "worker.key"
@@ -54,8 +54,8 @@ def load_signer(directory: Path) -> BlockSigner:
 
 
 def create_worker(directory: Path) -> bytes:
-    """Make ``worker.key`` in a key folder; its public half."""
+    """Make ``worker.key`` in a key folder that has none; its public half."""
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    create(directory / WORKER, pem, SECRET)
+    replace(directory / WORKER, pem, SECRET)
     return private.public_key().public_bytes_raw()

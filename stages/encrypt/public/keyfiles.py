@@ -1,7 +1,8 @@
 """Key files on disk: made once or replaced whole, durable either way, and secret from the first byte.
 
-A file is created exclusively with its final mode, or written beside its place and renamed over it: at no
-moment is there half a file, a missing one, or one that others may read.
+A file is created exclusively, or written beside its place and renamed over it; it has its final mode
+before it has a byte. A replaced file is the old one or the new one at every moment. Half of a new one may
+be there after a power cut: it opens as no key.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ def move(source: Path, target: Path) -> None:
     """Rename over whatever is there, durably."""
     source.replace(target)
     sync(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those missing above it, durably; one that is there stays."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir()
+        sync(folder.parent)
 
 
 def sync(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,11 +14,24 @@ import pytest
 from actors import crew
 from actors.crew import StageFailed
 from pipeline.engine.flow import FlowOptions
-from pipeline.engine.pump import Measured
+from pipeline.engine.graph import Graph
+from pipeline.engine.pump import Admitted, Measured
 from stages.base import Reason
 from stages.batches import Refused
 from tests.pipeline.conftest import Execute
-from tests.pipeline.toys import Closing, Deliver, Double, Log, Read, graph, key_of, piece
+from tests.pipeline.toys import (
+    Bulky,
+    Closing,
+    Deliver,
+    Double,
+    Log,
+    Numbers,
+    Read,
+    graph,
+    key_of,
+    piece,
+    same,
+)
 
 
 def pieces(count: int, rows: int = 4) -> list:
@@ -137,6 +151,33 @@ def test_a_slow_last_stage_stops_the_source(execute: Execute, tmp_path: Path) ->
     execute(graph(tmp_path, log=Log(tmp_path / "log", seconds=0.03)), source(), flow, note)
     assert indexed == 240
     assert most <= 16 + 4 + 2 * 8 + 8 + 6 * 4
+
+
+@pytest.mark.parametrize(("rows", "most"), [(2, 10), (20, 20)])
+def test_bytes_in_flight_are_bounded(execute: Execute, tmp_path: Path, rows: int, most: int) -> None:
+    """Frames of 100 kB fill a window of 1 MB once their size is known; a piece that is larger flies alone."""
+    measured, flying, highest = threading.Event(), 0, 0
+
+    def source():  # noqa: ANN202
+        first, *others = pieces(15, rows)
+        yield first
+        assert measured.wait(60)
+        yield from others
+
+    def note(event: object, _crew: object) -> None:
+        nonlocal flying, highest
+        if isinstance(event, Admitted):
+            flying += len(event.piece)
+            highest = max(highest, flying)
+        elif isinstance(event, Measured) and event.hop == "double":
+            flying -= event.receipt.laps[0].rows
+            measured.set()
+
+    front = Graph.of(Bulky(100_000, seconds=0.05)).then(Double())
+    stream = front.gather(narrow=same, join=Numbers.join).then(Log(tmp_path / "log"))
+    outcome = execute(stream, source(), FlowOptions(hops=(), window_bytes=1_000_000), note)
+    assert outcome.kept == 15 * rows
+    assert highest == most
 
 
 def test_a_bug_ends_the_run_loudly(execute: Execute, tmp_path: Path) -> None:

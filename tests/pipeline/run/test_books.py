@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipeline.config import load
 from pipeline.engine.accounting import Finished, Rejected, Unit
 from pipeline.engine.pump import Admitted
 from pipeline.run.books import Books
-from pipeline.run.dead_letters import read
+from pipeline.run.dead_letters import DeadLetters, read
 from pipeline.run.job import Job
 from pipeline.run.ledger import Done, Ledger
 from stages.base import Reason, Reject
@@ -71,6 +72,22 @@ def test_letters_are_durable_before_the_ledger_knows(books: Books, job: Job) -> 
         books.book(unit.close())
         assert ledger.find(unit.pieces) == Done(kept=0, rejected=1)
     assert paths(job) == ["file-1"]
+
+
+def test_the_ledger_does_not_know_a_unit_whose_letters_are_lost(
+    books: Books, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a resumed run would leave the unit out, and nobody would ever see its letters."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(DeadLetters, "settle", full)
+    unit = unit_of(piece(range(4)))
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        books.book(unit.close())
+    with Ledger(job.results) as ledger:
+        assert ledger.find(unit.pieces) is None
 
 
 def test_a_recovered_row_has_no_letter_any_more(books: Books, job: Job) -> None:

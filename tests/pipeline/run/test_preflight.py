@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import load
+from actors.crew import Crew
+from pipeline.config import Settings, load
+from pipeline.engine.graph import Hops
+from pipeline.run import run as module
 from pipeline.run.job import Job, JobError
 from pipeline.run.preflight import CHECKS, check
+from pipeline.run.run import run
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.rotation import export_public, rotate
 from tests.pipeline.queries.encrypted import append
@@ -83,3 +88,34 @@ def test_every_check_has_a_name_and_a_sentence() -> None:
     """They are shown to operators."""
     assert len({one.name for one in CHECKS}) == len(CHECKS)
     assert all(one.about.endswith(".") for one in CHECKS)
+
+
+class Unseen:
+    """A watcher that looks away."""
+
+    def update(self, tally: object, queued: object) -> None:
+        """Show nothing."""
+
+
+def test_slices_prepared_otherwise_than_in_training_are_refused(job: Job) -> None:
+    """The weights say how; a run that prepares otherwise would segment what the network never saw."""
+    settings = load(None, {"preprocess": {"clahe_clip_limit": 0}})
+    with pytest.raises(JobError, match=r"preprocess\.clahe_clip_limit 2\.0, the configuration says 0"):
+        run(replace(job, settings=settings), Unseen())
+
+
+def test_the_clock_starts_when_all_stages_are_open(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading weights and keys is no processing time: frames per second leave it out."""
+    opened_s = 0.0
+
+    def slowly(settings: Settings, hops: Hops) -> Crew:
+        nonlocal opened_s
+        crew = make(settings, hops)
+        time.sleep(0.5)
+        opened_s = time.monotonic()
+        return crew
+
+    make = module._crew
+    monkeypatch.setattr(module, "_crew", slowly)
+    summary = run(replace(job, settings=load(None, {"run": {"engine": "local"}})), Unseen())
+    assert summary.seconds <= time.monotonic() - opened_s

@@ -36,6 +36,7 @@ from stages.index.store.lookup import LOOKUP
 from stages.index.store.manifest import MANIFEST, Manifest
 from stages.index.store.tiles import Tiles
 from stages.index.verifier import verify_proof
+from tests.stages.index.test_recovery import LOSSES, Disk
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeIndex = Callable[..., list[Sealed]]
@@ -268,6 +269,19 @@ def test_an_erasure_that_dies_anywhere_is_finished(index: tuple[Path, list[Seale
         if done:
             break
     assert dies_at > 30
+
+
+def test_what_was_erased_does_not_come_back_after_a_power_cut(tmp_path: Path, make_index: MakeIndex) -> None:
+    """The zeros over a column are durable before the erasure is called done."""
+    path = tmp_path / "index"
+    blocks = make_index(path, [40, 30])
+    column = blocks[0].columns_ND[3].tobytes()
+    with pytest.MonkeyPatch.context() as patch:
+        disk = Disk(patch, 1 << 30, LOSSES["all"])
+        assert run(path, 3) == 1
+    disk.fail(path)
+    assert column not in everything(path)
+    assert verify(path).errors == ()
 
 
 def dying(call: Callable[..., object], left: list[int]) -> Callable[..., object]:

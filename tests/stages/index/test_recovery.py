@@ -35,15 +35,15 @@ class PowerCut(BaseException):
 class Disk:
     """A disk that keeps its promises and no more, and whose power fails at a given call.
 
-    Bytes are lost (zeros) unless their file was synced after they were written, and names unless their
-    directory was, each by the word of ``lost``. Half of the last write arrives.
+    Bytes are lost (what was there before, else zeros) unless their file was synced after they were written,
+    and names unless their directory was, each by the word of ``lost``. Half of the last write arrives.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, dies_at: int, lost: Callable[[], bool]) -> None:
         self._left = dies_at
         self._lost = lost
         self._lock = threading.Lock()
-        self._bytes: dict[int, list[tuple[int, int]]] = {}  # inode: offset and length, not synced
+        self._bytes: dict[int, list[tuple[int, bytes]]] = {}  # inode: offset and what was there, not synced
         self._names: list[tuple[Path, bytes | None]] = []  # changed name and what it stood for
         self._os = {name: getattr(os, name) for name in ("pwrite", "fdatasync", "fsync", "replace", "open")}
         self._os |= {name: getattr(os, name) for name in ("mkdir", "unlink")}
@@ -56,9 +56,9 @@ class Disk:
         for inode, ranges in self._bytes.items():
             if inode in inodes and self._lost():
                 with inodes[inode].open("r+b") as file:
-                    for offset, length in ranges:
+                    for offset, before in reversed(ranges):
                         file.seek(offset)
-                        file.write(bytes(length))
+                        file.write(before)
         for path, before in reversed(self._names):
             if self._lost():
                 if path.is_dir():
@@ -77,8 +77,11 @@ class Disk:
         with self._lock:
             if not self._left:
                 data = data[: len(data) // 2]
+            with Path(f"/proc/self/fd/{fd}").open("rb") as file:
+                file.seek(offset)
+                before = file.read(len(data)).ljust(len(data), b"\0")
             done: int = self._os["pwrite"](fd, data, offset)
-            self._bytes.setdefault(os.fstat(fd).st_ino, []).append((offset, done))
+            self._bytes.setdefault(os.fstat(fd).st_ino, []).append((offset, before[:done]))
             self._call()
             return done
 

@@ -54,6 +54,16 @@ def test_the_reference_example_opens() -> None:
     assert open_note(NOTE, (key,)) == TEXT
 
 
+def test_a_note_has_at_most_128_kib() -> None:
+    """One byte more is refused before anything of it is read."""
+    whole = 1 << 17
+    text = "x" * (whole - len(sign("\n", NAME, [KEY]))) + "\n"
+    longest = sign(text, NAME, [KEY])
+    assert (len(longest), open_note(longest, LOG)) == (whole, text)
+    with pytest.raises(NoteError, match="the note is too long"):
+        open_note(sign("x" + text, NAME, [KEY]), LOG)
+
+
 def test_signatures_by_others_are_ignored() -> None:
     """A cosigned note opens; one that only others have signed does not."""
     keys = parse_keys(VKEY)

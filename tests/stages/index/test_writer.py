@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,13 @@ from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError, Unw
 from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
+from stages.index.store.manifest import Extent
+from stages.index.store.tail import Tail
 from stages.index.verifier import leaf_hash
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
 MakeBlock = Callable[..., Sealed]
+MakeIndex = Callable[..., list[Sealed]]
 OPTIONS = IndexOptions()
 
 
@@ -207,6 +211,51 @@ def test_a_writer_whose_lock_was_taken_publishes_nothing(tmp_path: Path, make_bl
             writer.publish()
         stale.__exit__(None, None, None)
         assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_writer_whose_lock_is_taken_while_it_commits_acknowledges_nothing(
+    tmp_path: Path, make_block: MakeBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row of the manifest may be written over by the successor, whose records are the log's."""
+    enter = Tail.enter
+
+    def late(tail: Tail, extent: Extent, block: int) -> None:
+        enter(tail, extent, block)
+        (tmp_path / "lock").unlink(missing_ok=True)
+
+    stale = open_writer(tmp_path, OPTIONS)
+    writer = stale.__enter__()
+    with monkeypatch.context() as patch:
+        patch.setattr(Tail, "enter", late)
+        with pytest.raises(BusyError, match="was taken from this writer"):
+            writer.append(make_block(1, 10))
+    with pytest.raises(IndexStoreError, match="open the index again"):
+        writer.append(make_block(2, 10))
+    with open_writer(tmp_path, OPTIONS) as successor:
+        successor.append(make_block(3, 10))
+        stale.__exit__(None, None, None)
+    assert verify(tmp_path).ok
+
+
+def test_tiles_that_a_dead_writer_left_are_not_kept_as_states_of_the_log(
+    tmp_path: Path, make_index: MakeIndex, make_block: MakeBlock
+) -> None:
+    """Another log's partial tiles, wider than what is committed, are gone once the log has outgrown them."""
+    make_index(tmp_path / "dead", [100, 60])
+    make_index(tmp_path / "index", [100])
+    left = {file.relative_to(tmp_path / "dead") for file in (tmp_path / "dead").glob("tile/**/000.p/160")}
+    assert len(left) == 2
+    for name in left:
+        shutil.copy2(tmp_path / "dead" / name, tmp_path / "index" / name)
+    with open_writer(tmp_path / "index", OPTIONS) as writer:
+        for seed, rows in ((7, 30), (8, 50)):
+            writer.append(make_block(seed, rows))
+            writer.publish()
+    assert verify(tmp_path / "index").ok
+    for folder in (tmp_path / "index").glob("tile/**/*.p"):
+        states = sorted(folder.iterdir(), key=lambda file: int(file.name))
+        assert [state.name for state in states] == ["100", "130", "180"]
+        assert all(states[-1].read_bytes().startswith(state.read_bytes()) for state in states)
 
 
 @pytest.mark.parametrize("place", ["key", "number"])

@@ -30,16 +30,20 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_a_key_directory_has_what_the_command_line_promises(key_directory: Path) -> None:
-    """owner.key, site.key and worker.key are private, public/ is readable."""
+def test_a_key_directory_has_what_the_command_line_promises(tmp_path: Path) -> None:
+    """owner.key, site.key and worker.key are private, public/ is readable, by the files' own modes."""
+    umask = os.umask(0)
+    try:
+        new_keys(tmp_path, None)
+    finally:
+        os.umask(umask)
     modes = {
-        str(file.relative_to(key_directory)): stat.S_IMODE(file.stat().st_mode)
-        for file in key_directory.rglob("*")
+        str(file.relative_to(tmp_path)): stat.S_IMODE(file.stat().st_mode)
+        for file in tmp_path.rglob("*")
         if file.is_file()
     }
-    assert {modes.pop(name) for name in ("owner.key", "site.key", "worker.key")} == {0o600}
-    assert set(modes) == {"public/lwe.pub", "public/bundle.json"}
-    assert all(mode & stat.S_IRUSR for mode in modes.values())
+    secret = dict.fromkeys(("owner.key", "site.key", "worker.key"), 0o600)
+    assert modes == {**secret, "public/lwe.pub": 0o644, "public/bundle.json": 0o644}
 
 
 def test_the_pair_fits_together(protected: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stages.encrypt.keys import owner as owner_side
 from stages.encrypt.keys.folder import OwnerKeys
@@ -73,6 +74,21 @@ def test_answers_that_do_not_fit_are_refused(owner: OwnerKeys, block: EncryptedB
     ):
         with pytest.raises(ShapeError):
             owner_side._open_sums(owner.lwe, block.header, bad, np.ones(5, np.int32))
+
+
+@pytest.mark.parametrize(
+    "weights_D",
+    [np.ones(4, np.int32), np.ones(6, np.int32), np.ones((1, 5), np.int32), np.ones(5, np.int64), np.ones(5)],
+    ids=["short", "long", "nested", "int64", "float"],
+)
+def test_weights_that_do_not_fit_are_refused(
+    owner: OwnerKeys, block: EncryptedBlock, weights_D: NDArray[np.int32]
+) -> None:
+    """The bound on a score is of the weights the key holder names: others would leave it unchecked."""
+    answer = score_block(block.header, block.head_Dn, block.columns_ND, np.ones(5, np.int32))
+    for opened in (owner_side.open_scores, owner_side.open_exact):
+        with pytest.raises(ShapeError, match="the block has 5 features"):
+            opened(owner.lwe, block.header, answer, weights_D)
 
 
 def test_weights_that_may_overflow_are_refused(owner: OwnerKeys, block: EncryptedBlock) -> None:

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from stages.index.errors import BusyError
-from stages.index.store.durable import is_lock_text, locked, publish, staged, sync_files, write_at
+from stages.index.store.durable import (
+    is_lock_text,
+    locked,
+    publish,
+    replace_files,
+    staged,
+    sync_files,
+    write_at,
+)
 
 
 def hold(path: Path, pipe: Connection) -> None:
@@ -88,6 +96,25 @@ def test_a_lock_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
             later.check()
             with pytest.raises(BusyError, match="was taken from this writer"):
                 fence.check()
+
+
+def test_a_file_stays_when_the_lock_is_taken_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is looked at again when the new bytes are durable, before they take the place of the old."""
+    file, lock = tmp_path / "file", tmp_path / "lock"
+    file.write_bytes(b"of the other writer")
+    sync = os.fdatasync
+
+    def slow(fd: int) -> None:
+        lock.unlink()
+        sync(fd)
+
+    with ThreadPoolExecutor(2) as pool, locked(lock, 0) as fence:
+        monkeypatch.setattr(os, "fdatasync", slow)
+        with pytest.raises(BusyError, match="was taken from this writer"):
+            replace_files(pool, tmp_path, [(file, b"late")], fence)
+    assert file.read_bytes() == b"of the other writer"
 
 
 def test_a_lock_file_says_when_it_is_damaged(tmp_path: Path) -> None:
