@@ -109,10 +109,10 @@ TABLE = (
                ((_sum("medsecure_undelivered_frames_total", "reason"), "{{reason}}"),)),),
     ),
     Metric(
-        "medsecure_unlike_frames_total", Kind.COUNTER, "Frames unlike the images the model was trained on.",
+        "medsecure_unlike_frames_total", Kind.COUNTER, "Frames out of distribution of the training.",
         (),
-        (Panel("Rejects", "Frames unlike the training images", "short",
-               ((_sum("medsecure_unlike_frames_total"), "unlike"),)),),
+        (Panel("Rejects", "Frames out of distribution", "short",
+               ((_sum("medsecure_unlike_frames_total"), "out of distribution"),)),),
     ),
     Metric(
         "medsecure_worker_resident_bytes", Kind.GAUGE, "Resident memory of a host's process.",
