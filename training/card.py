@@ -52,7 +52,7 @@ chosen by the figures below.
 
 ## Limits
 
-Measured on the patients above only. On anything unlike the training images it still answers, and the answer
+Measured on the patients above only. On images out of distribution the model still answers, and the answer
 means nothing.
 """
 

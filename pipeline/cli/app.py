@@ -1,6 +1,6 @@
 """The root of the command line, and how errors become exit codes.
 
-0: done. 1: rejects above the allowed share, or findings. 2: usage, configuration, keys. 3: the engine.
+0: done. 1: too many rejects, or findings. 2: usage, configuration or keys. 3: the engine failed.
 """
 
 from __future__ import annotations
@@ -31,21 +31,24 @@ class Root(LazyGroup):
         "demo": ("pipeline.cli.run:demo", "Stream a synthetic study, verify the index and search it."),
         "run": ("pipeline.cli.run:run", "Stream images into segmentations and an encrypted index."),
         "keys": ("pipeline.cli.keys:app", "Make, show, rotate and protect the owner's keys."),
-        "index": ("pipeline.cli.app:index", "Inspect, verify, search and prove the index."),
+        "index": ("pipeline.cli.app:index", "Inspect, verify and search an index, and write proofs."),
         "verify-proof": (
             "pipeline.cli.proofs:verify_proof",
             "Check a proof with the log's public keys.",
         ),
-        "dead-letters": ("pipeline.cli.letters:app", "List what was rejected, and run it again."),
+        "dead-letters": ("pipeline.cli.letters:app", "List rejected files, and run them again."),
         "evaluate": ("pipeline.cli.model:evaluate", "Measure segmentation on labelled cases."),
         "train": ("pipeline.cli.model:train", "Train the segmentation model on labelled cases."),
         "crossvalidate": (
             "pipeline.cli.validate:crossvalidate",
-            "Measure the training recipe, every patient out of fold.",
+            "Cross-validate the training recipe over patients.",
         ),
-        "compare": ("pipeline.cli.validate:compare", "Test two models' scores on the same patients."),
-        "refit": ("pipeline.cli.model:refit", "Add training statistics to a weights file."),
-        "quantise": ("pipeline.cli.model:quantise", "Make the int8 model that CPUs run fastest."),
+        "compare": (
+            "pipeline.cli.validate:compare",
+            "Compare the scores of two models on the same patients.",
+        ),
+        "refit": ("pipeline.cli.model:refit", "Add out-of-distribution statistics to a weights file."),
+        "quantise": ("pipeline.cli.model:quantise", "Make the int8 model for CPUs."),
         "config": ("pipeline.cli.config:app", "Show the resolved configuration."),
     }
 
@@ -54,27 +57,33 @@ class Index(LazyGroup):
     """``medsecure index``."""
 
     path = "medsecure index"
-    about = "The encrypted, verifiable index. All but get, search, sum and mean work without any secret."
+    about = "The encrypted, verifiable index. Only get, search, sum and mean need the owner's key."
     table: ClassVar[Mapping[str, tuple[str, str]]] = {
         "stats": ("pipeline.cli.inspect:stats", "Size, root, segments and bytes."),
         "verify": (
             "pipeline.cli.inspect:verify",
-            "Hash everything again; exit code 1 if damaged.",
+            "Recompute every hash; exit code 1 if the index is damaged.",
         ),
-        "list": ("pipeline.cli.inspect:list_records", "Every record's number and key."),
-        "prove": ("pipeline.cli.proofs:prove", "Write a proof: of a record, of its absence, of growth."),
-        "witness": ("pipeline.cli.proofs:witness", "Cosign the log if it continues what was seen last."),
-        "fsck": ("pipeline.cli.maintain:fsck", "Check every file, and repair what is derived."),
-        "erase": ("pipeline.cli.maintain:erase", "Erase a record, or all that are too old."),
-        "compact": ("pipeline.cli.maintain:compact", "Few full segments, without erased bytes."),
-        "push": ("pipeline.cli.copies:push", "Copy the log to object storage, or a folder."),
-        "pull": ("pipeline.cli.copies:pull", "Bring a log from object storage, checked as it comes."),
+        "list": ("pipeline.cli.inspect:list_records", "List the number and the record id of every record."),
+        "prove": ("pipeline.cli.proofs:prove", "Write a proof of a record, of its absence, or of growth."),
+        "witness": (
+            "pipeline.cli.proofs:witness",
+            "Cosign the log if it continues the last checkpoint seen.",
+        ),
+        "fsck": ("pipeline.cli.maintain:fsck", "Check every file; --repair makes derived files again."),
+        "erase": ("pipeline.cli.maintain:erase", "Erase one record, or all records of a certain age."),
+        "compact": ("pipeline.cli.maintain:compact", "Merge small segments and reclaim erased bytes."),
+        "push": ("pipeline.cli.copies:push", "Copy the log to object storage or to a folder."),
+        "pull": ("pipeline.cli.copies:pull", "Fetch a log from object storage and check it."),
         "get": ("pipeline.cli.search:get", "Open one record with the owner's key."),
         "search": ("pipeline.cli.search:search", "Find the records most similar to an image."),
         "sum": ("pipeline.cli.cohort:total", "Add up the feature vectors of a cohort."),
-        "mean": ("pipeline.cli.cohort:mean", "The mean feature vector of a cohort."),
-        "serve": ("pipeline.cli.serve:serve", "Serve as one of two replicas for private search."),
-        "audit": ("pipeline.cli.audit:audit", "Recompute answers of a search; exit code 1 if one is wrong."),
+        "mean": ("pipeline.cli.cohort:mean", "Compute the mean feature vector of a cohort."),
+        "serve": ("pipeline.cli.serve:serve", "Serve the index as one of two replicas for private search."),
+        "audit": (
+            "pipeline.cli.audit:audit",
+            "Recompute the answers of a search; exit code 1 if one is wrong.",
+        ),
     }
 
 
@@ -101,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except EngineError as error:
         _fail(error, 3)
     except KeyboardInterrupt:
-        _fail(InterruptedError("interrupted; a run goes on with --resume"), 130)
+        _fail(InterruptedError("interrupted: run again with --resume to continue"), 130)
 
 
 def _fail(error: Exception, code: int) -> None:

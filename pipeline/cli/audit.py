@@ -1,4 +1,4 @@
-"""``medsecure index audit``: anybody with the ciphertexts may ask it, without a secret."""
+"""``medsecure index audit``: needs the ciphertexts and no secret."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from stages.index.reader import open_reader
 
 def audit(
     directory: Directory,
-    answers: Annotated[Path, typer.Option("--answers", help="What search --answers kept.", dir_okay=False)],
-    blocks: Annotated[int, typer.Option("--blocks", help="How many blocks to recompute, at random.", min=1)],
+    answers: Annotated[
+        Path, typer.Option("--answers", help="The file that search --answers wrote.", dir_okay=False)
+    ],
+    blocks: Annotated[
+        int, typer.Option("--blocks", help="The number of blocks to recompute, chosen at random.", min=1)
+    ],
     as_json: Json = False,
 ) -> None:
-    """Recompute answers of a search from blocks that the log proves. Exit code 1 where one is wrong.
+    """Recompute the answers of a search from blocks that the log proves. Exit code 1 if one is wrong.
 
     Example: medsecure index audit index/ --answers search.answers --blocks 20
     """
@@ -29,7 +33,7 @@ def audit(
     else:
         typer.echo(f"{answers}: {done.audited} of {done.answered} answered blocks recomputed")
         if done.unavailable:
-            typer.echo(f"{done.unavailable} of their records are no longer there to be recomputed")
+            typer.echo(f"{done.unavailable} of their records were erased and cannot be recomputed")
         if not done.ok:
             rows = [(one.first_index, one.records, one.party, one.reason) for one in done.errors]
             show("Wrong answers", ("from record", "records", "answered by", "reason"), rows)

@@ -3,65 +3,82 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.console import Directory, Json, emit, show
+from pipeline.cli.console import Directory, Json, emit, parse_record_id, show
 from pipeline.cli.search import Secret, open_owners
 from pipeline.queries.cohort import CohortError, CohortSum, cohort_sum
-from stages.index.log.leaf import KEY_BYTES
+from stages.errors import OperatorError
 from stages.index.reader import open_reader
 
-KeyList = Annotated[
-    Path | None, typer.Option("--keys", help="A file with one hexadecimal key a line; - for stdin.")
+RecordFile = Annotated[
+    Path | None, typer.Option("--records", help="A file with one record id per line; - for stdin.")
 ]
-Keys = Annotated[list[str] | None, typer.Option("--key", help="One key, hexadecimal; may be repeated.")]
+RecordIds = Annotated[list[str] | None, typer.Option("--record", help="One record id; may be repeated.")]
+# the names of 0.1 before a record id had a word of its own; they stay until 1.0
+OldFile = Annotated[Path | None, typer.Option("--keys", hidden=True)]
+OldIds = Annotated[list[str] | None, typer.Option("--key", hidden=True)]
 
 
 def total(
-    directory: Directory, secret: Secret, keys: KeyList = None, key: Keys = None, as_json: Json = False
+    directory: Directory,
+    secret: Secret,
+    records: RecordFile = None,
+    record: RecordIds = None,
+    keys: OldFile = None,
+    key: OldIds = None,
+    as_json: Json = False,
 ) -> None:
-    """Add up the feature vectors of some records, as ciphertexts; only the sum is opened.
+    """Add up the feature vectors of some records as ciphertexts; only the sum is decrypted.
 
-    Example: medsecure index sum index/ --secret keys/ --keys cohort.txt
+    Example: medsecure index sum index/ --secret keys/ --records cohort.txt
     """
-    found = cohort_sum(open_reader(directory), open_owners(secret), _wanted(keys, key))
+    wanted = _wanted((records, keys), (*(record or ()), *(key or ())))
+    found = cohort_sum(open_reader(directory), open_owners(secret), wanted)
     _tell("sum", found, found.sum_D, found.noise_sd, as_json)
 
 
 def mean(
-    directory: Directory, secret: Secret, keys: KeyList = None, key: Keys = None, as_json: Json = False
+    directory: Directory,
+    secret: Secret,
+    records: RecordFile = None,
+    record: RecordIds = None,
+    keys: OldFile = None,
+    key: OldIds = None,
+    as_json: Json = False,
 ) -> None:
-    """The mean of the feature vectors of some records; only their sum is opened.
+    """Compute the mean of the feature vectors of some records; only their sum is decrypted.
 
-    Example: medsecure index mean index/ --secret keys/ --keys cohort.txt
+    Example: medsecure index mean index/ --secret keys/ --records cohort.txt
     """
-    found = cohort_sum(open_reader(directory), open_owners(secret), _wanted(keys, key))
+    wanted = _wanted((records, keys), (*(record or ()), *(key or ())))
+    found = cohort_sum(open_reader(directory), open_owners(secret), wanted)
     _tell("mean", found, found.mean, found.noise_sd / found.records, as_json)
 
 
-def _wanted(file: Path | None, given: list[str] | None) -> list[bytes]:
-    """All keys, from the file and the command line."""
-    lines = [(one, "--key") for one in given or []]
-    if file is not None:
+def _wanted(files: Iterable[Path | None], given: Iterable[str]) -> list[bytes]:
+    """All record ids, from files and the command line."""
+    lines = [(one, "--record") for one in given]
+    for file in files:
+        if file is None:
+            continue
         try:
             text = sys.stdin.read() if str(file) == "-" else file.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise CohortError(f"{file} cannot be read as a list of keys") from error
+            raise CohortError(f"{file} cannot be read as a list of record ids") from error
         lines += [(line, f"{file}, line {number}") for number, line in enumerate(text.splitlines(), start=1)]
-    return [_key(line.strip(), where) for line, where in lines if line.strip()]
+    return [_record_id(line.strip(), where) for line, where in lines if line.strip()]
 
 
-def _key(text: str, where: str) -> bytes:
+def _record_id(text: str, where: str) -> bytes:
     try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise CohortError(f"{where}: {text[:80]!r} is no key: keys are {2 * KEY_BYTES} hexadecimal digits")
-    return key
+        return parse_record_id(text)
+    except OperatorError as error:
+        raise CohortError(f"{where}: {error}") from error
 
 
 def _tell(what: str, found: CohortSum, vector_D: Any, noise_sd: float, as_json: bool) -> None:
@@ -76,5 +93,5 @@ def _tell(what: str, found: CohortSum, vector_D: Any, noise_sd: float, as_json: 
         emit({**facts, what: [round(value, 9) for value in vector_D.tolist()]})
         return
     how = "exact" if found.exact else f"approximate: noise of standard deviation {noise_sd:.2g} a component"
-    typer.echo(f"{what} of {found.records:,} records ({how}), {found.answers} partial sums opened")
+    typer.echo(f"{what} of {found.records:,} records ({how}), {found.answers} partial sums decrypted")
     show("", ("feature", what), list(enumerate(vector_D.tolist())))

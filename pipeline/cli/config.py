@@ -21,7 +21,7 @@ def group() -> None:
 
 @app.command()
 def show(config: Config = None, as_json: Json = False) -> None:
-    """Print the configuration as TOML: defaults, then the file, then MEDSECURE__SECTION__KEY.
+    """Print the resolved configuration as TOML: defaults, --config, then MEDSECURE__SECTION__KEY variables.
 
     Example: MEDSECURE__SEGMENT__THREADS=2 medsecure config show
     """
@@ -32,7 +32,7 @@ def show(config: Config = None, as_json: Json = False) -> None:
     for section, values in tree.items():
         sys.stdout.write(f"[{section}]\n")
         for key, value in values.items():
-            # TOML has no null: a key that is not set is shown commented out
+            # TOML has no null: a key without a value is shown as a comment
             line = f"# {key} =" if value is None else f"{key} = {_toml(value)}"
             sys.stdout.write(f"{line}\n")
         sys.stdout.write("\n")

@@ -1,4 +1,4 @@
-"""How the command line speaks: documents on stdout, everything else on stderr."""
+"""Output of the command line: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Directory = Annotated[Path, typer.Argument(help="The index folder.")]
-Key = Annotated[str, typer.Argument(help="A record's key, hexadecimal.")]
+RecordId = Annotated[
+    str, typer.Argument(metavar="RECORD_ID", help=f"A record id: {2 * KEY_BYTES} hexadecimal digits.")
+]
 
 _PLAIN_EVERY_S = 5.0
-_PIPE_WIDTH = 200  # keys and paths stay whole where no terminal says how wide it is
+_PIPE_WIDTH = 200  # where no terminal gives a width: record ids and paths stay on one line
 
 
 def stderr() -> Console:
-    """Where people are spoken to."""
+    """The console for messages to people."""
     return Console(stderr=True, highlight=False)
 
 
@@ -66,12 +68,12 @@ def _cell(value: object) -> str:
 
 
 def passphrase(*, confirm: bool = False) -> str:
-    """From MEDSECURE_PASSPHRASE, or asked for."""
+    """From MEDSECURE_PASSPHRASE, or from a prompt."""
     return _secret("MEDSECURE_PASSPHRASE", "Passphrase", confirm=confirm)
 
 
 def new_passphrase() -> str:
-    """From MEDSECURE_NEW_PASSPHRASE, or asked for twice."""
+    """From MEDSECURE_NEW_PASSPHRASE, or from two prompts."""
     return _secret("MEDSECURE_NEW_PASSPHRASE", "New passphrase", confirm=True)
 
 
@@ -82,30 +84,31 @@ def _secret(variable: str, prompt: str, *, confirm: bool) -> str:
     try:
         return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
     except typer.Abort as error:
-        raise OperatorError(f"no passphrase was given: set {variable}") from error
+        raise OperatorError(f"there is no passphrase: set {variable}") from error
 
 
-def parse_key(text: str) -> bytes:
-    """A record's key from its hexadecimal digits."""
+def parse_record_id(text: str) -> bytes:
+    """A record id from its hexadecimal digits."""
     try:
-        key = bytes.fromhex(text)
+        record_id = bytes.fromhex(text)
     except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise OperatorError(f"{text!r} is no key: keys are {2 * KEY_BYTES} hexadecimal digits")
-    return key
+        record_id = b""
+    if len(record_id) != KEY_BYTES:
+        digits = 2 * KEY_BYTES
+        raise OperatorError(f"{text[:80]!r} is not a record id: a record id has {digits} hexadecimal digits")
+    return record_id
 
 
-def find(reader: Reader, key: str) -> int:
-    """The number of the record with this key, hexadecimal."""
-    index = reader.find(parse_key(key))
+def find(reader: Reader, record_id: str) -> int:
+    """The number of the record with this id, hexadecimal."""
+    index = reader.find(parse_record_id(record_id))
     if index is None:
-        raise OperatorError(f"the index has no record {key}")
+        raise OperatorError(f"the index has no record {record_id}")
     return index
 
 
 class Terminal:
-    """Progress of a run on stderr: a live line on a terminal, a plain line now and then elsewhere."""
+    """Progress of a run on stderr: a live line on a terminal, a plain line every few seconds elsewhere."""
 
     def __init__(self) -> None:
         self._console = stderr()
@@ -140,7 +143,7 @@ class Terminal:
         self._marks = [*(mark for mark in self._marks if now - mark[0] < 2 * _PLAIN_EVERY_S), (now, passed)]
         began, before = self._marks[0]
         rate = (passed - before) / (now - began) if now > began else 0.0
-        counts = f"{tally.kept:,} in · {tally.rejected:,} rejected · {tally.frames - done:,} under way"
+        counts = f"{tally.kept:,} indexed · {tally.rejected:,} rejected · {tally.frames - done:,} in progress"
         queues = " ".join(f"{name} {depth}" for name, depth in queued.items() if depth)
         if self._console.is_terminal:
             self._progress.update(self._task, rate=rate, counts=counts, queues=queues)
@@ -150,7 +153,7 @@ class Terminal:
 
 
 def show_summary(summary: Summary, results: Path, index: Path) -> None:
-    """The table at a run's end, with the sum that proves nothing was lost."""
+    """The table at the end of a run, with the sum that accounts for every frame."""
     stages = [
         (name, stage.frames, round(stage.seconds, 2), round(stage.p50_ms, 1), round(stage.p99_ms, 1))
         for name, stage in summary.stages.items()
@@ -167,8 +170,8 @@ def show_summary(summary: Summary, results: Path, index: Path) -> None:
         see = f"medsecure dead-letters list {results}"
         out.print(f"Rejected: {reasons}. See: {see}", soft_wrap=True, markup=False)
     if summary.undelivered:
-        out.print(f"{summary.undelivered:,} frames are indexed but their results could not be written")
+        out.print(f"{summary.undelivered:,} frames are indexed, but their results could not be written")
     if not summary.complete:
-        out.print("Stopped before the end of the sources; --resume goes on from here")
+        out.print("Stopped before the end of the sources: run again with --resume to continue")
     records = f"{summary.checkpoint['size']:,} records"
     out.print(f"Results in {results}, index in {index} ({records})", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""A copy of the log in object storage, and from there. No secret, no torch."""
+"""Copies of the log, to object storage and from there. No secret, no torch."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _EVERY_S = 5.0
 
 
 def push(directory: Directory, uri: Uri, as_json: Json = False) -> None:
-    """Copy the published log to object storage; what is there already is not sent again.
+    """Copy the published log to object storage; only new objects are sent.
 
-    Readers there see the old log or the new one. What was erased here is removed there. The signing key is
-    never sent. Credentials come from the environment: AWS_ACCESS_KEY_ID and so on.
+    Readers of the copy see the old log or the new one, never a mixture. Records that were erased here are
+    removed there. The signing key is never sent. Credentials come from the environment, such as
+    AWS_ACCESS_KEY_ID.
 
     Example: medsecure index push index/ s3://bucket/index?region=eu-central-1
     """
@@ -49,14 +50,15 @@ def pull(
     uri: Uri,
     directory: Directory,
     key: Annotated[
-        Path | None, typer.Option("--key", help="The log's public keys, checkpoint.pub, from whom you trust.")
+        Path | None,
+        typer.Option("--key", help="The log's public keys, checkpoint.pub, from a trusted place."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring a log from object storage into a folder to verify, search and prove; checked as it comes.
+    """Fetch a log from object storage into a folder, and check it on the way.
 
-    A log that does not continue what the folder has is refused. The first time, without --key, the keys there
-    are taken on trust.
+    A log that does not continue the one in the folder is refused. Without --key, the first pull trusts the
+    public keys that the copy has.
 
     Example: medsecure index pull s3://bucket/index?region=eu-central-1 copy/ --key checkpoint.pub
     """
@@ -71,19 +73,19 @@ def pull(
         f"{done.objects:,} objects of {done.bytes:,} bytes fetched"
     )
     if key is None and done.size_before is None:
-        typer.echo(f"{directory / 'checkpoint.pub'} was taken on trust: compare it with the log's own")
+        typer.echo(f"{directory / 'checkpoint.pub'} is not verified: compare it with the original log's file")
 
 
 class Lines:
-    """Progress on stderr: a plain line now and then."""
+    """Progress on stderr: a line every few seconds."""
 
     def __init__(self, verb: str) -> None:
         self._verb = verb
-        self._told_s = time.monotonic()
+        self._shown_s = time.monotonic()
 
     def __call__(self, done: int, total: int, size: int) -> None:
-        """So many of so many objects, and bytes."""
-        if time.monotonic() - self._told_s >= _EVERY_S:
-            self._told_s = time.monotonic()
+        """Show how many objects and bytes are done."""
+        if time.monotonic() - self._shown_s >= _EVERY_S:
+            self._shown_s = time.monotonic()
             text = f"{done:,} of {total:,} objects {self._verb} · {size / 1e6:,.0f} MB"
             stderr().print(text, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The main job on material that anyone may have: a synthetic study beside pydicom's bundled test images."""
+"""``medsecure demo``: a run on a synthetic study and on the test images that pydicom bundles."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_j
     say(f"[bold]1.[/] {_PATIENTS} synthetic patients in {out / 'study'}, keys in {out / 'keys'}")
     files = _write_study(out / "study")
     new_keys(out / "keys", None)
-    say("[bold]2.[/] Streaming them and pydicom's bundled test images, hostile ones among them")
+    say("[bold]2.[/] Streaming them and pydicom's test images, damaged ones included")
     bundled = Path(str(resources.files("pydicom") / "data" / "test_files"))
     job = Job((str(out / "study"), str(bundled)), out / "index", out / "results", out / "keys", settings)
     summary = stream(job)
@@ -45,10 +45,10 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_j
         show_summary(summary, job.results, job.index)
     report = verify(job.index)
     if not report.ok:
-        raise JobError(f"the demo's index does not verify: {report.errors[0].reason}")
-    say(f"[bold]3.[/] All {report.size:,} records of the index hashed again: sound")
+        raise JobError(f"the index of the demo does not verify: {report.errors[0].reason}")
+    say(f"[bold]3.[/] All {report.size:,} records of the index hashed again: no damage")
     asked = files[len(files) // 2]
-    say(f"[bold]4.[/] Which records look like {asked}? Scored on ciphertexts, opened with the owner's key")
+    say(f"[bold]4.[/] Searching for {asked}: scores computed on ciphertexts, decrypted with the owner's key")
     owner = load_owner(out / "keys", None)
     reader = open_reader(job.index)
     hits = search(reader, {owner.key_id: owner}, describe_image(asked, None, settings), top=5).hits
@@ -57,7 +57,7 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_j
     first = json.loads(
         open_sealed(owner, reader.record(hits[0].index).sealed, aad=bytes.fromhex(hits[0].key))
     )
-    say(f"The first is {first['PatientName']}, {first['FileName']}: sealed in the index, opened by its owner")
+    say(f"The best match is {first['PatientName']}, {first['FileName']}: its owner opened the sealed name")
     if as_json:
         emit({"summary": summary.as_json(), "hits": [hit.as_json() for hit in hits]})
 

@@ -1,4 +1,4 @@
-"""What anybody may ask of an index: figures, verification. No secret, no torch."""
+"""Figures and verification of an index. No secret, no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stages.index.stats import stats as stats_of
 
 
 def stats(directory: Directory, as_json: Json = False) -> None:
-    """Size, root, segments and bytes of an index.
+    """Show size, root, segments and bytes of an index.
 
     Example: medsecure index stats index/
     """
@@ -26,32 +26,33 @@ def stats(directory: Directory, as_json: Json = False) -> None:
 
 
 def verify(directory: Directory, as_json: Json = False) -> None:
-    """Hash everything again: segments, leaves, tree, checkpoint. Exit code 1 where anything is wrong.
+    """Recompute every hash: segments, leaves, tree, checkpoint. Exit code 1 if the index is damaged.
 
     Example: medsecure index verify index/
     """
     report = verify_index(directory)
     if as_json:
-        emit({**asdict(report), "root": report.root.hex()})
+        errors = [{**asdict(one), "record_id": one.key} for one in report.errors]
+        emit({**asdict(report), "root": report.root.hex(), "errors": errors})
     elif report.ok:
         typer.echo(f"{directory}: {report.size:,} records, root {report.root.hex()}: sound")
     else:
         rows = [(_text(one.index), one.key or "", one.file, one.reason) for one in report.errors]
-        show(f"{directory} is damaged", ("record", "key", "file", "reason"), rows)
+        show(f"{directory} is damaged", ("record", "record id", "file", "reason"), rows)
     raise typer.Exit(int(not report.ok))
 
 
 def list_records(directory: Directory, as_json: Json = False) -> None:
-    """List number and key of every record that is there.
+    """List the number and the record id of every record.
 
     Example: medsecure index list index/
     """
     listed = open_reader(directory).listed()
-    records = [{"index": index, "key": key.hex()} for index, key in listed]
+    records = [{"index": index, "record_id": key.hex(), "key": key.hex()} for index, key in listed]
     if as_json:
         emit(records)
     else:
-        show(str(directory), ("record", "key"), [(one["index"], one["key"]) for one in records])
+        show(str(directory), ("record", "record id"), [(one["index"], one["record_id"]) for one in records])
 
 
 def _text(value: object) -> str:

@@ -25,7 +25,7 @@ Folder = Annotated[Path, typer.Argument(help="A key folder.")]
 def new(
     directory: Annotated[Path, typer.Argument(help="A new key folder.")],
     no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Store the secret key in the clear.")
+        bool, typer.Option("--no-passphrase", help="Store the secret key unencrypted.")
     ] = False,
     parameters: Annotated[
         str, typer.Option("--parameters", help=f"LWE parameter set: {', '.join(known_parameters())}.")
@@ -37,7 +37,7 @@ def new(
     Example: MEDSECURE_PASSPHRASE=… medsecure keys new keys/
     """
     if parameters not in known_parameters():
-        raise typer.BadParameter(f"{parameters!r} is none of {', '.join(known_parameters())}")
+        raise typer.BadParameter(f"{parameters!r} is unknown: use one of {', '.join(known_parameters())}")
     made = new_keys(directory, None if no_passphrase else passphrase(confirm=True), parameters)
     _tell(made, directory, as_json)
 
@@ -56,10 +56,10 @@ def show_keys(
 @app.command("export-public")
 def export(
     directory: Folder,
-    out: Annotated[Path, typer.Argument(help="A folder to be made.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
     as_json: Json = False,
 ) -> None:
-    """Copy the public bundle, and nothing else, for a worker or an index server.
+    """Copy the public bundle, without any secret, for a worker or an index server.
 
     Example: medsecure keys export-public keys/ for-the-server/
     """
@@ -70,11 +70,11 @@ def export(
 def change(
     directory: Folder,
     no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Store the secret keys in the clear.")
+        bool, typer.Option("--no-passphrase", help="Store the secret keys unencrypted.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Protect owner.key and the retired keys with another passphrase, or with none.
+    """Change or remove the passphrase of owner.key and of the retired keys.
 
     Example: MEDSECURE_PASSPHRASE=… MEDSECURE_NEW_PASSPHRASE=… medsecure keys change-passphrase keys/
     """
@@ -84,13 +84,13 @@ def change(
     if as_json:
         emit(facts)
     else:
-        how = "under the new passphrase" if new is not None else "in the clear: keep them safe"
+        how = "encrypted under the new passphrase" if new is not None else "unencrypted: keep them safe"
         typer.echo(f"{directory}: {changed} key files are now {how}")
 
 
 @app.command("rotate")
 def rotate_keys(directory: Folder, as_json: Json = False) -> None:
-    """Make a new owner key; the old one is kept in retired/ and opens what it encrypted.
+    """Make a new owner key; the old one moves to retired/ and still opens its records.
 
     Example: medsecure keys rotate keys/
     """
@@ -99,7 +99,7 @@ def rotate_keys(directory: Folder, as_json: Json = False) -> None:
 
 @app.command("add-worker")
 def add(directory: Folder, as_json: Json = False) -> None:
-    """Make worker.key in a key folder without one, and name it in public/.
+    """Make a new worker.key, and name it in public/.
 
     Example: medsecure keys add-worker keys/
     """
@@ -107,11 +107,11 @@ def add(directory: Folder, as_json: Json = False) -> None:
     if as_json:
         emit({"directory": str(directory), "worker_id": name})
     else:
-        typer.echo(f"{directory}: worker key {name} is in worker.key and named in public/")
+        typer.echo(f"{directory}: wrote worker.key and named its key {name} in public/")
 
 
 def _opened(act: Callable[[str | None], T]) -> T:
-    """The passphrase is asked for only where there is one."""
+    """Prompt for a passphrase only where one protects the keys."""
     try:
         return act(None)
     except PassphraseNeededError:

@@ -1,4 +1,4 @@
-"""A group of commands that are imported when they are called, so that --help does not wait for torch."""
+"""A group of commands that imports a command when it is called, so that --help does not wait for torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LazyGroup(TyperGroup):
-    """Commands by name: where each is (``module:attribute``), and one sentence for --help."""
+    """Commands by name: where each is defined (``module:attribute``), and one sentence for --help."""
 
     path: ClassVar[str]
     about: ClassVar[str]

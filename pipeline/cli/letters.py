@@ -11,13 +11,13 @@ import typer
 from pipeline.cli.console import Json, emit, show, show_summary
 from pipeline.run import dead_letters
 
-app = typer.Typer(help="What went no further, and why.", no_args_is_help=True)
+app = typer.Typer(help="Rejected files and frames, with reasons.", no_args_is_help=True)
 Results = Annotated[Path, typer.Argument(help="The results folder of a run.")]
 
 
 @app.command("list")
 def list_letters(directory: Results, as_json: Json = False) -> None:
-    """List every file and frame that was rejected.
+    """List every rejected file and frame, with its reason.
 
     Example: medsecure dead-letters list results/
     """

@@ -1,4 +1,4 @@
-"""What changes an index after the run: erasure, compaction, repair. No secret, no torch."""
+"""Erasure, compaction and repair of an index. No secret, no torch."""
 
 from __future__ import annotations
 
@@ -27,32 +27,37 @@ _DAY_MS = 86_400_000
 
 def erase(
     directory: Directory,
-    key: Annotated[str | None, typer.Argument(help="The record's key, or its first digits.")] = None,
+    record_id: Annotated[
+        str | None, typer.Argument(metavar="RECORD_ID", help="The record id, or its first digits.")
+    ] = None,
     older_than: Annotated[
-        float | None, typer.Option("--older-than", min=0, help="Erase what was appended so many DAYS ago.")
+        float | None,
+        typer.Option("--older-than", metavar="DAYS", min=0, help="Erase records that are at least DAYS old."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Erase a record, or all that are older than a number of days: their bytes go, for good.
+    """Erase one record, or all records older than a number of days; their bytes are overwritten.
 
-    The log keeps that there was a record, and says that it was erased. Its key is not taken again.
+    The log keeps the record's leaf and an entry that states the erasure. The index refuses the record id from
+    then on.
 
     Example: medsecure index erase index/ 3f…e1
     """
-    if (key is None) == (older_than is None):
-        raise OperatorError("give either the KEY of a record or --older-than DAYS")
+    if (record_id is None) == (older_than is None):
+        raise OperatorError("give either RECORD_ID or --older-than DAYS")
     _check_index(directory)
     with open_writer(directory, IndexOptions()) as writer:
         writer.publish()
         reader = open_reader(directory)
-        if key is not None:
-            chosen, cause = _by_key(reader, key), Cause.REQUEST
+        if record_id is not None:
+            chosen, cause = _by_record_id(reader, record_id), Cause.REQUEST
         else:
             chosen, cause = _by_age(directory, reader, older_than or 0.0), Cause.RETENTION
         count = erase_records(writer, chosen, cause)
         writer.publish()
         reader = open_reader(directory)
-    facts = {"erased": count, "size": reader.size, "root": reader.root.hex()}
+    erased = next(iter(chosen.values())).hex() if record_id is not None else None
+    facts = {"erased": count, "record_id": erased, "size": reader.size, "root": reader.root.hex()}
     if as_json:
         emit(facts)
     else:
@@ -60,7 +65,7 @@ def erase(
 
 
 def compact(directory: Directory, as_json: Json = False) -> None:
-    """Write small segments, and those with erased bytes, again as few and full ones.
+    """Merge small segments, and rewrite those with erased bytes to reclaim the space.
 
     Example: medsecure index compact index/
     """
@@ -72,16 +77,18 @@ def compact(directory: Directory, as_json: Json = False) -> None:
     else:
         typer.echo(
             f"{directory}: {found.segments_before} segments of {found.bytes_before:,} bytes "
-            f"are {found.segments_after} of {found.bytes_after:,} now"
+            f"became {found.segments_after} of {found.bytes_after:,} bytes"
         )
 
 
 def fsck(
     directory: Directory,
-    repair: Annotated[bool, typer.Option("--repair", help="Make again what can be derived.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make derived files again, and finish interrupted work.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every file, caches and leftovers included. Exit code 1 where anything is wrong.
+    """Check every file, caches and leftovers included. Exit code 1 if anything is wrong.
 
     Example: medsecure index fsck index/ --repair
     """
@@ -108,15 +115,15 @@ def fsck(
 
 
 def _check_index(directory: Path) -> None:
-    """A writer would make one."""
+    """Refuse a folder that is no index: opening a writer would make one there."""
     if not is_index(directory):
         raise OperatorError(f"{directory} is not an index: it has no {IDENTITY}")
 
 
-def _by_key(reader: Reader, prefix: str) -> dict[int, bytes]:
+def _by_record_id(reader: Reader, prefix: str) -> dict[int, bytes]:
     found = {index: key for index, key in reader.listed() if key.hex().startswith(prefix.lower())}
     if len(found) != 1:
-        raise OperatorError(f"{len(found)} records have a key that begins with {prefix}: give one whole key")
+        raise OperatorError(f"{len(found)} record ids begin with {prefix}: give one whole record id")
     return found
 
 

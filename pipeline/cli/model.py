@@ -28,7 +28,7 @@ def evaluate(
         Path, typer.Option("--source", help="Folder of labelled cases: NAME and NAME_segmentation, or MSD.")
     ],
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+        Path | None, typer.Option("--weights", help="A weights file (default: the shipped model).")
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page with overlays of the worst cases.")
@@ -37,13 +37,13 @@ def evaluate(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Measure segmentation on labelled cases, through the stages of the stream.
+    """Measure segmentation on labelled cases with the stages of the stream.
 
     Example: medsecure evaluate --source cases/ --html worst.html
     """
     chosen = settings(config, run={"device": device}, segment={"weights": weights})
     if html is not None and not html.parent.is_dir():
-        raise OperatorError(f"there is no folder {html.parent} to write {html.name} into")
+        raise OperatorError(f"the folder {html.parent} does not exist: make it, or choose another --html")
     gallery = Gallery()
     evaluation = evaluate_cases(
         source,
@@ -70,10 +70,12 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The weights file to write, .safetensors.")],
     device: DeviceOption = None,
     config: Config = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state beside --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the state saved beside --out.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the segmentation model; the configuration section `train` is the recipe.
+    """Train the segmentation model with the options of the configuration section `train`.
 
     Example: MEDSECURE__TRAIN__MINUTES=60 medsecure train --data cases/ --out weights.safetensors
     """
@@ -106,16 +108,16 @@ def train(
 
 def quantise(
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+        Path | None, typer.Option("--weights", help="A weights file (default: the shipped model).")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Labelled cases to calibrate on.  [default: a synthetic phantom]"),
+        typer.Option("--data", help="Labelled cases to calibrate on (default: a synthetic phantom)."),
     ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make the int8 model of a weights file, which `--device cpu` then takes by itself.
+    """Make the int8 model of a weights file; `--device cpu` then uses it.
 
     Example: medsecure quantise --weights weights.safetensors --data cases/
     """
@@ -126,20 +128,22 @@ def quantise(
         return
     typer.echo(f"{made.folder}, calibrated on {made.slices} slices")
     typer.echo(
-        f"against single precision on them: Dice of the masks {made.mask_dice:.4f}, "
+        f"compared with single precision: Dice of the masks {made.mask_dice:.4f}, "
         f"mean cosine of the features {made.feature_cosine:.4f}"
     )
 
 
 def refit(
-    data: Annotated[Path, typer.Option("--data", help="The cases that the weights were trained on.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="The labelled cases that the weights were trained on.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The weights file to write, .safetensors.")],
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="A weights file.  [default: the shipped model]")
+        Path | None, typer.Option("--weights", help="A weights file (default: the shipped model).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add to a weights file how unlike its training images a slice may be, without training again.
+    """Add to a weights file the statistics that flag slices as out of distribution, without training again.
 
     Example: medsecure refit --weights old.safetensors --data cases/ --out new.safetensors
     """

@@ -1,4 +1,4 @@
-"""Options of the commands that need the configuration, and how it is resolved for them."""
+"""Options shared by the commands that read the configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Engine(StrEnum):
 
 
 class Device(StrEnum):
-    """Where to compute."""
+    """Devices."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -28,14 +28,19 @@ class Device(StrEnum):
 
 
 Config = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file; see `medsecure config show`.", dir_okay=False)
+    Path | None,
+    typer.Option(
+        "--config", help="A TOML file with options; `medsecure config show` lists them.", dir_okay=False
+    ),
 ]
 EngineOption = Annotated[
-    Engine | None, typer.Option("--engine", help="Ray, or threads of this process.  [default: ray]")
+    Engine | None, typer.Option("--engine", help="Run on Ray, or on threads of this process (default: ray).")
 ]
-DeviceOption = Annotated[Device | None, typer.Option("--device", help="Where to compute.  [default: auto]")]
+DeviceOption = Annotated[
+    Device | None, typer.Option("--device", help="The device that computes (default: auto).")
+]
 
 
 def settings(config: Path | None, **sections: Mapping[str, object]) -> Settings:
-    """The resolved configuration; ``sections`` are values of the command line, None where not given."""
+    """The resolved configuration; ``sections`` are values of the command line, None where absent."""
     return load(config, sections)

@@ -1,4 +1,4 @@
-"""Proofs for strangers, and the witness who makes them worth more. No secret of the owner, no torch."""
+"""Proofs that need only public keys, and the witness. No secret of the owner, no torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from pipeline.cli.console import Directory, Json, emit, parse_key
+from pipeline.cli.console import Directory, Json, emit, parse_record_id
 from stages.errors import OperatorError
 from stages.index.reader import Reader, open_reader, open_reader_at
-from stages.index.verifier import LogKey, NoteError, ProofError, parse_keys
+from stages.index.verifier import LogKey, NoteError, ProofError, Proven, parse_keys
 from stages.index.verifier import verify_proof as check
 from stages.index.witness import EquivocationError, load_witness_key, new_witness_key
 from stages.index.witness import witness as see
@@ -27,35 +27,41 @@ T = TypeVar("T")
 def prove(
     directory: Directory,
     out: Annotated[Path, typer.Option("--out", help="The proof file to write.")],
-    key: Annotated[str | None, typer.Argument(help="A record's key, hexadecimal.")] = None,
+    record_id: Annotated[
+        str | None, typer.Argument(metavar="RECORD_ID", help="The record to prove, or its absence.")
+    ] = None,
     old: Annotated[
-        Path | None, typer.Option("--from", help="An earlier checkpoint: prove that the log only grew.")
+        Path | None,
+        typer.Option("--from", help="An earlier checkpoint; the proof shows that the log only grew since."),
     ] = None,
     at: Annotated[
-        Path | None, typer.Option("--at", help="The checkpoint to prove it at, say a cosigned one.  [newest]")
+        Path | None,
+        typer.Option(
+            "--at", help="The checkpoint of the proof, such as a cosigned one (default: the newest)."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a proof for anyone with the log's public keys: that a record is there, or that it is not.
+    """Write a proof that a record is in the log, or that it is not; the log's public keys check it.
 
-    Of an erased record: that it was there, and when and why it was erased. With --from and no key: that the
-    log still begins with all that an earlier checkpoint covered.
+    For an erased record the proof shows that it was there, and when and why it was erased. With --from and
+    no record id it shows that the log still begins with everything an earlier checkpoint covered.
 
     Example: medsecure index prove index/ 3f…e1 --out proof.tlog
     """
-    if (key is None) == (old is None):
-        raise OperatorError("give either a record's key or --from with an earlier checkpoint")
+    if (record_id is None) == (old is None):
+        raise OperatorError("give either RECORD_ID or --from with an earlier checkpoint")
     reader = open_reader(directory) if at is None else _with_note(at, partial(open_reader_at, directory))
     if old is not None:
         proof: GrowthProof | KeyProof | ErasureProof | Proof = _with_note(old, reader.prove_growth)
     else:
-        proof = _of_key(reader, parse_key(key or ""))
+        proof = _of_record(reader, parse_record_id(record_id or ""))
     data = proof.encode()
     try:
         out.write_bytes(data)
     except OSError as error:
         raise OperatorError(f"cannot write {out}: {error.strerror}") from error
-    facts = check(data, reader.log).facts()
+    facts = _facts(check(data, reader.log))
     if as_json:
         emit({**facts, "file": str(out)})
     else:
@@ -67,11 +73,13 @@ def verify_proof(
     file: Annotated[Path, typer.Argument(help="A proof file.")],
     keys: Annotated[
         list[Path],
-        typer.Option("--key", help="The log's public keys, INDEX/checkpoint.pub; a witness's too."),
+        typer.Option(
+            "--key", help="A file of public keys, INDEX/checkpoint.pub or a witness's; may be repeated."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Check a proof with nothing but public keys, all of which must have signed. Exit code 1 if it fails.
+    """Check a proof with public keys only; each of them must have signed. Exit code 1 if the proof fails.
 
     Example: medsecure verify-proof proof.tlog --key index/checkpoint.pub
     """
@@ -81,7 +89,7 @@ def verify_proof(
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
     public = log_keys(keys)
     try:
-        document: dict[str, object] = {"ok": True, **check(data, public).facts()}
+        document: dict[str, object] = {"ok": True, **_facts(check(data, public))}
     except ProofError as error:
         document = {"ok": False, "reason": str(error)}
     if as_json:
@@ -95,22 +103,22 @@ def verify_proof(
 
 def witness(
     directory: Directory,
-    state: Annotated[Path, typer.Option("--state", help="What was seen last: a note, kept by this command.")],
+    state: Annotated[Path, typer.Option("--state", help="The last checkpoint seen; this command keeps it.")],
     key: Annotated[Path | None, typer.Option("--key", help="The witness's key file, to cosign with.")] = None,
     name: Annotated[
-        str | None, typer.Option("--new-key", help="Make that key file first, for a witness of this name.")
+        str | None, typer.Option("--new-key", help="Make the key file first, for a witness of this name.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that the log continues what was seen last, remember it, and cosign it if there is a key.
+    """Check that the log continues the last checkpoint seen, keep the new one, and cosign it with --key.
 
-    STATE then is the log's checkpoint with the cosignature. A log that forked or went back is exit code 1,
-    and both signed notes are kept as evidence.
+    STATE then holds the log's checkpoint with the cosignature. If the log was forked or rolled back, the exit
+    code is 1 and both signed notes are kept as evidence.
 
     Example: medsecure index witness index/ --state seen.note --key witness.key --new-key example.org/w1
     """
     if name is not None and key is None:
-        raise OperatorError("--new-key needs --key: the file to make")
+        raise OperatorError("--new-key needs --key, the file to make")
     reader = open_reader(directory)
     signer = None
     if key is not None:
@@ -124,7 +132,11 @@ def witness(
         sentence = f"refused: {error}; both notes are kept: {' and '.join(evidence)}"
     else:
         document |= {"seen": before and before.size, "state": str(state), "cosigned": signer is not None}
-        since = "seen for the first time" if before is None else f"continues what was seen at {before.size:,}"
+        since = (
+            "seen for the first time"
+            if before is None
+            else f"continues the checkpoint of {before.size:,} records"
+        )
         sentence = f"{reader.size:,} records, root {reader.root.hex()}: {since}"
     if as_json:
         emit(document)
@@ -138,17 +150,25 @@ def log_keys(files: Sequence[Path]) -> tuple[LogKey, ...]:
     try:
         return tuple(one for file in files for one in parse_keys(file.read_text()))
     except (UnicodeDecodeError, NoteError) as error:
-        raise OperatorError(f"{', '.join(map(str, files))}: no public key file of a log: {error}") from error
+        raise OperatorError(
+            f"{', '.join(map(str, files))}: not a file of a log's public keys: {error}"
+        ) from error
     except OSError as error:
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
-def _of_key(reader: Reader, key: bytes) -> Proof | ErasureProof | KeyProof:
-    index = reader.find(key)
-    if index is None and (erased := reader.find_erased(key)) is not None:
+def _facts(proven: Proven) -> dict[str, object]:
+    """What a proof shows; ``key`` stands beside ``record_id`` until 1.0."""
+    facts = proven.facts()
+    return {**facts, "record_id": facts["key"]} if "key" in facts else facts
+
+
+def _of_record(reader: Reader, record_id: bytes) -> Proof | ErasureProof | KeyProof:
+    index = reader.find(record_id)
+    if index is None and (erased := reader.find_erased(record_id)) is not None:
         return reader.prove_erasure(erased)
     if index is None:
-        absence = reader.prove_key(key)
+        absence = reader.prove_key(record_id)
         if absence.index is None:
             return absence
         index = absence.index  # erased after the checkpoint, or the cache is wrong
@@ -161,21 +181,21 @@ def _with_note(file: Path, use: Callable[[bytes], T]) -> T:
     except OSError as error:
         raise OperatorError(f"cannot read {file}: {error.strerror}") from error
     except NoteError as error:
-        raise OperatorError(f"{file} is no checkpoint of this log: {error}") from error
+        raise OperatorError(f"{file} is not a checkpoint of this log: {error}") from error
 
 
 def _sentence(facts: dict[str, object]) -> str:
     log = f"the log of {facts['size']:,} records"
     match facts["claim"]:
         case "growth":
-            return f"{log} begins with its first {facts['old_size']:,} as they were"
+            return f"{log} begins with the same {facts['old_size']:,} records as before"
         case "absence":
-            return f"none of the first {facts['as_of']:,} records of {log} has key {facts['key']}"
+            return f"none of the first {facts['as_of']:,} records of {log} has record id {facts['key']}"
         case "erasure":
             when = str(facts["erased_at"])[:19].replace("T", " ")
             return (
-                f"record {facts['index']:,} of {log} has key {facts['key']} and was erased on {when} UTC, "
-                f"as entry {facts['erased_by']:,} says; cause: {facts['cause']}"
+                f"record {facts['index']:,} of {log} has record id {facts['key']} and was erased on {when} "
+                f"UTC, by entry {facts['erased_by']:,}; cause: {facts['cause']}"
             )
         case _:
-            return f"record {facts['index']:,} of {log} has key {facts['key']}"
+            return f"record {facts['index']:,} of {log} has record id {facts['key']}"

@@ -26,7 +26,7 @@ def share(text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise typer.BadParameter(f"{text!r} is no share: give 5% or 0.05")
+        raise typer.BadParameter(f"{text!r} is not a share: give 5% or 0.05")
     return value
 
 
@@ -37,18 +37,22 @@ def run(
             "--source", help="A file, a folder, or manifest:FILE with a path a line; may be repeated."
         ),
     ],
-    index: Annotated[Path, typer.Option("--index", help="The index folder, made if need be.")],
-    results: Annotated[Path, typer.Option("--results", help="Folder for segmentations and the summary.")],
-    keys: Annotated[Path, typer.Option("--keys", help="The key folder, or its public/ beside site.key.")],
+    index: Annotated[Path, typer.Option("--index", help="The index folder; made if absent.")],
+    results: Annotated[Path, typer.Option("--results", help="The folder for segmentations and the summary.")],
+    keys: Annotated[
+        Path, typer.Option("--keys", help="The key folder, or its public/ folder beside site.key.")
+    ],
     engine: EngineOption = None,
     device: DeviceOption = None,
     config: Config = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip what an earlier run finished.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip the series that an earlier run finished.")
+    ] = False,
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Serve /metrics on this port.", min=0, max=65535)
     ] = None,
     max_rejects: Annotated[
-        str | None, typer.Option("--max-rejects", help="Allowed share of rejects.  [default: 5%]")
+        str | None, typer.Option("--max-rejects", help="The allowed share of rejects (default: 5%).")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +77,9 @@ def run(
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option("--out", help="The folder for the study, keys, results and index.")
+    ] = Path("demo"),
     engine: EngineOption = None,
     device: DeviceOption = None,
     config: Config = None,
@@ -87,12 +93,12 @@ def demo(
 
 
 def stream(job: Job) -> Summary:
-    """Run a job under the terminal's eyes. What Ray has to say of killed workers keeps off stdout."""
+    """Run a job with progress on stderr, where Ray's messages about killed workers go as well."""
     with redirect_stdout(sys.stderr), Terminal() as terminal:
         return run_job(job, terminal)
 
 
 def verdict(summary: Summary, max_rejects: float) -> int:
-    """The exit code: 1 where too much was rejected, was not delivered, or the end was not reached."""
+    """The exit code: 1 if too many frames were rejected or not delivered, or if the run was stopped early."""
     lost = summary.rejected + summary.undelivered
     return int(not summary.complete or lost > max_rejects * summary.frames)

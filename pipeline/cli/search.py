@@ -1,4 +1,4 @@
-"""What only the key holder may ask of an index: opening records and scores."""
+"""Commands for the key holder: open records, search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from pipeline.cli.console import Directory, Json, Key, emit, find, passphrase, show
+from pipeline.cli.console import Directory, Json, RecordId, emit, find, passphrase, show
 from pipeline.cli.options import Config, settings
 from pipeline.queries import replicas as private
 from pipeline.queries import search as query
@@ -29,32 +29,35 @@ from stages.index.reader import Reader, open_reader
 from stages.index.store.identity import refuse_other_model
 from stages.segment.checkpoint import describe
 
-Secret = Annotated[Path, typer.Option("--secret", help="owner.key, or the key folder: all its generations.")]
+Secret = Annotated[
+    Path, typer.Option("--secret", help="owner.key, or the key folder with the keys of all generations.")
+]
 
 
 def get(
     directory: Directory,
-    key: Key,
+    record_id: RecordId,
     secret: Secret,
     as_json: Json = False,
 ) -> None:
-    """Open one record with the owner's key: what identifies it, and its feature vector.
+    """Open one record with the owner's key: its identity and its feature vector.
 
     Example: medsecure index get index/ 3f…e1 --secret keys/owner.key
     """
     reader = open_reader(directory)
-    record = reader.record(find(reader, key))
+    record = reader.record(find(reader, record_id))
     header = decode_header(record.header)
     owner = open_owners(secret).get(header.key_id)
     if owner is None:
         raise OperatorError(
-            f"record {key} is under key {header.key_id.hex()[:16]}, which {secret} does not hold: "
-            "give the folder with its retired keys"
+            f"record {record_id} is under key {header.key_id.hex()[:16]}, which {secret} does not hold: "
+            "give the folder with the retired keys"
         )
     position = np.array([record.position], np.uint32)
     numbers_1D = decrypt(owner.lwe, header, record.head_Dn, record.column_D[None, :], position)
     document = {
-        "key": key,
+        "record_id": record_id,
+        "key": record_id,
         "index": record.index,
         "identity": json.loads(open_sealed(owner, record.sealed, aad=record.key)),
         "feature": (numbers_1D[0] / header.scale).round(6).tolist(),
@@ -68,27 +71,32 @@ def get(
 def search(
     directory: Directory,
     secret: Secret,
-    image: Annotated[Path | None, typer.Option("--image", help="Any image the stream reads.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="An image of any format that the stream reads.")
+    ] = None,
     vector: Annotated[Path | None, typer.Option("--vector", help="A feature vector: JSON or .npy.")] = None,
     frame: Annotated[
-        int | None, typer.Option("--frame", help="Frame of the image, from 0.  [default: the middle]", min=0)
+        int | None,
+        typer.Option("--frame", help="The frame of the image, from 0 (default: the middle one).", min=0),
     ] = None,
-    top: Annotated[int, typer.Option("--top", help="How many.", min=1)] = 10,
+    top: Annotated[int, typer.Option("--top", help="The number of records to return.", min=1)] = 10,
     replicas: Annotated[
         tuple[str, str] | None,
-        typer.Option("--private", metavar="URL URL", help="Two replicas: neither learns the query."),
+        typer.Option("--private", metavar="URL URL", help="Ask two replicas; neither learns the query."),
     ] = None,
     ca: Annotated[
-        Path | None, typer.Option("--ca", help="Who signs the replicas' certificates, PEM.")
+        Path | None, typer.Option("--ca", help="The authority that signed the replicas' certificates, PEM.")
     ] = None,
-    answers: Annotated[Path | None, typer.Option("--answers", help="Keep the answers, for an audit.")] = None,
+    answers: Annotated[
+        Path | None, typer.Option("--answers", help="Write the answers to this file, for an audit.")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Find the records most similar to an image; scores are computed on ciphertexts.
 
-    With --private the folder is your own copy of the log, of which no segments are needed; replicas are
-    shown MEDSECURE_TOKEN if it is set.
+    With --private the folder is your own copy of the log, without segments. Requests to the replicas carry
+    MEDSECURE_TOKEN if it is set.
 
     Example: medsecure index search index/ --secret keys/owner.key --image study/0012.dcm
     """
@@ -121,7 +129,7 @@ def _source(
     ca: Path | None,
     answers: Path | None,
 ) -> Iterator[query.Scorer]:
-    """Who scores, and whether the answers are kept."""
+    """The scorer: the index here, or two replicas."""
     access = private.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
     with ExitStack() as stack:
         recorder = None if answers is None else stack.enter_context(recording(answers, reader.checkpoint))
@@ -132,7 +140,7 @@ def _source(
 
 
 def tell_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
-    """What needs another key, on stderr: one JSON line, or a sentence for each key."""
+    """Name on stderr the blocks that need another key: one JSON line, or a sentence for each key."""
     if as_json and closed:
         typer.echo(json.dumps({"unreadable": [asdict(one) for one in closed]}), err=True)
         return
@@ -147,11 +155,11 @@ def tell_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
 def show_hits(hits: Sequence[query.Hit]) -> None:
     """The answer as a table."""
     rows = [(place, hit.score, hit.index, hit.key, hit.proof_ok) for place, hit in enumerate(hits, start=1)]
-    show("Most similar", ("", "cosine", "record", "key", "proven"), rows)
+    show("Most similar", ("", "cosine", "record", "record id", "proven"), rows)
 
 
 def open_owners(secret: Path) -> dict[bytes, OwnerKeys]:
-    """The owner's keys by id; the passphrase is asked for only where there is one."""
+    """The owner's keys by key id; prompts for a passphrase only where one protects them."""
     try:
         return load_owners(secret, None)
     except PassphraseNeededError:

@@ -17,13 +17,15 @@ from pipeline.queries.replicas import is_loopback
 from stages.errors import OperatorError
 from stages.index.reader import open_reader
 
-_CONCURRENT: Final = 32  # requests at a time; further ones are told to come again
+_CONCURRENT: Final = 32  # requests at a time; further ones get status 503
 
 
 def serve(
     directory: Directory,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)] = 0,
+    port: Annotated[
+        int, typer.Option("--port", help="The port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 0,
     certificate: Annotated[
         Path | None,
         typer.Option("--certificate", help="The server's certificate chain, PEM.", dir_okay=False),
@@ -33,16 +35,19 @@ def serve(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve an index as one of two replicas for private search. Clients show MEDSECURE_TOKEN if it is set.
+    """Serve an index as one of two replicas for private search.
+
+    Requests must carry MEDSECURE_TOKEN if it is set.
 
     Example: medsecure index serve index/ --port 8443 --certificate tls.pem --certificate-key tls.key
     """
     token = os.environ.get("MEDSECURE_TOKEN") or None
     if (certificate is None) != (certificate_key is None):
-        raise OperatorError("--certificate and --certificate-key belong together: give both")
+        raise OperatorError("--certificate and --certificate-key need each other: give both")
     if not is_loopback(host) and (certificate is None or token is None):
         raise OperatorError(
-            f"on {host} others can listen: give --certificate and --certificate-key, and set MEDSECURE_TOKEN"
+            f"{host} is not a loopback address: give --certificate and --certificate-key, "
+            "and set MEDSECURE_TOKEN"
         )
     reader = open_reader(directory)
     config = uvicorn.Config(
@@ -56,13 +61,15 @@ def serve(
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise OperatorError(f"{certificate} and {certificate_key} are no certificate and its key") from error
+        raise OperatorError(
+            f"{certificate} and {certificate_key} are not a certificate and its private key"
+        ) from error
     with _listening(host, port) as listener:
         url = f"{'http' if certificate is None else 'https'}://{host}:{listener.getsockname()[1]}"
         if as_json:
             emit({"url": url, "size": reader.size, "root": reader.root.hex()})
         else:
-            typer.echo(f"serving {directory} ({reader.size:,} records) at {url}; SIGINT ends it")
+            typer.echo(f"serving {directory} ({reader.size:,} records) at {url}; stop with SIGINT")
         typer.get_text_stream("stdout").flush()
         uvicorn.Server(config).run(sockets=[listener])
 

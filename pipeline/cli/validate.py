@@ -22,15 +22,17 @@ COMPARED = ("dice_volume", "dice_slices", "hd95_mm", "asd_mm")
 
 
 def crossvalidate(
-    data: Annotated[list[Path], typer.Option("--data", help="Folder of labelled cases; may be repeated.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the folds' weights and scores.json.")],
-    folds: Annotated[int, typer.Option("--folds", min=2, max=100, help="Parts of the patients.")] = 5,
+    data: Annotated[list[Path], typer.Option("--data", help="A folder of labelled cases; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the folds' weights and scores.json.")],
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, max=100, help="The number of parts the patients are split into.")
+    ] = 5,
     device: DeviceOption = None,
     config: Config = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep finished folds and go on.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep finished folds and continue.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the recipe: every patient by a model that was trained on the others.
+    """Cross-validate the training recipe: each patient is scored by a model trained on other patients.
 
     Example: medsecure crossvalidate --data cases/ --data more/ --out folds/
     """
@@ -50,7 +52,7 @@ def crossvalidate(
         emit(document)
         return
     rows = [(case["name"], case["fold"], *(case[name] for name in COMPARED)) for case in document["cases"]]
-    show("Every patient by a model that never saw it", ("case", "fold", *COMPARED), rows)
+    show("Each patient scored by a model trained on others", ("case", "fold", *COMPARED), rows)
     low, high = document["interval_95"]["dice_volume"]
     mean = document["mean"]["dice_volume"]
     typer.echo(
@@ -59,11 +61,11 @@ def crossvalidate(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="Scores: of crossvalidate, or of evaluate --json.")],
+    first: Annotated[Path, typer.Argument(help="Scores of crossvalidate, or of evaluate --json.")],
     second: Annotated[Path, typer.Argument(help="Scores of the other model on the same patients.")],
     as_json: Json = False,
 ) -> None:
-    """Test whether the second model is better than the first, paired by patient.
+    """Test whether the second model scores higher than the first, paired by patient.
 
     Example: medsecure compare plain/scores.json attention/scores.json
     """
@@ -84,7 +86,7 @@ def compare(
 
 
 def _figures(path: Path) -> dict[str, dict[str, float]]:
-    """Each compared figure by patient; patients without it left out."""
+    """Each compared figure by patient, without the patients that lack it."""
     try:
         cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
         return {
@@ -92,7 +94,7 @@ def _figures(path: Path) -> dict[str, dict[str, float]]:
             for name in COMPARED
         }
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise OperatorError(f"{path} holds no scores of evaluate --json or crossvalidate") from error
+        raise OperatorError(f"{path} does not hold scores of evaluate --json or crossvalidate") from error
 
 
 def _tell(fold: int, progress: Progress) -> None:

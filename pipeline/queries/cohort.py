@@ -58,7 +58,7 @@ def cohort_sum(reader: Reader, owners: Mapping[bytes, OwnerKeys], keys: Collecti
     """The sum over the records with these keys, each once. Raises CohortError where one is not there."""
     wanted = set(keys)
     if not wanted:
-        raise CohortError("the cohort is empty: give at least one key")
+        raise CohortError("the cohort is empty: give at least one record id")
     _require_known(reader, wanted)
     total_D: NDArray[np.float64] | None = None
     opened, variance, records = 0, 0.0, 0
@@ -115,4 +115,4 @@ def _require_known(reader: Reader, wanted: set[bytes]) -> None:
     if missing:
         named = ", ".join(key.hex() for key in sorted(missing)[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        raise CohortError(f"the index has no records for {len(missing)} of {len(wanted)} keys: {named}{more}")
+        raise CohortError(f"the index lacks {len(missing)} of {len(wanted)} records: {named}{more}")

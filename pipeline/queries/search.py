@@ -56,8 +56,8 @@ class Hit:
     proof_ok: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The hit as plain values."""
-        return asdict(self)
+        """The hit as plain values; ``key`` stands beside ``record_id`` until 1.0."""
+        return {**asdict(self), "record_id": self.key}
 
 
 @dataclass(frozen=True, slots=True)

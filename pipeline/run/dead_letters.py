@@ -41,8 +41,8 @@ class Letter:
     time_s: float  # UNIX time
 
     def as_json(self) -> dict[str, object]:
-        """The letter as plain values."""
-        return asdict(self)
+        """The letter as plain values; ``key`` stands beside ``record_id`` until 1.0."""
+        return {**asdict(self), "record_id": self.key}
 
 
 class DeadLetters:

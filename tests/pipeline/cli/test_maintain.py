@@ -49,8 +49,10 @@ def test_an_erasure_is_proven_with_the_public_keys_alone(
     shutil.copy(index / "checkpoint", earlier)
     medsecure("index", "erase", index, gone)
     said = medsecure("index", "prove", index, gone, "--out", proof).out
-    assert f"record 4 of the log of {len(listed) + 1} records has key {gone} and was erased on 20" in said
-    assert f"as entry {len(listed)} says; cause: request" in said
+    assert (
+        f"record 4 of the log of {len(listed) + 1} records has record id {gone} and was erased on 20" in said
+    )
+    assert f"by entry {len(listed)}; cause: request" in said
     checked = medsecure("verify-proof", proof, "--key", index / "checkpoint.pub", "--json").json
     assert (checked["ok"], checked["claim"], checked["key"], checked["index"]) == (True, "erasure", gone, 4)
     assert (checked["erased_by"], checked["cause"]) == (len(listed), "request")

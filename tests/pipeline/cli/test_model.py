@@ -59,7 +59,7 @@ def test_train_then_evaluate_then_show(cases: Path, medsecure: Medsecure, tmp_pa
     assert low <= found["mean"]["dice_volume"] <= high
     assert f"<b>{found['mean']['dice_volume']:.3f}</b>" in page.read_text()
     done = medsecure(*base, "--html", tmp_path / "nowhere" / "x.html", expect=2)
-    assert "there is no folder" in done.err
+    assert "does not exist: make it" in done.err
 
 
 def test_crossvalidate_then_compare(cases: Path, medsecure: Medsecure, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_crossvalidate_then_compare(cases: Path, medsecure: Medsecure, tmp_path:
     assert found["mean"] == pytest.approx(other - one)
     assert medsecure("compare", first, first, "--json").json["dice_volume"]["p_value"] == 1
     assert "p (Wilcoxon)" in medsecure("compare", first, second).out
-    assert "holds no scores" in medsecure("compare", first, tmp_path / "tiny.toml", expect=2).err
+    assert "does not hold scores" in medsecure("compare", first, tmp_path / "tiny.toml", expect=2).err
 
 
 def test_quantise_then_run_int8(cases: Path, medsecure: Medsecure, tmp_path: Path) -> None:

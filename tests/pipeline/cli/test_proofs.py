@@ -45,7 +45,7 @@ def test_a_run_leaves_a_log_that_proves_what_is_not_in_it(
     """The same command, of a key that no record has; the file says of how many records."""
     index, proof = streamed / "index", tmp_path / "absent.proof"
     written = medsecure("index", "prove", index, ABSENT, "--out", proof)
-    assert f"none of the first 12 records of the log of 12 records has key {ABSENT}" in written.out
+    assert f"none of the first 12 records of the log of 12 records has record id {ABSENT}" in written.out
     checked = medsecure("verify-proof", proof, "--key", index / "checkpoint.pub", "--json").json
     assert (checked["claim"], checked["key"], checked["as_of"]) == ("absence", ABSENT, 12)
 
@@ -62,11 +62,11 @@ def test_growth_since_an_earlier_checkpoint_is_proven(
     appended(index, make_block(1, 30))
     medsecure("index", "prove", index, "--from", old, "--out", proof)
     checked = medsecure("verify-proof", proof, "--key", index / "checkpoint.pub")
-    assert "the log of 42 records begins with its first 12 as they were" in checked.out
+    assert "the log of 42 records begins with the same 12 records as before" in checked.out
     appended(tmp_path / "other", make_block(2, 3))
     other = tmp_path / "other" / "checkpoint"
     assert (
-        "no checkpoint of this log"
+        "is not a checkpoint of this log"
         in medsecure(*("index", "prove", index, "--from", other, "--out", proof), expect=2).err
     )
     assert "either" in medsecure("index", "prove", index, "--out", proof, expect=2).err
@@ -110,10 +110,13 @@ def test_a_proof_may_have_to_be_witnessed(streamed: Path, medsecure: Medsecure, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["index", "prove", "{index}", "ab", "--out", "{tmp}/p"], "'ab' is no key"),
+        (["index", "prove", "{index}", "ab", "--out", "{tmp}/p"], "'ab' is not a record id"),
         (["index", "prove", "{index}", ABSENT, "--out", "{tmp}/no/p"], "cannot write"),
         (["index", "prove", "{index}", ABSENT, "--out", "{tmp}/p", "--at", "{tmp}"], "cannot read"),
-        (["verify-proof", "{index}/checkpoint", "--key", "{index}/index.json"], "no public key file"),
+        (
+            ["verify-proof", "{index}/checkpoint", "--key", "{index}/index.json"],
+            "not a file of a log's public keys",
+        ),
         (["index", "witness", "{index}", "--state", "{tmp}/s", "--new-key", "w"], "--new-key needs --key"),
         (["index", "witness", "{index}", "--state", "{tmp}/s", "--key", "{tmp}/k"], "cannot read"),
         (["index", "witness", "{index}", "--state", "{tmp}/no/s"], "cannot keep"),

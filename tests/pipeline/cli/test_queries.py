@@ -81,7 +81,7 @@ def expected(vault: Vault, names: list[bytes]) -> np.ndarray:
     return np.sum([vault.plain[name] for name in names], axis=0) / scale_for(LWE32, D)
 
 
-def test_a_sum_takes_keys_from_a_file_the_line_and_stdin(
+def test_a_sum_takes_record_ids_from_a_file_the_line_and_stdin(
     vault: Vault, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All ways name the same cohort."""
@@ -91,31 +91,48 @@ def test_a_sum_takes_keys_from_a_file_the_line_and_stdin(
     monkeypatch.setattr("sys.stdin", StringIO(text))
     base = ("index", "sum", vault.index, "--secret", vault.keys, "--json")
     ways = [
-        ask(*base, "--keys", tmp_path / "cohort").json,
-        ask(*base, "--keys", "-").json,
-        ask(*base, *(word for name in names for word in ("--key", name.hex()))).json,
+        ask(*base, "--records", tmp_path / "cohort").json,
+        ask(*base, "--records", "-").json,
+        ask(*base, *(word for name in names for word in ("--record", name.hex()))).json,
     ]
     assert ways[0] == ways[1] == ways[2]
     assert np.allclose(ways[0]["sum"], expected(vault, names), atol=1e-8)
     assert (ways[0]["records"], ways[0]["exact"], len(ways[0]["key_ids"])) == (3, True, 2)
 
 
+def test_a_sum_takes_the_former_names_of_its_options(vault: Vault, ask: Ask, tmp_path: Path) -> None:
+    """--keys and --key mean --records and --record until 1.0, and --help does not list them."""
+    first, second = record_key(0, 0).hex(), record_key(0, 2).hex()
+    (tmp_path / "cohort").write_text(f"{first}\n")
+    base = ("index", "sum", vault.index, "--secret", vault.keys, "--json")
+    former = ask(*base, "--keys", tmp_path / "cohort", "--key", second).json
+    assert former == ask(*base, "--record", first, "--record", second).json
+    text = ask("index", "sum", "--help").out
+    assert "--records" in text
+    assert "--key" not in text
+
+
 def test_a_mean_is_the_sum_over_the_count(vault: Vault, ask: Ask) -> None:
     """As text it says how exact it is."""
     names = [record_key(0, 0), record_key(1, 1)]
-    options = ("--secret", vault.keys, "--key", names[0].hex(), "--key", names[1].hex())
+    options = ("--secret", vault.keys, "--record", names[0].hex(), "--record", names[1].hex())
     found = ask("index", "mean", vault.index, *options, "--json").json
     assert np.allclose(found["mean"], expected(vault, names) / 2, atol=1e-8)
     assert "mean of 2 records (exact)" in ask("index", "mean", vault.index, *options).out
 
 
 @pytest.mark.parametrize(
-    ("key", "sentence"),
-    [("ff" * 32, "no records for 1 of 1 keys"), ("zz", "'zz' is no key"), ("", "the cohort is empty")],
+    ("record_id", "sentence"),
+    [
+        ("ff" * 32, "the index lacks 1 of 1 records"),
+        ("zz", "--record: 'zz' is not a record id"),
+        ("", "the cohort is empty"),
+    ],
 )
-def test_a_cohort_that_is_none_is_exit_code_2(vault: Vault, ask: Ask, key: str, sentence: str) -> None:
-    """Unknown, malformed and missing keys."""
-    assert sentence in ask("index", "sum", vault.index, "--secret", vault.keys, "--key", key, expect=2).err
+def test_a_cohort_that_is_none_is_exit_code_2(vault: Vault, ask: Ask, record_id: str, sentence: str) -> None:
+    """Unknown, malformed and missing record ids."""
+    options = ("--secret", vault.keys, "--record", record_id)
+    assert sentence in ask("index", "sum", vault.index, *options, expect=2).err
 
 
 def test_search_says_which_blocks_a_key_cannot_open(vault: Vault, ask: Ask) -> None:
@@ -178,9 +195,12 @@ def test_a_private_search_needs_two_safe_replicas(vault: Vault, ask: Ask) -> Non
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--host", "0.0.0.0"], "others can listen"),  # noqa: S104 - it is refused
-        (["--certificate", "x.pem"], "belong together"),
-        (["--certificate", "x.pem", "--certificate-key", "x.key"], "no certificate and its key"),
+        (["--host", "0.0.0.0"], "is not a loopback address"),  # noqa: S104 - it is refused
+        (["--certificate", "x.pem"], "need each other"),
+        (
+            ["--certificate", "x.pem", "--certificate-key", "x.key"],
+            "are not a certificate and its private key",
+        ),
     ],
 )
 def test_serving_unsafely_is_refused(vault: Vault, ask: Ask, options: list[str], sentence: str) -> None:

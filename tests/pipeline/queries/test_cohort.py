@@ -93,7 +93,7 @@ def test_a_key_given_twice_counts_once(vault: Vault) -> None:
 def test_unknown_keys_are_named(vault: Vault) -> None:
     """The first few of them, and how many."""
     unknown = [record_key(999, row) for row in range(5)]
-    with pytest.raises(CohortError, match="no records for 5 of 6 keys") as caught:
+    with pytest.raises(CohortError, match="the index lacks 5 of 6 records") as caught:
         cohort_sum(vault.reader, vault.owners, [record_key(0, 0), *unknown])
     assert unknown[0].hex() in str(caught.value)
     assert "and 2 more" in str(caught.value)
