@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, show
-from pipeline.queries import audit as auditing
-from stages.index.reader import open_reader
 
 
 def audit(
@@ -27,6 +25,9 @@ def audit(
 
     Example: medsecure index audit index/ --answers search.answers --blocks 20
     """
+    from pipeline.queries import audit as auditing
+    from stages.index.reader import open_reader
+
     done = auditing.audit(directory, open_reader(directory), answers, blocks)
     if as_json:
         emit(asdict(done))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, parse_record_id, show
 from pipeline.cli.search import Secret, open_owners
-from pipeline.queries.cohort import CohortError, CohortSum, cohort_sum
 from stages.errors import OperatorError
-from stages.index.reader import open_reader
+
+if TYPE_CHECKING:
+    from pipeline.queries.cohort import CohortSum
 
 RecordFile = Annotated[
     Path | None, typer.Option("--records", help="A file with one record id per line; - for stdin.")
@@ -37,6 +38,9 @@ def total(
 
     Example: medsecure index sum index/ --secret keys/ --records cohort.txt
     """
+    from pipeline.queries.cohort import cohort_sum
+    from stages.index.reader import open_reader
+
     wanted = _wanted((records, keys), (*(record or ()), *(key or ())))
     found = cohort_sum(open_reader(directory), open_owners(secret), wanted)
     _tell("sum", found, found.sum_D, found.noise_sd, as_json)
@@ -55,6 +59,9 @@ def mean(
 
     Example: medsecure index mean index/ --secret keys/ --records cohort.txt
     """
+    from pipeline.queries.cohort import cohort_sum
+    from stages.index.reader import open_reader
+
     wanted = _wanted((records, keys), (*(record or ()), *(key or ())))
     found = cohort_sum(open_reader(directory), open_owners(secret), wanted)
     _tell("mean", found, found.mean, found.noise_sd / found.records, as_json)
@@ -62,6 +69,8 @@ def mean(
 
 def _wanted(files: Iterable[Path | None], given: Iterable[str]) -> list[bytes]:
     """All record ids, from files and the command line."""
+    from pipeline.queries.cohort import CohortError
+
     lines = [(one, "--record") for one in given]
     for file in files:
         if file is None:
@@ -75,6 +84,8 @@ def _wanted(files: Iterable[Path | None], given: Iterable[str]) -> list[bytes]:
 
 
 def _record_id(text: str, where: str) -> bytes:
+    from pipeline.queries.cohort import CohortError
+
     try:
         return parse_record_id(text)
     except OperatorError as error:

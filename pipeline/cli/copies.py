@@ -11,9 +11,6 @@ import typer
 
 from pipeline.cli.console import Directory, Json, emit, stderr
 from pipeline.cli.proofs import log_keys
-from stages.index.copies.bucket import open_store
-from stages.index.copies.pull import pull as pull_log
-from stages.index.copies.push import push as push_log
 
 Uri = Annotated[
     str,
@@ -34,6 +31,9 @@ def push(directory: Directory, uri: Uri, as_json: Json = False) -> None:
 
     Example: medsecure index push index/ s3://bucket/index?region=eu-central-1
     """
+    from stages.index.copies.bucket import open_store
+    from stages.index.copies.push import push as push_log
+
     store = open_store(uri)
     done = push_log(directory, store, Lines("sent"))
     if as_json:
@@ -62,6 +62,9 @@ def pull(
 
     Example: medsecure index pull s3://bucket/index?region=eu-central-1 copy/ --key checkpoint.pub
     """
+    from stages.index.copies.bucket import open_store
+    from stages.index.copies.pull import pull as pull_log
+
     store = open_store(uri)
     done = pull_log(store, directory, None if key is None else log_keys([key]), Lines("fetched"))
     if as_json:

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from evaluation.phantom import Phantom, write_series
 from pipeline.cli.console import emit, show_summary
 from pipeline.cli.search import show_hits
-from pipeline.queries.search import search
-from pipeline.queries.vector import describe_image
 from pipeline.run.job import Job, JobError
-from stages.encrypt.keys.folder import load_owner, new_keys
-from stages.encrypt.keys.opening import open_sealed
-from stages.index.check.verify import verify
-from stages.index.reader import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +24,13 @@ _PATIENTS, _SLICES = 4, 24
 
 def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_json: bool) -> None:
     """Make a study and keys, stream them, verify the index, search it. Raises JobError on findings."""
+    from pipeline.queries.search import search
+    from pipeline.queries.vector import describe_image
+    from stages.encrypt.keys.folder import load_owner, new_keys
+    from stages.encrypt.keys.opening import open_sealed
+    from stages.index.check.verify import verify
+    from stages.index.reader import open_reader
+
     say = Console(highlight=False, soft_wrap=True, stderr=as_json).print
     if out.exists() and any(out.iterdir()):
         raise JobError(f"{out} is not empty: choose another folder with --out, or remove it")
@@ -63,6 +63,8 @@ def run(out: Path, settings: Settings, stream: Callable[[Job], Summary], *, as_j
 
 
 def _write_study(folder: Path) -> list[Path]:
+    from evaluation.phantom import Phantom, write_series
+
     return [
         file
         for number in range(_PATIENTS)

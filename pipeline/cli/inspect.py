@@ -7,9 +7,6 @@ from dataclasses import asdict
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, show
-from stages.index.check.verify import verify as verify_index
-from stages.index.reader import open_reader
-from stages.index.stats import stats as stats_of
 
 
 def stats(directory: Directory, as_json: Json = False) -> None:
@@ -17,6 +14,8 @@ def stats(directory: Directory, as_json: Json = False) -> None:
 
     Example: medsecure index stats index/
     """
+    from stages.index.stats import stats as stats_of
+
     found = stats_of(directory)
     facts = {**asdict(found), "root": found.root.hex(), "bytes_per_record": round(found.bytes_per_record)}
     if as_json:
@@ -30,6 +29,8 @@ def verify(directory: Directory, as_json: Json = False) -> None:
 
     Example: medsecure index verify index/
     """
+    from stages.index.check.verify import verify as verify_index
+
     report = verify_index(directory)
     if as_json:
         errors = [{**asdict(one), "record_id": one.key} for one in report.errors]
@@ -47,6 +48,8 @@ def list_records(directory: Directory, as_json: Json = False) -> None:
 
     Example: medsecure index list index/
     """
+    from stages.index.reader import open_reader
+
     listed = open_reader(directory).listed()
     records = [{"index": index, "record_id": key.hex(), "key": key.hex()} for index, key in listed]
     if as_json:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from pipeline.cli.console import Json, emit, new_passphrase, passphrase, show
-from stages.encrypt.keys.folder import known_parameters, new_keys
-from stages.encrypt.keys.ownerfile import PassphraseNeededError
-from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_public, rotate
-from stages.encrypt.lwe.parameters import LWE32
-from stages.encrypt.public.folder import PublicKeys, load_public
+from stages.encrypt.lwe.parameters import LWE32, known_parameters
+
+if TYPE_CHECKING:
+    from stages.encrypt.public.folder import PublicKeys
 
 app = typer.Typer(help="The owner's keys.", no_args_is_help=True)
 T = TypeVar("T")
@@ -36,6 +35,8 @@ def new(
 
     Example: MEDSECURE_PASSPHRASE=… medsecure keys new keys/
     """
+    from stages.encrypt.keys.folder import new_keys
+
     if parameters not in known_parameters():
         raise typer.BadParameter(f"{parameters!r} is unknown: use one of {', '.join(known_parameters())}")
     made = new_keys(directory, None if no_passphrase else passphrase(confirm=True), parameters)
@@ -50,6 +51,8 @@ def show_keys(
 
     Example: medsecure keys show keys/
     """
+    from stages.encrypt.public.folder import load_public
+
     _tell(load_public(directory), directory, as_json)
 
 
@@ -63,6 +66,8 @@ def export(
 
     Example: medsecure keys export-public keys/ for-the-server/
     """
+    from stages.encrypt.keys.rotation import export_public
+
     _tell(export_public(directory, out), out, as_json)
 
 
@@ -78,6 +83,8 @@ def change(
 
     Example: MEDSECURE_PASSPHRASE=… MEDSECURE_NEW_PASSPHRASE=… medsecure keys change-passphrase keys/
     """
+    from stages.encrypt.keys.rotation import change_passphrase
+
     new = None if no_passphrase else new_passphrase()
     changed = _opened(lambda old: change_passphrase(directory, old, new))
     facts = {"directory": str(directory), "files": changed, "protected": new is not None}
@@ -94,6 +101,8 @@ def rotate_keys(directory: Folder, as_json: Json = False) -> None:
 
     Example: medsecure keys rotate keys/
     """
+    from stages.encrypt.keys.rotation import rotate
+
     _tell(_opened(lambda old: rotate(directory, old)), directory, as_json)
 
 
@@ -103,6 +112,8 @@ def add(directory: Folder, as_json: Json = False) -> None:
 
     Example: medsecure keys add-worker keys/
     """
+    from stages.encrypt.keys.rotation import add_worker
+
     name = add_worker(directory)
     if as_json:
         emit({"directory": str(directory), "worker_id": name})
@@ -112,6 +123,8 @@ def add(directory: Folder, as_json: Json = False) -> None:
 
 def _opened(act: Callable[[str | None], T]) -> T:
     """Prompt for a passphrase only where one protects the keys."""
+    from stages.encrypt.keys.ownerfile import PassphraseNeededError
+
     try:
         return act(None)
     except PassphraseNeededError:

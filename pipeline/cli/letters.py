@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import Json, emit, show, show_summary
-from pipeline.run import dead_letters
 
 app = typer.Typer(help="Rejected files and frames, with reasons.", no_args_is_help=True)
 Results = Annotated[Path, typer.Argument(help="The results folder of a run.")]
@@ -21,6 +20,8 @@ def list_letters(directory: Results, as_json: Json = False) -> None:
 
     Example: medsecure dead-letters list results/
     """
+    from pipeline.run import dead_letters
+
     letters = dead_letters.read(directory)
     if as_json:
         emit([letter.as_json() for letter in letters])
@@ -38,8 +39,8 @@ def replay(directory: Results, as_json: Json = False) -> None:
     Example: medsecure dead-letters replay results/
     """
     # Imported here: a list of letters does not wait for torch and Ray.
-    from pipeline.cli.run import stream, verdict  # noqa: PLC0415
-    from pipeline.run.replay import replayed  # noqa: PLC0415
+    from pipeline.cli.run import stream, verdict
+    from pipeline.run.replay import replayed
 
     job = replayed(directory)
     summary = stream(job)

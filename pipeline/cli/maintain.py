@@ -5,22 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.console import Directory, Json, emit, show
 from stages.errors import OperatorError
-from stages.index.check.fsck import fsck as check_index
-from stages.index.check.fsck import repair as repair_index
-from stages.index.compact import compact as compact_index
-from stages.index.erase import erase as erase_records
-from stages.index.log.erasure import Cause
 from stages.index.options import IndexOptions
-from stages.index.reader import Reader, open_reader
-from stages.index.session import open_writer
-from stages.index.store.identity import IDENTITY, is_index
-from stages.index.store.manifest import BlockKind, Manifest
+
+if TYPE_CHECKING:
+    from stages.index.reader import Reader
 
 _DAY_MS = 86_400_000
 
@@ -43,6 +37,11 @@ def erase(
 
     Example: medsecure index erase index/ 3f…e1
     """
+    from stages.index.erase import erase as erase_records
+    from stages.index.log.erasure import Cause
+    from stages.index.reader import open_reader
+    from stages.index.session import open_writer
+
     if (record_id is None) == (older_than is None):
         raise OperatorError("give either RECORD_ID or --older-than DAYS")
     _check_index(directory)
@@ -69,6 +68,9 @@ def compact(directory: Directory, as_json: Json = False) -> None:
 
     Example: medsecure index compact index/
     """
+    from stages.index.compact import compact as compact_index
+    from stages.index.session import open_writer
+
     _check_index(directory)
     with open_writer(directory, IndexOptions()) as writer:
         found = compact_index(writer)
@@ -92,6 +94,9 @@ def fsck(
 
     Example: medsecure index fsck index/ --repair
     """
+    from stages.index.check.fsck import fsck as check_index
+    from stages.index.check.fsck import repair as repair_index
+
     _check_index(directory)
     found = repair_index(directory, IndexOptions()) if repair else check_index(directory)
     mended = set(found.repairable)
@@ -116,6 +121,8 @@ def fsck(
 
 def _check_index(directory: Path) -> None:
     """Refuse a folder that is no index: opening a writer would make one there."""
+    from stages.index.store.identity import IDENTITY, is_index
+
     if not is_index(directory):
         raise OperatorError(f"{directory} is not an index: it has no {IDENTITY}")
 
@@ -128,6 +135,8 @@ def _by_record_id(reader: Reader, prefix: str) -> dict[int, bytes]:
 
 
 def _by_age(directory: Path, reader: Reader, days: float) -> dict[int, bytes]:
+    from stages.index.store.manifest import BlockKind, Manifest
+
     before_ms = time.time_ns() // 1_000_000 - days * _DAY_MS
     rows = Manifest(directory, reader.size)
     old = [row for row in rows if row.kind != BlockKind.STATEMENTS and row.time_ms <= before_ms]

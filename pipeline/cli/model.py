@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from evaluation.evaluate import Evaluation
-from evaluation.evaluate import evaluate as evaluate_cases
-from evaluation.report_html import Gallery
 from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
-from pipeline.run.run import device_here
 from stages.errors import OperatorError
-from stages.segment.checkpoint import describe
-from training.calibrate import quantise as quantise_model
-from training.refit import refit as refit_model
-from training.train import Progress
-from training.train import train as train_model
+
+if TYPE_CHECKING:
+    from evaluation.evaluate import Evaluation
+    from training.train import Progress
 
 
 def evaluate(
@@ -41,6 +36,11 @@ def evaluate(
 
     Example: medsecure evaluate --source cases/ --html worst.html
     """
+    from evaluation.evaluate import evaluate as evaluate_cases
+    from evaluation.report_html import Gallery
+    from pipeline.run.run import device_here
+    from stages.segment.checkpoint import describe
+
     chosen = settings(config, run={"device": device}, segment={"weights": weights})
     if html is not None and not html.parent.is_dir():
         raise OperatorError(f"the folder {html.parent} does not exist: make it, or choose another --html")
@@ -79,6 +79,9 @@ def train(
 
     Example: MEDSECURE__TRAIN__MINUTES=60 medsecure train --data cases/ --out weights.safetensors
     """
+    from pipeline.run.run import device_here
+    from training.train import train as train_model
+
     chosen = settings(config, run={"device": device})
     report = train_model(
         data,
@@ -121,6 +124,8 @@ def quantise(
 
     Example: medsecure quantise --weights weights.safetensors --data cases/
     """
+    from training.calibrate import quantise as quantise_model
+
     chosen = settings(config, segment={"weights": weights}).segment
     made = quantise_model(chosen.weights, data, chosen.artefacts)
     if as_json:
@@ -147,6 +152,8 @@ def refit(
 
     Example: medsecure refit --weights old.safetensors --data cases/ --out new.safetensors
     """
+    from training.refit import refit as refit_model
+
     made = refit_model(weights, data, out)
     if as_json:
         emit(asdict(made))

@@ -12,14 +12,11 @@ import typer
 
 from pipeline.cli.console import Directory, Json, emit, parse_record_id
 from stages.errors import OperatorError
-from stages.index.reader import Reader, open_reader, open_reader_at
-from stages.index.verifier import LogKey, NoteError, ProofError, Proven, parse_keys
-from stages.index.verifier import verify_proof as check
-from stages.index.witness import EquivocationError, load_witness_key, new_witness_key
-from stages.index.witness import witness as see
 
 if TYPE_CHECKING:
     from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
+    from stages.index.reader import Reader
+    from stages.index.verifier import LogKey, Proven
 
 T = TypeVar("T")
 
@@ -49,6 +46,9 @@ def prove(
 
     Example: medsecure index prove index/ 3f…e1 --out proof.tlog
     """
+    from stages.index.reader import open_reader, open_reader_at
+    from stages.index.verifier import verify_proof as check
+
     if (record_id is None) == (old is None):
         raise OperatorError("give either RECORD_ID or --from with an earlier checkpoint")
     reader = open_reader(directory) if at is None else _with_note(at, partial(open_reader_at, directory))
@@ -83,6 +83,9 @@ def verify_proof(
 
     Example: medsecure verify-proof proof.tlog --key index/checkpoint.pub
     """
+    from stages.index.verifier import ProofError
+    from stages.index.verifier import verify_proof as check
+
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -117,6 +120,10 @@ def witness(
 
     Example: medsecure index witness index/ --state seen.note --key witness.key --new-key example.org/w1
     """
+    from stages.index.reader import open_reader
+    from stages.index.witness import EquivocationError, load_witness_key, new_witness_key
+    from stages.index.witness import witness as see
+
     if name is not None and key is None:
         raise OperatorError("--new-key needs --key, the file to make")
     reader = open_reader(directory)
@@ -147,6 +154,8 @@ def witness(
 
 def log_keys(files: Sequence[Path]) -> tuple[LogKey, ...]:
     """The keys in these public key files."""
+    from stages.index.verifier import NoteError, parse_keys
+
     try:
         return tuple(one for file in files for one in parse_keys(file.read_text()))
     except (UnicodeDecodeError, NoteError) as error:
@@ -176,6 +185,8 @@ def _of_record(reader: Reader, record_id: bytes) -> Proof | ErasureProof | KeyPr
 
 
 def _with_note(file: Path, use: Callable[[bytes], T]) -> T:
+    from stages.index.verifier import NoteError
+
     try:
         return use(file.read_bytes())
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,9 @@ from pipeline.cli import demo as the_demo
 from pipeline.cli.console import Json, Terminal, emit, show_summary
 from pipeline.cli.options import Config, DeviceOption, EngineOption, settings
 from pipeline.run.job import Job
-from pipeline.run.run import run as run_job
-from pipeline.run.summary import Summary
+
+if TYPE_CHECKING:
+    from pipeline.run.summary import Summary
 
 
 def share(text: str | None) -> float | None:
@@ -94,6 +95,8 @@ def demo(
 
 def stream(job: Job) -> Summary:
     """Run a job with progress on stderr, where Ray's messages about killed workers go as well."""
+    from pipeline.run.run import run as run_job
+
     with redirect_stdout(sys.stderr), Terminal() as terminal:
         return run_job(job, terminal)
 

@@ -8,26 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from pipeline.cli.console import Directory, Json, RecordId, emit, find, passphrase, show
 from pipeline.cli.options import Config, settings
-from pipeline.queries import replicas as private
-from pipeline.queries import search as query
-from pipeline.queries import vector as question
-from pipeline.queries.transcript import recording
-from stages.encrypt.keys.folder import OwnerKeys, load_owners
-from stages.encrypt.keys.opening import open_sealed
-from stages.encrypt.keys.owner import decrypt
-from stages.encrypt.keys.ownerfile import PassphraseNeededError
-from stages.encrypt.lwe.wire import decode_header
 from stages.errors import OperatorError
-from stages.index.reader import Reader, open_reader
-from stages.index.store.identity import refuse_other_model
-from stages.segment.checkpoint import describe
+
+if TYPE_CHECKING:
+    from pipeline.queries import search as query
+    from stages.encrypt.keys.folder import OwnerKeys
+    from stages.index.reader import Reader
 
 Secret = Annotated[
     Path, typer.Option("--secret", help="owner.key, or the key folder with the keys of all generations.")
@@ -44,6 +36,13 @@ def get(
 
     Example: medsecure index get index/ 3f…e1 --secret keys/owner.key
     """
+    import numpy as np
+
+    from stages.encrypt.keys.opening import open_sealed
+    from stages.encrypt.keys.owner import decrypt
+    from stages.encrypt.lwe.wire import decode_header
+    from stages.index.reader import open_reader
+
     reader = open_reader(directory)
     record = reader.record(find(reader, record_id))
     header = decode_header(record.header)
@@ -100,6 +99,12 @@ def search(
 
     Example: medsecure index search index/ --secret keys/owner.key --image study/0012.dcm
     """
+    from pipeline.queries import search as query
+    from pipeline.queries import vector as question
+    from stages.index.reader import open_reader
+    from stages.index.store.identity import refuse_other_model
+    from stages.segment.checkpoint import describe
+
     if (image is None) == (vector is None):
         raise question.VectorError("give either --image or --vector")
     reader = open_reader(directory)
@@ -130,6 +135,10 @@ def _source(
     answers: Path | None,
 ) -> Iterator[query.Scorer]:
     """The scorer: the index here, or two replicas."""
+    from pipeline.queries import replicas as private
+    from pipeline.queries import search as query
+    from pipeline.queries.transcript import recording
+
     access = private.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
     with ExitStack() as stack:
         recorder = None if answers is None else stack.enter_context(recording(answers, reader.checkpoint))
@@ -160,6 +169,9 @@ def show_hits(hits: Sequence[query.Hit]) -> None:
 
 def open_owners(secret: Path) -> dict[bytes, OwnerKeys]:
     """The owner's keys by key id; prompts for a passphrase only where one protects them."""
+    from stages.encrypt.keys.folder import load_owners
+    from stages.encrypt.keys.ownerfile import PassphraseNeededError
+
     try:
         return load_owners(secret, None)
     except PassphraseNeededError:

@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-import uvicorn
 
-from api.replica import application
 from pipeline.cli.console import Directory, Json, emit
-from pipeline.queries.replicas import is_loopback
 from stages.errors import OperatorError
-from stages.index.reader import open_reader
 
 _CONCURRENT: Final = 32  # requests at a time; further ones get status 503
 
@@ -41,6 +37,12 @@ def serve(
 
     Example: medsecure index serve index/ --port 8443 --certificate tls.pem --certificate-key tls.key
     """
+    import uvicorn
+
+    from api.replica import application
+    from pipeline.queries.replicas import is_loopback
+    from stages.index.reader import open_reader
+
     token = os.environ.get("MEDSECURE_TOKEN") or None
     if (certificate is None) != (certificate_key is None):
         raise OperatorError("--certificate and --certificate-key need each other: give both")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evaluation.intervals import gain
 from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
-from pipeline.run.run import device_here
 from stages.errors import OperatorError
-from training.folds import crossvalidate as crossvalidate_model
-from training.train import Progress
+
+if TYPE_CHECKING:
+    from training.train import Progress
 
 SCORES = "scores.json"
 COMPARED = ("dice_volume", "dice_slices", "hd95_mm", "asd_mm")
@@ -36,6 +35,9 @@ def crossvalidate(
 
     Example: medsecure crossvalidate --data cases/ --data more/ --out folds/
     """
+    from pipeline.run.run import device_here
+    from training.folds import crossvalidate as crossvalidate_model
+
     chosen = settings(config, run={"device": device})
     document = crossvalidate_model(
         data,
@@ -69,6 +71,8 @@ def compare(
 
     Example: medsecure compare plain/scores.json attention/scores.json
     """
+    from evaluation.intervals import gain
+
     one, other = _figures(first), _figures(second)
     try:
         gains = {name: gain(one[name], other[name]) for name in COMPARED if one[name] and other[name]}

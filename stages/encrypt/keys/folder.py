@@ -37,7 +37,7 @@ from stages.encrypt.keys.secretfiles import SECRET, read_secret
 from stages.encrypt.keys.site import SITE
 from stages.encrypt.keys.worker import WORKER, create_worker
 from stages.encrypt.lwe import parameters as table
-from stages.encrypt.lwe.parameters import LWE32, Parameters
+from stages.encrypt.lwe.parameters import LWE32, Parameters, known_parameters
 from stages.encrypt.lwe.wire import LwePublicKey, encode_public_key
 from stages.encrypt.public.bundle import (
     BUNDLE,
@@ -71,11 +71,6 @@ class Generation:
     lwe: LwePublicKey
     hpke: bytes
     created: str
-
-
-def known_parameters() -> tuple[str, ...]:
-    """The names of the LWE parameter sets that keys can be made for."""
-    return tuple(one.name for one in table.TABLE.values())
 
 
 def new_keys(

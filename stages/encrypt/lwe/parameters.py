@@ -136,3 +136,8 @@ def require_known(parameters: Parameters) -> None:
 
 def _known() -> str:
     return ", ".join(f"{one.name} ({number})" for number, one in TABLE.items())
+
+
+def known_parameters() -> tuple[str, ...]:
+    """The names of the LWE parameter sets that keys can be made for."""
+    return tuple(one.name for one in TABLE.values())

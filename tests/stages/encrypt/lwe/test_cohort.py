@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.encrypt.keys.folder import OwnerKeys, known_parameters, load_owner, new_keys
+from stages.encrypt.keys.folder import OwnerKeys, load_owner, new_keys
 from stages.encrypt.keys.opening import open_sum
 from stages.encrypt.keys.owner import SecretKey, expand_secret, generate
 from stages.encrypt.lwe.cohort import Collector, Partial, most_records, sum_block
 from stages.encrypt.lwe.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
 from stages.encrypt.lwe.exchange import Scored, decode_answers, encode_answers
-from stages.encrypt.lwe.parameters import LWE32, Parameters
+from stages.encrypt.lwe.parameters import LWE32, Parameters, known_parameters
 from stages.encrypt.lwe.quantise import scale_for
 from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor
 from stages.encrypt.lwe.search import quantise_query, score_block, score_words
