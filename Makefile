@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test check bench lint dashboards clean
+.PHONY: setup demo test check bench lint dashboards map picture clean
 
 setup: .venv/.ready
 
@@ -38,6 +38,14 @@ bench: setup
 
 dashboards: setup
 	$(BIN)/python -m dashboards.generate
+
+# The drawn map of imports in docs/architecture.md.
+map: setup
+	$(BIN)/python -m docs.import_map
+
+# The README's picture of a result.
+picture: setup
+	$(BIN)/python -m docs.result_picture
 
 clean:
 	rm -rf .venv demo

@@ -67,7 +67,7 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]
 
 
 def without_stray_objects(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
-    """The slices of one volume in its order, without what belongs to no large object of it (objects.py)."""
+    """The slices of one volume, without what belongs to no large object (components.py)."""
     masks = without_strays(len(results), lambda i: results[i].mask.unpack())
     return [replace(one, mask=Mask.pack(mask_HW)) for one, mask_HW in zip(results, masks, strict=True)]
 

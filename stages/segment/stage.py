@@ -98,7 +98,7 @@ class Segment:
 def keep_largest(
     probability_NHW: NDArray[np.float32], series: tuple[bytes, ...], threshold: float
 ) -> NDArray[np.float32]:
-    """What of each series is in no large object (objects.py) becomes 0.
+    """What of each series is in no large object (components.py) becomes 0.
 
     Rows of a series follow each other in slice order. What is below the threshold is left as it is: the
     border of the object that stays is interpolated from it.
