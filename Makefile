@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 600
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test fuzz check bench lint dashboards clean
+.PHONY: setup demo test fuzz check bench lint dashboards map picture clean
 
 setup: .venv/.ready
 
@@ -42,6 +42,14 @@ bench: setup
 
 dashboards: setup
 	$(BIN)/python -m dashboards.generate
+
+# The drawn map of imports in docs/architecture.md.
+map: setup
+	$(BIN)/python -m docs.import_map
+
+# The README's picture of a result.
+picture: setup
+	$(BIN)/python -m docs.result_picture
 
 clean:
 	rm -rf .venv demo

@@ -65,7 +65,7 @@ TABLE = (
                ((_rate("medsecure_indexed_frames_total"), "indexed"),), line=GOAL_FRAMES_PER_S),),
     ),
     Metric(
-        "medsecure_already_indexed_frames_total", Kind.COUNTER, "Frames whose key the index held already.",
+        "medsecure_already_indexed_frames_total", Kind.COUNTER, "Frames that the index held already.",
         (),
         (Panel("Throughput", "Already indexed frames per second", "short",
                ((_rate("medsecure_already_indexed_frames_total"), "already indexed"),)),),

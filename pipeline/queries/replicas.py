@@ -69,7 +69,7 @@ class Replicas:
         self._recorder = recorder
 
     def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
-        """See ``pipeline.queries.search.Source``: the sums of both replicas' answers."""
+        """See ``pipeline.queries.search.Scorer``: the sums of both replicas' answers."""
         shares = split_weights(weights_D, parameters)
         with ExitStack() as stack:
             one, other = (
