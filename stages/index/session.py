@@ -15,6 +15,7 @@ from stages.index.erase import finish
 from stages.index.errors import UnwritableError
 from stages.index.identity import (
     LOCK,
+    STAGING,
     create,
     is_index,
     read_checkpoint,
@@ -52,6 +53,7 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
                 directory.mkdir(parents=True)
                 sync_directories(pool, [directory.parent])
             fence = stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
+            (directory / STAGING).mkdir(exist_ok=True)  # a copy may lack it: it is empty
             if not is_index(directory):
                 create(directory, pool)
             identity, public = read_identity(directory)
