@@ -20,6 +20,7 @@ from stages.index.store.blocks import Statements, StoredBlock
 from stages.index.store.durable import SYNCS, locked, sync_directories
 from stages.index.store.identity import (
     LOCK,
+    STAGING,
     create,
     is_index,
     read_checkpoint,
@@ -53,6 +54,7 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
                 directory.mkdir(parents=True)
                 sync_directories(pool, [directory.parent])
             fence = stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
+            (directory / STAGING).mkdir(exist_ok=True)  # a copy may lack it: it is empty
             if not is_index(directory):
                 create(directory, pool)
             identity, public = read_identity(directory)

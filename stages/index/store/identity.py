@@ -83,7 +83,7 @@ def refuse_foreign(directory: Path) -> None:
 
 
 def create(directory: Path, pool: Executor) -> None:
-    """Make an empty index in a directory that holds none; the caller has the lock."""
+    """Make an empty index in a directory that holds only ``staging``; the caller has the lock."""
     private = (Ed25519PrivateKey.generate(), MLDSA44PrivateKey.generate())
     public = b"".join(key.public_key().public_bytes_raw() for key in private)
     identity = Identity.of(_FORMAT, public, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -94,9 +94,7 @@ def create(directory: Path, pool: Executor) -> None:
         (directory / CHECKPOINT, log.checkpoint(0, EMPTY_ROOT)),
         (directory / IDENTITY, identity.encode()),
     ]
-    staging = directory / STAGING
-    staging.mkdir(exist_ok=True)
-    with staged(staging, files) as written:
+    with staged(directory / STAGING, files) as written:
         os.fchmod(written[0].fd, 0o600)
         sync_files(pool, [file.fd for file in written])
         publish(pool, written[:-1])

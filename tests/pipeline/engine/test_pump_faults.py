@@ -182,6 +182,15 @@ def a_series_is_delivered_whole(told: Told) -> None:
     assert Counter(reject.key for reject in told.rejects(counted=False)) == lost
 
 
+def no_series_begins_after_the_stop(told: Told) -> None:
+    """Only pieces that complete a cut series are admitted any more, and the source is left where it is."""
+    assert told.world.stop_after is not None
+    before, after = told.events[: told.world.stop_after + 1], told.events[told.world.stop_after + 1 :]
+    begun = {event.piece.group for event in before if isinstance(event, Admitted)} - {None}
+    late = [event.piece.group for event in after if isinstance(event, Admitted)]
+    assert begun.issuperset(late)
+
+
 PROMISES = (
     every_row_ends_once,
     only_what_kills_is_poison,
@@ -209,7 +218,7 @@ def test_the_books_come_out_whatever_fails(world: World, monkeypatch: pytest.Mon
 @settings(many, max_examples=150)
 @given(world=worlds(stopping=True))
 def test_the_books_come_out_after_a_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was admitted is finished, a cut series with all its pieces."""
+    """What was admitted is finished, a cut series with all its pieces; no further series is begun."""
     told = run(world, monkeypatch)
-    for promise in PROMISES:
+    for promise in (*PROMISES, no_series_begins_after_the_stop):
         promise(told)

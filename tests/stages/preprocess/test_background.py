@@ -51,7 +51,9 @@ def test_where_nothing_stands_out_all_is_patient(value: float) -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared PROMISE12 folder is absent")
 def test_no_labelled_gland_is_taken_for_background() -> None:
     """On all 36 labelled cases the outline keeps every pixel of every gland."""
-    for file in sorted(DATA.glob("*/*_segmentation.nii.gz")):
+    files = sorted(DATA.glob("*/*_segmentation.nii.gz"))
+    assert len(files) == 36
+    for file in files:
         labels = nib.load(file)
         mask_HWN = np.asarray(labels.dataobj) > 0
         image_HWN = np.asarray(nib.load(file.with_name(file.name.replace("_segmentation", ""))).dataobj)

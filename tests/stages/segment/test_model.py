@@ -62,10 +62,12 @@ def test_folded_norms_change_nothing() -> None:
 
 def test_every_parameter_learns() -> None:
     """A gradient reaches every weight."""
+    torch.manual_seed(0)  # some seeds give narrow bottlenecks that no input wakes
     net = AttentionUNet(SMALL).train()
     maps = net(torch.randn(2, 3, 32, 32))
     (maps.logit_N1HW.square().sum() + sum(c.square().sum() for c in maps.coarse)).backward()
-    assert all(p.grad is not None for p in net.parameters())
+    still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert still == []
 
 
 def test_impossible_shape_is_refused() -> None:
