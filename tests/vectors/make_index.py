@@ -30,22 +30,24 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pipeline import query
+from pipeline.queries import search as query
 from stages.batches import Rows, Sealed
-from stages.encrypt import owner as owner_side
-from stages.encrypt.keyfiles import SECRET, create
-from stages.encrypt.keys import Generation, load_owners, new_generation
-from stages.encrypt.parameters import LWE32
-from stages.encrypt.quantise import quantise_rows, scale_for
-from stages.encrypt.scheme import Encryptor
-from stages.encrypt.signing import Signer
-from stages.encrypt.wire import decode_header
-from stages.index import identity, publish
+from stages.encrypt.keys import owner as owner_side
+from stages.encrypt.keys.folder import Generation, load_owners, new_generation
+from stages.encrypt.keys.secretfiles import SECRET
+from stages.encrypt.keys.worker import BlockSigner
+from stages.encrypt.lwe.parameters import LWE32
+from stages.encrypt.lwe.quantise import quantise_rows, scale_for
+from stages.encrypt.lwe.scheme import Encryptor
+from stages.encrypt.lwe.wire import decode_header
+from stages.encrypt.public.keyfiles import create
+from stages.index import publish
 from stages.index.erase import erase
-from stages.index.erasure import Cause
+from stages.index.log.erasure import Cause
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
-from stages.index.writer import IndexOptions
+from stages.index.store import identity
 
 VECTORS = Path(__file__).resolve().parent
 FORMAT = identity._FORMAT
@@ -78,11 +80,11 @@ def standing_still() -> Iterator[None]:
     ticks = count(1_767_225_600_000_000_000, 1_000_000)
     with ExitStack() as stack:
         for target, value in {
-            "stages.encrypt.keys.os": SimpleNamespace(urandom=lambda length: SEED[:length]),
-            "stages.encrypt.keys.datetime": Fixed,
-            "stages.index.identity.datetime": Fixed,
-            "stages.index.identity.Ed25519PrivateKey": SimpleNamespace(generate=lambda: classic),
-            "stages.index.identity.MLDSA44PrivateKey": SimpleNamespace(generate=lambda: lattice),
+            "stages.encrypt.keys.folder.os": SimpleNamespace(urandom=lambda length: SEED[:length]),
+            "stages.encrypt.keys.folder.datetime": Fixed,
+            "stages.index.store.identity.datetime": Fixed,
+            "stages.index.store.identity.Ed25519PrivateKey": SimpleNamespace(generate=lambda: classic),
+            "stages.index.store.identity.MLDSA44PrivateKey": SimpleNamespace(generate=lambda: lattice),
             "time.time_ns": lambda: next(ticks),
         }.items():
             stack.enter_context(patch(target, value))
@@ -106,7 +108,7 @@ def block(encryptor: Encryptor, numbers: range) -> Sealed:
     keys = tuple(number.to_bytes(32, "big") for number in numbers)
     rows = Rows(keys, blank, tuple(b"sealed %d" % number for number in numbers), blank)
     sealed = Sealed(rows, made.header.encode(), made.head_Dn, made.columns_ND)
-    worker = Signer(Ed25519PrivateKey.from_private_bytes(SEED[::-1]))
+    worker = BlockSigner(Ed25519PrivateKey.from_private_bytes(SEED[::-1]))
     return replace(sealed, signature=worker.sign(sealed))
 
 

@@ -183,7 +183,7 @@ def a_series_is_delivered_whole(told: Told) -> None:
 
 
 def no_series_begins_after_the_stop(told: Told) -> None:
-    """Only pieces that complete a cut series are admitted any more, and the source is left where it is."""
+    """Only pieces that complete a cut series are admitted any more."""
     assert told.world.stop_after is not None
     before, after = told.events[: told.world.stop_after + 1], told.events[told.world.stop_after + 1 :]
     begun = {event.piece.group for event in before if isinstance(event, Admitted)} - {None}

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from stages.index import identity
+from stages.index.check.verify import verify
 from stages.index.errors import ErasedError
+from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
+from stages.index.store import identity
 from stages.index.verifier import open_checkpoint, parse_keys, verify_proof
-from stages.index.verify import verify
-from stages.index.writer import IndexOptions
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 GOLDEN = sorted(VECTORS.glob("index-*"))
