@@ -83,5 +83,5 @@ async def _body(request: Request) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_REQUEST_BYTES:
-            raise TooLargeError(f"a question has at most {MAX_REQUEST_BYTES} bytes")
+            raise TooLargeError(f"a request has at most {MAX_REQUEST_BYTES} bytes")
     return bytes(body)

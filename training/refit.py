@@ -24,7 +24,7 @@ class Refitted:
     weights: Path
     digest: str
     slices: int
-    flagged: int  # of the training slices, each against the other patients
+    novel: int  # training slices that are out of the distribution of the other patients
 
 
 def refit(weights: Path | None, data: Path, out: Path) -> Refitted:
@@ -39,8 +39,8 @@ def refit(weights: Path | None, data: Path, out: Path) -> Refitted:
     if slices.digest != info.training.get("data_digest"):
         raise OperatorError(f"{data} does not hold the cases that {info.path} was trained on")
     torch.set_num_threads(1)
-    flagged = segmenter.fit_novelty(torch.split(slices.x_NCHW, BATCH), slices.case_N)
+    novel = segmenter.fit_novelty(torch.split(slices.x_NCHW, BATCH), slices.case_N)
     if not segmenter.novelty.fitted:
         raise OperatorError(f"{data} holds one patient: there is no other to compare its slices with")
     checkpoint.save(segmenter, out, info.recipe, info.training, info.metrics)
-    return Refitted(out, checkpoint.describe(out).digest, len(slices), flagged)
+    return Refitted(out, checkpoint.describe(out).digest, len(slices), novel)

@@ -100,13 +100,13 @@ def search(
     Example: medsecure index search index/ --secret keys/owner.key --image study/0012.dcm
     """
     from pipeline.queries import search as query
-    from pipeline.queries import vector as question
+    from pipeline.queries import vector as vectors
     from stages.index.reader import open_reader
     from stages.index.store.identity import refuse_other_model
     from stages.segment.checkpoint import describe
 
     if (image is None) == (vector is None):
-        raise question.VectorError("give either --image or --vector")
+        raise vectors.VectorError("give either --image or --vector")
     reader = open_reader(directory)
     owners = open_owners(secret)
     if image is not None:
@@ -114,9 +114,9 @@ def search(
         weights = describe(chosen.segment.weights)
         weights.refuse_other_recipe(chosen.preprocess)
         refuse_other_model(directory, reader.model, bytes.fromhex(weights.digest))
-        feature_D = question.describe_image(image, frame, chosen)
+        feature_D = vectors.describe_image(image, frame, chosen)
     else:
-        feature_D = question.read_vector(vector or Path())
+        feature_D = vectors.read_vector(vector or Path())
     with _source(reader, owners, replicas, ca, answers) as source:
         result = query.search(reader, owners, feature_D, top, source)
     if as_json:

@@ -47,7 +47,7 @@ class Unit:
     pieces: list[Located] = field(default_factory=list)
     outputs: dict[int, Any] = field(default_factory=dict)  # by first row: what the side leg will get
     kept: list[bytes] = field(default_factory=list)  # keys of the rows in ``outputs``
-    told: Counter[bytes] = field(default_factory=Counter)  # how often a key was rejected
+    rejections: Counter[bytes] = field(default_factory=Counter)  # of each record id
     rows: int = 0
     passed: int = 0  # rows through the front, kept or not
     rejected: int = 0
@@ -84,9 +84,9 @@ class Unit:
         """Account for rows that go no further; with ``counted`` False, only say that they did not."""
         letters = []
         for reject in rejects:
-            place = self.place_of(reject.key, self.told[reject.key])
+            place = self.place_of(reject.key, self.rejections[reject.key])
             letters.append(Rejected(reject, place, counted))
-            self.told[reject.key] += 1
+            self.rejections[reject.key] += 1
         self.rejected += len(letters) if counted else 0
         return letters
 

@@ -56,25 +56,25 @@ def answer(directory: Path, request: bytes) -> Iterator[bytes]:
     another log.
     """
     try:
-        question = decode_request(request)
+        wanted = decode_request(request)
     except ExchangeError as error:
         raise MalformedRequestError(str(error)) from error
     reader = open_reader(directory)
-    if question.size > reader.size or root_at(directory, reader, question.size) != question.root:
+    if wanted.size > reader.size or root_at(directory, reader, wanted.size) != wanted.root:
         raise OtherLogError(
             f"this replica has {reader.size} records and root {reader.root.hex()[:16]}: it never was at the "
-            f"checkpoint of {question.size} records and root {question.root.hex()[:16]}"
+            f"checkpoint of {wanted.size} records and root {wanted.root.hex()[:16]}"
         )
-    return encode_answers(question.parameters, answers(reader, question))
+    return encode_answers(wanted.parameters, answers(reader, wanted))
 
 
-def answers(reader: Reader, question: ScoreRequest) -> Iterator[Scored]:
-    """The answer for every block of the question's checkpoint, in order."""
+def answers(reader: Reader, wanted: ScoreRequest) -> Iterator[Scored]:
+    """The answer for every block of the request's checkpoint, in order."""
     for block in reader.blocks():
-        if block.first_index >= question.size:
+        if block.first_index >= wanted.size:
             return
         header = decode_header(block.header)
         scored: BlockScores | None = None
-        if header.parameters == question.parameters and header.dimensions == len(question.words_D):
-            scored = score_words(header, block.head_Dn, block.columns_ND, question.words_D, block.positions_N)
+        if header.parameters == wanted.parameters and header.dimensions == len(wanted.words_D):
+            scored = score_words(header, block.head_Dn, block.columns_ND, wanted.words_D, block.positions_N)
         yield Scored(block.first_index, len(block), block.header, scored)

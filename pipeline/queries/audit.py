@@ -93,7 +93,7 @@ def _difference(block: StoredBlock, asked: Asked, scored: Scored) -> str:
         header = decode_header(block.header)
         right = score_words(header, block.head_Dn, block.columns_ND, asked.words_D, block.positions_N)
     except LweError as error:
-        return f"the question does not fit the block: {error}"
+        return f"the request does not fit the block: {error}"
     rows = slice(start, start + len(block))
     if start < 0 or not np.array_equal(answer.positions_N[rows], right.positions_N):
         return "the answer leaves out records that the block holds"

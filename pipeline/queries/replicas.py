@@ -135,9 +135,9 @@ class Replicas:
 
     @contextmanager
     def _asked(self, url: str, parameters: Parameters, share_D: Words) -> Iterator[Iterator[Scored]]:
-        question = ScoreRequest(parameters, self._reader.size, self._reader.root, share_D)
+        wanted = ScoreRequest(parameters, self._reader.size, self._reader.root, share_D)
         note = note_of(self._recorder, url, parameters, share_D)
-        request = self._client.build_request("POST", f"{url}/score", content=question.encode())
+        request = self._client.build_request("POST", f"{url}/score", content=wanted.encode())
         with _told(url):
             response = self._client.send(request, stream=True)
         try:

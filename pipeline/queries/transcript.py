@@ -1,6 +1,6 @@
 """What a search was answered, kept in a file, so that it can be audited later (``pipeline.queries.audit``).
 
-The file holds the checkpoint, every question (the weights, or each replica's share of them) and the answer
+The file holds the checkpoint, every request (the weights, or each replica's share of them) and the answer
 for every block. Whoever reads it learns the query: it is made with mode 0600 and appears when it is whole.
 
 Entries follow one another: kind (1 byte), length (4 bytes, little-endian), body. The last is the SHA-256
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _MAGIC: Final = b"MedSecure-U answers v1\x00"
 _ENTRY: Final = struct.Struct("<cI")
-_CHECKPOINT, _QUESTION, _ANSWER, _END = b"C", b"Q", b"A", b"E"
+_CHECKPOINT, _REQUEST, _ANSWER, _END = b"C", b"Q", b"A", b"E"
 _ASKED: Final = struct.Struct("<HH")  # parameters, bytes of the party's name; the name and the words follow
-_OF: Final = struct.Struct("<H")  # the question's number; the frame follows
+_OF: Final = struct.Struct("<H")  # the request's number; the frame follows
 
 
 class AnswersError(OperatorError):
@@ -41,7 +41,7 @@ class AnswersError(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and whom it was put to: ``direct``, or a replica's URL."""
+    """A request and whom it was put to: ``direct``, or a replica's URL."""
 
     party: str
     parameters: Parameters
@@ -49,28 +49,28 @@ class Asked:
 
 
 class Transcript:
-    """Writes questions and answers as they come; made by ``recording``."""
+    """Writes requests and answers as they come; made by ``recording``."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._digest = sha256()
-        self._questions = 0
+        self._requests = 0
         self._write(_MAGIC)
 
     def checkpoint(self, note: bytes) -> None:
         """The signed note that all answers are pinned to."""
         self._entry(_CHECKPOINT, note)
 
-    def asked(self, question: Asked) -> int:
-        """A question; its number."""
-        name = question.party.encode()
-        words = question.words_D.astype(question.parameters.word).tobytes()
-        self._entry(_QUESTION, _ASKED.pack(question.parameters.number, len(name)) + name + words)
-        self._questions += 1
-        return self._questions - 1
+    def asked(self, request: Asked) -> int:
+        """A request; its number."""
+        name = request.party.encode()
+        words = request.words_D.astype(request.parameters.word).tobytes()
+        self._entry(_REQUEST, _ASKED.pack(request.parameters.number, len(name)) + name + words)
+        self._requests += 1
+        return self._requests - 1
 
     def answered(self, number: int, block: Scored) -> None:
-        """The answer for one block to the question of that number; what was not scored is not kept."""
+        """The answer for one block to the request of that number; what was not scored is not kept."""
         if block.answer is not None:
             self._entry(_ANSWER, _OF.pack(number) + encode_frame(block))
 
@@ -90,7 +90,7 @@ class Transcript:
 def note_of(
     recorder: Transcript | None, party: str, parameters: Parameters, words_D: Words
 ) -> Callable[[Scored], None]:
-    """Note a question; what notes the answers to it. Nothing where there is no recorder."""
+    """Note a request; what notes the answers to it. Nothing where there is no recorder."""
     if recorder is None:
         return lambda _: None
     number = recorder.asked(Asked(party, parameters, words_D))
@@ -125,7 +125,7 @@ class Answers:
 
     file: Path
     checkpoint: bytes
-    questions: tuple[Asked, ...]
+    requests: tuple[Asked, ...]
     places: dict[int, list[tuple[int, int]]] = field(repr=False)  # by first record: offset, length
     records: dict[int, int] = field(repr=False)  # by first record: how many the answers are about
 
@@ -136,7 +136,7 @@ class Answers:
             for offset, length in self.places[first_index]:
                 stream.seek(offset)
                 body = stream.read(length)
-                asked = self.questions[_OF.unpack_from(body)[0]]
+                asked = self.requests[_OF.unpack_from(body)[0]]
                 found.append((asked, decode_frame(body[_OF.size :], asked.parameters)))
         return found
 
@@ -158,7 +158,7 @@ def _load(file: Path, stream: BinaryIO) -> Answers:
     if stream.read(len(_MAGIC)) != _MAGIC:
         raise AnswersError(f"{file} holds no answers of a search: name a file that --answers wrote")
     digest, note = sha256(_MAGIC), b""
-    questions: list[Asked] = []
+    requests: list[Asked] = []
     places: dict[int, list[tuple[int, int]]] = {}
     records: dict[int, int] = {}
     while True:
@@ -169,13 +169,13 @@ def _load(file: Path, stream: BinaryIO) -> Answers:
         body = stream.read(min(length, os.fstat(stream.fileno()).st_size))
         digest.update(entry + body)
         if kind == _END and body == before and not stream.read(1):
-            return Answers(file, note, tuple(questions), places, records)
+            return Answers(file, note, tuple(requests), places, records)
         if kind == _CHECKPOINT:
             note = body
-        elif kind == _QUESTION:
-            questions.append(_asked(body))
+        elif kind == _REQUEST:
+            requests.append(_asked(body))
         elif kind == _ANSWER and len(body) == length:
-            asked = questions[_OF.unpack_from(body)[0]]
+            asked = requests[_OF.unpack_from(body)[0]]
             scored = decode_frame(body[_OF.size :], asked.parameters)
             places.setdefault(scored.first_index, []).append((offset, length))
             records[scored.first_index] = scored.records

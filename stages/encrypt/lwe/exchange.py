@@ -1,6 +1,6 @@
-"""Bytes of a question to a replica and of its answers; docs/queries.md has both as tables.
+"""Bytes of a request to a replica and of its answers; docs/queries.md has both as tables.
 
-Little-endian. A question is a share of the weights, pinned to one checkpoint of the log. The answers are
+Little-endian. A request is a share of the weights, pinned to one checkpoint of the log. The answers are
 a stream: a preface, one length-prefixed frame per block of that log in order, a zero length, and the
 SHA-256 of all before it. That finds damage and truncation; a server that lies is found by recomputing.
 """
@@ -20,7 +20,7 @@ from stages.encrypt.lwe.parameters import ParameterError, Parameters, by_number
 from stages.encrypt.lwe.search import BlockScores
 from stages.encrypt.lwe.wire import HEADER_BYTES, MAX_DIMENSIONS, Words, decode_header
 
-_QUESTION: Final = struct.Struct("<4sHHIQ32s")  # magic, version, parameters, D, size, root; D words follow
+_REQUEST: Final = struct.Struct("<4sHHIQ32s")  # magic, version, parameters, D, size, root; D words follow
 _QUESTION_MAGIC: Final = b"MSPQ"
 _PREFACE: Final = struct.Struct("<4sHH")  # magic, version, parameters
 _PREFACE_MAGIC: Final = b"MSPA"
@@ -29,11 +29,11 @@ _LENGTH: Final = struct.Struct("<I")
 _FRAME: Final = struct.Struct("<QIB")  # first record, records, kind; the block's header follows
 _SKIPPED, _FULL, _SOME = range(3)
 _MAX_RECORDS: Final = 1 << 20
-MAX_REQUEST_BYTES: Final = _QUESTION.size + 8 * MAX_DIMENSIONS
+MAX_REQUEST_BYTES: Final = _REQUEST.size + 8 * MAX_DIMENSIONS
 
 
 class ExchangeError(LweError):
-    """Bytes that are no question, or no answer to one."""
+    """Bytes that are no request, or no answer to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class ScoreRequest:
     words_D: Words = field(repr=False)
 
     def encode(self) -> bytes:
-        """The question's bytes."""
+        """The request's bytes."""
         fixed = (self.parameters.number, len(self.words_D), self.size, self.root)
         words = self.words_D.astype(self.parameters.word).tobytes()
-        return _QUESTION.pack(_QUESTION_MAGIC, _VERSION, *fixed) + words
+        return _REQUEST.pack(_QUESTION_MAGIC, _VERSION, *fixed) + words
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +63,15 @@ class Scored:
 
 
 def decode_request(data: bytes) -> ScoreRequest:
-    """The question that these bytes are."""
-    if len(data) < _QUESTION.size:
-        raise ExchangeError(f"a question has at least {_QUESTION.size} bytes, not {len(data)}")
-    magic, version, number, dimensions, size, root = _QUESTION.unpack_from(data)
+    """The request that these bytes are."""
+    if len(data) < _REQUEST.size:
+        raise ExchangeError(f"a request has at least {_REQUEST.size} bytes, not {len(data)}")
+    magic, version, number, dimensions, size, root = _REQUEST.unpack_from(data)
     parameters = _parameters(magic, _QUESTION_MAGIC, version, number)
     words = parameters.word
-    if not 0 < dimensions <= MAX_DIMENSIONS or len(data) != _QUESTION.size + dimensions * words.itemsize:
-        raise ExchangeError(f"a question of {dimensions} features does not have {len(data)} bytes")
-    return ScoreRequest(parameters, size, root, np.frombuffer(data, words, offset=_QUESTION.size))
+    if not 0 < dimensions <= MAX_DIMENSIONS or len(data) != _REQUEST.size + dimensions * words.itemsize:
+        raise ExchangeError(f"a request of {dimensions} features does not have {len(data)} bytes")
+    return ScoreRequest(parameters, size, root, np.frombuffer(data, words, offset=_REQUEST.size))
 
 
 def encode_answers(parameters: Parameters, blocks: Iterable[Scored]) -> Iterator[bytes]:
@@ -150,7 +150,7 @@ def decode_frame(data: bytes, parameters: Parameters) -> Scored:
 
 def _parameters(magic: bytes, expected: bytes, version: int, number: int) -> Parameters:
     if magic != expected:
-        raise ExchangeError("these bytes are no question to a replica, nor its answers: wrong magic number")
+        raise ExchangeError("these bytes are no request to a replica, nor its answers: wrong magic number")
     if version != _VERSION:
         raise ExchangeError(f"the exchange has version {version}, this program speaks version {_VERSION}")
     try:

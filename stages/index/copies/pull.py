@@ -59,7 +59,7 @@ def pull(
     store: Store,
     directory: Path,
     keys: tuple[LogKey, ...] | None = None,
-    told: Progress = lambda *_: None,
+    on_progress: Progress = lambda *_: None,
 ) -> Pulled:
     """Bring the directory up to the checkpoint in the storage, under the given keys or the directory's own.
 
@@ -72,7 +72,7 @@ def pull(
             while True:
                 seen = _newest(store)
                 try:
-                    return _pull(store, Replica(directory, pool), seen[0], keys, told)
+                    return _pull(store, Replica(directory, pool), seen[0], keys, on_progress)
                 except MissingError:
                     if _newest(store) == seen:
                         raise  # else a push has replaced it meanwhile
@@ -89,7 +89,7 @@ def _newest(store: Store) -> tuple[bytes, bytes | None]:
 
 
 def _pull(
-    store: Store, replica: Replica, note: bytes, keys: tuple[LogKey, ...] | None, told: Progress
+    store: Store, replica: Replica, note: bytes, keys: tuple[LogKey, ...] | None, on_progress: Progress
 ) -> Pulled:
     home = replica.directory
     notes = {} if is_index(home) else _identity(store, replica)
@@ -110,7 +110,7 @@ def _pull(
         fetched = []
     rows = read_rows(store, note, checkpoint.size)
     old = [] if before is None else list(Manifest(home, before.size))
-    fetched += _blocks(store, replica, old, rows, told)
+    fetched += _blocks(store, replica, old, rows, on_progress)
     replica.sync()
     identity = {name: notes.pop(name) for name in (IDENTITY,) if name in notes}
     for name, data in {**notes, MANIFEST: _encoded(rows), CHECKPOINT: note}.items():
@@ -181,7 +181,7 @@ def _fetch_tile(
 
 
 def _blocks(
-    store: Store, replica: Replica, old: Sequence[Extent], rows: Sequence[Extent], told: Progress
+    store: Store, replica: Replica, old: Sequence[Extent], rows: Sequence[Extent], on_progress: Progress
 ) -> Iterator[int]:
     """Bring the blocks here; the length of each that had to be fetched."""
     tiles = Tiles(replica.directory, rows[-1].stop if rows else 0)
@@ -191,7 +191,7 @@ def _blocks(
     total = 0
     for count, size in enumerate(side_by_side(partial(_fetch_block, store, replica, tiles), missing), 1):
         total += size
-        told(count, len(missing), total)
+        on_progress(count, len(missing), total)
         if size:
             yield size
 

@@ -53,7 +53,7 @@ class Pushed:
     removed: int  # objects
 
 
-def push(directory: Path, store: Store, told: Progress = lambda *_: None) -> Pushed:
+def push(directory: Path, store: Store, on_progress: Progress = lambda *_: None) -> Pushed:
     """Bring the log in the storage up to the directory's checkpoint.
 
     Raises ForkedError where what is there is not the beginning of this log.
@@ -64,14 +64,16 @@ def push(directory: Path, store: Store, told: Progress = lambda *_: None) -> Pus
             reader = open_reader(directory)
             rows = list(Manifest(directory, reader.size))
             try:
-                return _push(directory, store, reader, rows, told)
+                return _push(directory, store, reader, rows, on_progress)
             except DamagedError:
                 if attempt == _ATTEMPTS or list(Manifest(directory, reader.size)) == rows:
                     raise
             attempt += 1  # blocks were moved meanwhile
 
 
-def _push(directory: Path, store: Store, reader: Reader, rows: Sequence[Extent], told: Progress) -> Pushed:
+def _push(
+    directory: Path, store: Store, reader: Reader, rows: Sequence[Extent], on_progress: Progress
+) -> Pushed:
     note = reader.checkpoint
     old = _check(directory, store, reader)
     before = None if old is None else open_checkpoint(old, reader.log).size
@@ -89,7 +91,7 @@ def _push(directory: Path, store: Store, reader: Reader, rows: Sequence[Extent],
         name: partial(_read, directory, row) for name, row in blocks.items() if there.get(name) != row.length
     }
     loads |= {name: partial(bytes, data) for name, data in chunks.items() if there.get(name) != len(data)}
-    done = list(_sent(store, loads, told))
+    done = list(_sent(store, loads, on_progress))
     last = {**_notes(directory), listing: encode_listing(list(chunks)), CHECKPOINT: note}
     for name, data in last.items():  # in this order
         if store.find(name, LISTING_BYTES) != data:
@@ -147,7 +149,7 @@ def _notes(directory: Path) -> Mapping[str, bytes]:
     return {name: (directory / name).read_bytes() for name in (IDENTITY, PUBLIC_KEY)}
 
 
-def _sent(store: Store, loads: Mapping[str, Load], told: Progress) -> Iterator[int]:
+def _sent(store: Store, loads: Mapping[str, Load], on_progress: Progress) -> Iterator[int]:
     """The length of each object, as it has been sent."""
 
     def send(item: tuple[str, Load]) -> int:
@@ -159,7 +161,7 @@ def _sent(store: Store, loads: Mapping[str, Load], told: Progress) -> Iterator[i
     total = 0
     for count, size in enumerate(side_by_side(send, loads.items()), 1):
         total += size
-        told(count, len(loads), total)
+        on_progress(count, len(loads), total)
         yield size
 
 

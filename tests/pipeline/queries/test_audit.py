@@ -41,7 +41,7 @@ def rewritten(answers: Answers, target: Path, change: Callable[[Scored], Scored]
     with target.open("wb") as stream:
         recorder = Transcript(stream)
         recorder.checkpoint(answers.checkpoint)
-        for question in answers.questions:
+        for question in answers.requests:
             recorder.asked(question)
         for first in answers.places:
             for _, scored in answers.of(first):

@@ -35,15 +35,15 @@ def number(data: bytes) -> int:
     return int.from_bytes(data, "little")
 
 
-def test_a_question_lies_as_the_table_says() -> None:
+def test_a_request_lies_as_the_table_says() -> None:
     """Every field, and nothing between them."""
     share_D = np.array([1, 2, 2**32 - 1], np.uint32)
     data = ScoreRequest(LWE32, 77, b"r" * 32, share_D).encode()
-    magic, version, parameters, D, size, root, words = cut(data, "question")
+    magic, version, parameters, D, size, root, words = cut(data, "request")
     assert (magic, root, words) == (b"MSPQ", b"r" * 32, share_D.astype("<u4").tobytes())
     found = (number(version), number(parameters), number(D), number(size))
     assert found == (1, LWE32.number, 3, 77)
-    assert sum(width for _, width in fields("question")) == 52
+    assert sum(width for _, width in fields("request")) == 52
 
 
 def test_a_frame_lies_as_the_table_says() -> None:

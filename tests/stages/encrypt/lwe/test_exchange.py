@@ -23,7 +23,7 @@ from stages.encrypt.lwe.search import BlockScores
 from stages.encrypt.lwe.wire import Header
 
 
-def question(parameters: Parameters = LWE32) -> ScoreRequest:
+def request_for_scores(parameters: Parameters = LWE32) -> ScoreRequest:
     return ScoreRequest(parameters, 77, b"r" * 32, np.arange(5, dtype=np.uint32))
 
 
@@ -56,9 +56,9 @@ def reader(data: bytes) -> Callable[[int], bytes]:
     return read
 
 
-def test_a_question_is_read_as_it_was_asked() -> None:
+def test_a_request_is_read_as_it_was_asked() -> None:
     """Parameters, size, root and words come back; the words take four bytes each."""
-    data = question().encode()
+    data = request_for_scores().encode()
     back = decode_request(data)
     assert (back.parameters, back.size, back.root) == (LWE32, 77, b"r" * 32)
     assert back.words_D.tolist() == [0, 1, 2, 3, 4]
@@ -79,7 +79,7 @@ def test_a_question_is_read_as_it_was_asked() -> None:
 def test_what_is_no_question_is_refused(change: Callable[[bytes], bytes], sentence: str) -> None:
     """Each with a sentence of its own."""
     with pytest.raises(ExchangeError, match=sentence):
-        decode_request(change(question().encode()))
+        decode_request(change(request_for_scores().encode()))
 
 
 def test_answers_are_read_as_they_were_given(toy: Parameters) -> None:
