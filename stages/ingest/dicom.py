@@ -25,7 +25,7 @@ from pydicom.tag import BaseTag
 
 from stages.base import Reason
 from stages.batches import Display, Frame
-from stages.ingest.codecs import plugin
+from stages.ingest.codecs import decoded
 from stages.ingest.deidentify import DICOM_TAGS, of_dataset
 from stages.ingest.elements import Parsed, Stream, parse
 from stages.ingest.faults import BadData
@@ -113,7 +113,7 @@ def _frame(header: Header, frame: int) -> Frame:
         code = code_stream(parsed, fragments, frame, options)
         alone = {name: value for name, value in options.items() if name != "extended_offsets"}
         alone["number_of_frames"] = 1
-        pixels, found = decoder.as_array(code, index=0, decoding_plugin=plugin(parsed.syntax), **alone)
+        pixels, found = decoded(decoder, code, alone)
     else:
         _check_length(parsed, options, frame)
         parsed.stream.seek(parsed.pixels.offset)

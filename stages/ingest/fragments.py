@@ -12,7 +12,7 @@ from struct import unpack, unpack_from
 from typing import Any, Final
 
 from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGTransferSyntaxes, RLELossless
 
 from stages.base import Reason
 from stages.ingest.elements import Parsed
@@ -23,7 +23,7 @@ _ITEM: Final = b"\xfe\xff\x00\xe0"
 _DELIMITER: Final = b"\xfe\xff\xdd\xe0"
 _UNDEFINED: Final = 0xFFFFFFFF
 _MOST_ITEMS: Final = 1 << 20  # what bounds the memory for a file of empty items
-_TAIL_BYTES: Final = 10  # of an item, where pydicom looks for the end of a code stream
+_TAIL_BYTES: Final = 10  # of an item, where pydicom looks for the end of a code stream too
 _J2K_START: Final = b"\xff\x4f\xff\x51"
 _JPEG_START: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
@@ -106,6 +106,8 @@ def code_stream(parsed: Parsed, fragments: Fragments, frame: int, options: dict[
         code = _frame(parsed, fragments, frame, options)
     if not code:
         raise BadData(Reason.CORRUPT, "The compressed frame has no bytes.")
+    if parsed.syntax in JPEGTransferSyntaxes and _END not in code[-_TAIL_BYTES:]:
+        raise BadData(Reason.TRUNCATED, "The compressed frame ends before its code stream does.")
     claimed, header = _claimed_shape(code), (options["rows"], options["columns"])
     if claimed not in (None, header):
         detail = f"The compressed frame is {claimed} pixels, the header says {header}."
@@ -148,12 +150,18 @@ def _claimed_shape(code: bytes) -> tuple[int, int] | None:
     if code.startswith(_J2K_START) and len(code) >= 24:  # noqa: PLR2004  (SIZ, ITU-T T.800 A.5.1)
         right, bottom, left, top = unpack_from(">4L", code, 8)
         return bottom - top, right - left
+    found = jpeg_header(code)
+    return found[1:] if found and found[1] else None  # 0: a DNL segment tells after the first scan
+
+
+def jpeg_header(code: bytes) -> tuple[int, int, int] | None:
+    """Bits a sample, height and width as the start of frame of a JPEG or JPEG-LS stream has them."""
     if not code.startswith(_JPEG_START):
         return None
     at = 2
     while at + 9 <= len(code) and code[at] == 0xFF:  # noqa: PLR2004  (each marker segment, T.81 B.1.1)
-        marker, length, _, height, width = unpack_from(">xBHBHH", code, at)
+        marker, length, bits, height, width = unpack_from(">xBHBHH", code, at)
         if marker in _SOF:
-            return (height, width) if height else None  # 0: a DNL segment tells after the first scan
+            return bits, height, width
         at += 2 + length
     return None

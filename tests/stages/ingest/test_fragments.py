@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from struct import pack
+from struct import pack, unpack_from
 
 import numpy as np
 import pytest
@@ -10,11 +10,12 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from stages.base import Reason
-from stages.batches import FileKind, Frame, Place
+from stages.batches import FileKind, Frame, Place, Refused
+from stages.ingest import fragments
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
-from tests.stages.ingest.maker import compressed, dicom, ramp
+from tests.stages.ingest.maker import account, compressed, dicom, ramp
 
 FRAMES = np.stack([ramp(40, 33) + 11 * frame for frame in range(4)])
 
@@ -107,3 +108,96 @@ def test_fragments_that_cannot_be_walked_refuse_the_file(tmp_path: Path) -> None
     held[second : second + 4] = b"\x11\x22\x33\x44"
     path.write_bytes(held)
     assert reasons(read(path)) == [Reason.CORRUPT] * 4
+
+
+def with_table(path: Path, offsets: list[int], lengths: list[int], items: list[bytes]) -> Path:
+    """Four JPEG-LS frames among these items, found by an extended offset table."""
+    dataset = dcmread(compressed(dicom(FRAMES), path, JPEGLSLossless))
+    held = b"".join(pack("<HHL", 0xFFFE, 0xE000, len(one)) + one for one in (b"", *items))
+    dataset.PixelData = held + pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    dataset.ExtendedOffsetTable = pack(f"<{len(offsets)}Q", *offsets)
+    dataset.ExtendedOffsetTableLengths = pack(f"<{len(lengths)}Q", *lengths)
+    dataset.save_as(path)
+    return path
+
+
+@pytest.fixture
+def codes(tmp_path: Path) -> list[bytes]:
+    """The code streams of the four frames."""
+    dataset = dcmread(compressed(dicom(FRAMES), tmp_path / "a", JPEGLSLossless))
+    return list(generate_frames(dataset.PixelData, number_of_frames=4))
+
+
+def starts(items: list[bytes]) -> list[int]:
+    return [sum(8 + len(one) for one in items[:row]) for row in range(len(items))]
+
+
+def test_an_extended_offset_table_tells_which_items_are_frames(tmp_path: Path, codes: list[bytes]) -> None:
+    """An item that it does not name lies between them, with a code stream of its own."""
+    items = [codes[0], codes[3], *codes[1:]]
+    offsets = [at for row, at in enumerate(starts(items)) if row != 1]
+    found = account(with_table(tmp_path / "a", offsets, [len(code) for code in codes], items))
+    assert len(found) == 4
+    for one, image in zip(found, FRAMES, strict=True):
+        assert isinstance(one, Frame)
+        np.testing.assert_array_equal(one.image, image)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "rows"),
+    [(0, 0, 4), (2, 0, 1), (0, 2, 1), (10**6, 0, 1)],
+    ids=["right", "beside the item", "longer than the item", "outside the file"],
+)
+def test_an_extended_offset_table_that_is_wrong_refuses_the_file(
+    tmp_path: Path, codes: list[bytes], offset: int, length: int, rows: int
+) -> None:
+    """As one, with its last frame moved or lengthened."""
+    items = [codes[0], codes[3], *codes[1:]]
+    offsets = [at for row, at in enumerate(starts(items)) if row != 1]
+    lengths = [len(code) for code in codes]
+    offsets[-1] += offset
+    lengths[-1] += length
+    assert len(account(with_table(tmp_path / "a", offsets, lengths, items))) == rows
+
+
+def test_an_extended_offset_table_with_too_few_frames_refuses_the_file(
+    tmp_path: Path, codes: list[bytes]
+) -> None:
+    """Four are claimed and three named, of five items."""
+    items = [codes[0], codes[3], *codes[1:]]
+    made = with_table(tmp_path / "a", starts(items)[:3], [len(code) for code in items[:3]], items)
+    (one,) = account(made)
+    assert isinstance(one, Refused)
+    assert one.reason is Reason.CORRUPT
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [((), 4), ((0, 8), 1), ((1, 2), 1), ((2, 0), 1), ((3, 10**6), 1)],
+    ids=["right", "not from the first item", "beside an item", "not rising", "outside the file"],
+)
+def test_a_basic_offset_table_that_is_wrong_refuses_the_file(
+    tmp_path: Path, codes: list[bytes], change: tuple[int, int], rows: int
+) -> None:
+    """As one; where each frame is one item the table is not needed, so each has two here."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", JPEGLSLossless)
+    dataset = dcmread(path)
+    dataset.PixelData = encapsulate(codes, fragments_per_frame=2, has_bot=True)
+    table = list(unpack_from("<4L", dataset.PixelData, 8))
+    for row, value in [change] if change else []:
+        table[row] = value if row != 1 else table[row] + value
+    dataset.PixelData = dataset.PixelData[:8] + pack("<4L", *table) + dataset.PixelData[24:]
+    dataset.save_as(path)
+    assert len(account(path)) == rows
+
+
+def test_the_items_of_a_file_are_not_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of empty items would fill the memory with their places."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", JPEGLSLossless)
+    assert len(account(path)) == 4
+    monkeypatch.setattr(fragments, "_MOST_ITEMS", 4)
+    assert len(account(path)) == 4
+    monkeypatch.setattr(fragments, "_MOST_ITEMS", 3)
+    (one,) = account(path)
+    assert isinstance(one, Refused)
+    assert one.reason is Reason.TOO_LARGE

@@ -165,6 +165,24 @@ def test_colours_and_complex_voxels_are_unsupported(tmp_path: Path, site: Site) 
     assert reason(save(rgb, AXIAL, tmp_path / "b.nii"), site) is Reason.UNSUPPORTED
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "u4", "i8", "u8", "f4", "f8"])
+def test_voxels_of_up_to_64_bits_come_as_stored(tmp_path: Path, dtype: str) -> None:
+    """Research tools write their maps in double precision."""
+    image = nibabel.Nifti1Image(VOXELS.astype(dtype), AXIAL, dtype=dtype)
+    nibabel.save(image, tmp_path / "a.nii")
+    found = read(tmp_path / "a.nii", [3])[0].image
+    np.testing.assert_array_equal(found, VOXELS[:, :, 3])
+    assert found.dtype == dtype
+
+
+def test_voxels_of_128_bits_are_unsupported(tmp_path: Path, site: Site) -> None:
+    """Whether or not this machine has a type for them: NumPy's long double differs between machines."""
+    held = bytearray(nibabel.Nifti1Image(VOXELS, AXIAL).to_bytes()) + bytes(VOXELS.size * 14)
+    held[70:74] = np.array([1536, 128], "<i2").tobytes()  # datatype and bitpix of float128, nifti1.h
+    (tmp_path / "a.nii").write_bytes(held)
+    assert reason(tmp_path / "a.nii", site) is Reason.UNSUPPORTED
+
+
 def test_a_pair_of_files_is_unsupported(tmp_path: Path, site: Site) -> None:
     """The header says that the voxels are elsewhere."""
     nibabel.save(nibabel.Nifti1Pair(VOXELS, AXIAL), tmp_path / "a.hdr")

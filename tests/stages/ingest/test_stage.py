@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import JPEGLossless
 
 from stages.base import Reason
 from stages.batches import FileKind, Frame, Frames, Located, Place
 from stages.encrypt.keys.folder import load_owner
 from stages.encrypt.keys.opening import open_sealed
 from stages.encrypt.keys.site import load_site_secret
-from stages.ingest import codecs
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
@@ -127,6 +128,6 @@ def test_the_stage_is_a_picklable_recipe(keys: Path) -> None:
 
 def test_a_missing_decoder_fails_at_once(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without it would refuse every compressed file as corrupt."""
-    monkeypatch.setattr(codecs, "plugin", lambda _: "absent")
-    with pytest.raises(RuntimeError, match="install absent"), Ingest(IngestOptions(), keys).open():
+    monkeypatch.delitem(get_decoder(JPEGLossless)._available, "gdcm")
+    with pytest.raises(RuntimeError, match="install python-gdcm"), Ingest(IngestOptions(), keys).open():
         pass

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +80,38 @@ def test_every_file_is_accounted_for(tmp_path: Path, site: Site, options: Ingest
     assert all(str(tmp_path) not in one.detail for one in found if isinstance(one, Refused))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_refused(tmp_path: Path, site: Site, options: IngestOptions) -> None:
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from stages.ingest.options import IngestOptions
+from stages.ingest.sources.folder import scan
+from stages.ingest.site import Site
+if os.geteuid() == 0:  # root may read everything
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for one in scan([Path(sys.argv[1])], Site(bytes(32)), IngestOptions()):
+    paths = [place.path for place in one.places] if hasattr(one, "places") else [one.path]
+    print(*(Path(path).name for path in paths), getattr(one, "reason", "found"))
+"""
+
+
+def test_what_may_not_be_read_is_refused() -> None:
     """A file and a folder without permission: each is named, the rest goes on."""
-    save(dicom(ramp()), tmp_path / "locked.dcm").chmod(0)
-    (tmp_path / "sealed").mkdir(mode=0)
-    found = list(scan([tmp_path], site, options))
-    assert refused(found) == {"locked.dcm": Reason.UNREADABLE, "sealed": Reason.UNREADABLE}
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folders are closed to other users
+        top = Path(made)
+        top.chmod(0o755)
+        save(dicom(ramp()), top / "locked.dcm").chmod(0)
+        save(dicom(ramp()), top / "open.dcm").chmod(0o644)
+        (top / "sealed").mkdir(mode=0)
+        ran = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, made], capture_output=True, text=True, check=True
+        )
+    assert sorted(ran.stdout.splitlines()) == [
+        "locked.dcm unreadable",
+        "open.dcm found",
+        "sealed unreadable",
+    ]
 
 
 def test_a_folder_that_vanishes_is_refused(
