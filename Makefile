@@ -3,10 +3,13 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 FUZZ_SECONDS ?= 600
+ROOM ?=
+SEED ?= 1
+SECONDS ?= 600
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test fuzz check bench lint dashboards map picture clean
+.PHONY: setup demo test fuzz mutate check bench lint dashboards map picture clean
 
 setup: .venv/.ready
 
@@ -27,6 +30,9 @@ test: setup
 
 fuzz: setup
 	$(BIN)/python tests/tools/fuzz.py --seconds $(FUZZ_SECONDS)
+
+mutate: setup
+	$(BIN)/python -m tests.tools.mutate --room '$(ROOM)' --seed $(SEED) --seconds $(SECONDS)
 
 lint: setup
 	$(BIN)/ruff check

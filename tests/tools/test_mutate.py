@@ -1,0 +1,231 @@
+"""What ``make mutate`` finds in a toy package, what it leaves behind, and the list of equivalent mutants."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.tools.mutants import mutants_of
+from tests.tools.mutate import EQUIVALENT, REPORT, drawn, files_of, rooms_of
+
+ROOT = Path(__file__).parents[2]
+
+TESTED = """
+def larger(a: int, b: int) -> int:
+    if a < b:
+        return b
+    return a
+"""
+UNTESTED = """
+def total(values: list[int]) -> int:
+    result = 0
+    for value in values:
+        result += value
+    return result
+"""
+USED_ELSEWHERE = """
+def double(a: int) -> int:
+    return a * 2
+"""
+TEST_TESTED = """
+from toy.tested.code import larger
+
+def test_larger():
+    assert [larger(1, 2), larger(2, 1), larger(0, 0)] == [2, 2, 0]
+"""
+UNTOUCHED = """
+from pathlib import Path
+
+def test_the_tree_itself_holds_no_mutant():
+    assert "result += value" in Path("{tree}/toy/untested/code.py").read_text()
+    assert Path("{tree}/toy/untested/code.py").read_text().count("result") == 3
+"""
+TEST_ELSEWHERE = """
+from toy.used.code import double
+
+def test_double():
+    assert [double(3), double(0)] == [6, 0]
+"""
+EQUIVALENT_HERE = """
+[[mutant]]
+file = "toy/tested/code.py"
+where = "larger"
+before = "a < b"
+after = "(a <= b)"
+reason = "equal numbers give the same answer"
+"""
+SLOW = """
+from time import sleep
+from toy.tested.code import larger
+
+def test_sleeps():
+    sleep(60)
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """A project with a tested room, an untested one and one that only another room tests."""
+    contents = {
+        "pyproject.toml": '[tool.importlinter]\nroot_packages = ["toy"]\n',
+        "toy/tested/code.py": TESTED,
+        "toy/untested/code.py": UNTESTED,
+        "toy/used/code.py": USED_ELSEWHERE,
+        "tests/toy/tested/test_code.py": TEST_TESTED,
+        "tests/toy/untested/test_code.py": UNTOUCHED.format(tree=tmp_path),
+        "tests/toy/used/test_code.py": "def test_nothing():\n    pass\n",
+        "tests/other/test_other.py": TEST_ELSEWHERE,
+        str(EQUIVALENT): EQUIVALENT_HERE,
+        ".gitignore": ".mutation/\n__pycache__/\n",
+    }
+    for name, text in contents.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    markers = "".join(f'  "{name}: x",\n' for name in ("gpu", "cluster", "slow", "data"))
+    with (tmp_path / "pyproject.toml").open("a") as file:
+        file.write(
+            f'[tool.pytest.ini_options]\naddopts = "--import-mode=importlib"\nmarkers = [\n{markers}]\n'
+        )
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def start(toy: Path, *words: str) -> subprocess.Popen[str]:
+    (toy / "temporary").mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.tools.mutate", *words],
+        cwd=toy,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(toy / "temporary")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def state_of(toy: Path) -> dict[str, bytes]:
+    return {name: (toy / name).read_bytes() for name in files_of(toy)}
+
+
+@pytest.mark.slow
+def test_mutants_of_tested_code_are_killed_and_those_of_untested_code_survive(toy: Path) -> None:
+    """A room whose tests notice nothing fails the run; a test of another room may notice instead."""
+    before = state_of(toy)
+    process = start(toy, "--count", "2", "--seconds", "300")
+    out, err = process.communicate()
+    assert process.returncode == 1, err
+    kept = json.loads((toy / REPORT).read_text())["mutants"]
+    verdicts = {(one["room"], one["verdict"]) for one in kept} - {("toy/tested", "equivalent")}
+    assert verdicts == {("toy/tested", "killed"), ("toy/used", "killed"), ("toy/untested", "survived")}
+    assert "survived toy/untested/code.py:" in out
+    assert state_of(toy) == before
+
+
+@pytest.mark.slow
+def test_known_equivalents_are_left_out_and_a_room_of_killed_mutants_passes(toy: Path) -> None:
+    """Larger or equal changes nothing in a maximum; without that one, every mutant of the room is noticed."""
+    process = start(toy, "--room", "toy/tested", "--seconds", "300")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    kept = json.loads((toy / REPORT).read_text())["mutants"]
+    assert sorted(one["verdict"] for one in kept) == ["equivalent", "killed", "killed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_the_tree_as_it_was(toy: Path, with_signal: signal.Signals) -> None:
+    """The copy and the tests that run in it end too, and what was judged is reported."""
+    (toy / "tests" / "toy" / "tested" / "test_code.py").write_text(SLOW)
+    before = state_of(toy)
+    process = start(toy, "--room", "toy/tested", "--seconds", "300")
+    end_s = monotonic() + 60
+    while not list((toy / "temporary").glob("mutate-*/toy/tested")) and monotonic() < end_s:
+        sleep(0.1)
+    sleep(1)
+    process.send_signal(with_signal)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert "no mutant was judged" in out
+    assert json.loads((toy / REPORT).read_text())["mutants"] == []
+    assert not list((toy / "temporary").glob("mutate-*"))
+    assert state_of(toy) == before
+
+
+@pytest.mark.slow
+def test_tests_that_fail_without_a_mutant_judge_nothing(toy: Path) -> None:
+    """The run names them and ends."""
+    (toy / "tests" / "toy" / "tested" / "test_code.py").write_text(
+        "def test_red():\n    raise AssertionError\n"
+    )
+    process = start(toy, "--room", "toy/tested", "--seconds", "300")
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "these fail without a mutant: tests/toy/tested/test_code.py" in err
+
+
+def test_a_seed_draws_the_same_mutants_in_turns_from_every_room(toy: Path) -> None:
+    """Another seed draws others; an early end leaves every room its share."""
+    rooms = rooms_of(toy, files_of(toy))
+    first = drawn(toy, rooms, 2, 1)
+    assert first == drawn(toy, rooms, 2, 1)
+    assert any(drawn(toy, rooms, 2, seed) != first for seed in range(2, 9))
+    assert [room for room, _ in first[:3]] == ["toy/tested", "toy/untested", "toy/used"]
+    alone = drawn(toy, {"toy/used": rooms["toy/used"]}, 2, 1)
+    assert alone == [one for one in first if one[0] == "toy/used"]
+
+
+@pytest.mark.parametrize(
+    ("source", "faults"),
+    [
+        ("a < b", ["(a <= b)"]),
+        ("a not in b", ["(a in b)"]),
+        ("a + -b", ["(a - -b)", "(b)"]),
+        ("a and b", ["(a or b)"]),
+        ("x = a if b else c", ["(c if b else a)", "(not b)"]),
+        ("if f():\n  pass", ["(not f())"]),
+        ("if not f():\n  pass", ["(f())"]),
+        ("x = 7", ["8"]),
+        ("x = 1e30", ["2e+30"]),
+        ("x = False", ["True"]),
+        ("x = 'text', None, f'{1}'", []),
+        ("f()", ["pass"]),
+        ("raise x", ["pass"]),
+        ("x += y", ["pass"]),
+        ("def f(a: 1 + 1) -> 2:\n  return a", ["return None"]),
+        ("@g(1)\nclass A:\n  a: 1 = 3", ["4"]),
+        ("while x < y:\n  break", ["(x <= y)", "continue"]),
+    ],
+)
+def test_faults_of_one_line(tmp_path: Path, source: str, faults: list[str]) -> None:
+    """Each operator, condition, constant and statement has its fault; annotations and strings have none."""
+    (tmp_path / "code.py").write_text(f"# é\n{source}\n")
+    found = sorted(mutants_of(tmp_path, "code.py"), key=lambda mutant: mutant.after)
+    assert [mutant.after for mutant in found] == sorted(faults)
+    for mutant in found:
+        assert ast.dump(ast.parse(mutant.applied((tmp_path / "code.py").read_bytes()))) != ast.dump(
+            ast.parse(source)
+        )
+
+
+def test_every_room_of_the_tree_has_mutants_that_parse() -> None:
+    """A fault that is no Python would count as noticed."""
+    rooms = rooms_of(ROOT, files_of(ROOT))
+    assert {"actors", "stages", "stages/segment"} <= set(rooms)
+    for _, mutant in drawn(ROOT, rooms, 3, 1):
+        ast.parse(mutant.applied((ROOT / mutant.file).read_bytes()))
+
+
+def test_every_known_equivalent_is_a_mutant_of_the_tree_and_has_a_reason() -> None:
+    """An entry that code has left behind would excuse the next fault there."""
+    for one in tomllib.loads((ROOT / EQUIVALENT).read_text()).get("mutant", []):
+        of_file = {(mutant.where, mutant.before, mutant.after) for mutant in mutants_of(ROOT, one["file"])}
+        assert (one["where"], one["before"], one["after"]) in of_file
+        assert len(one["reason"].split()) > 3
