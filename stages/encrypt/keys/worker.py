@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stages.batches import Sealed
-from stages.encrypt.keys.secretfiles import SECRET, read_secret
+from stages.encrypt.keys.secretfiles import read_secret
 from stages.encrypt.public.bundle import worker_id
-from stages.encrypt.public.keyfiles import KeyFileError, create
+from stages.encrypt.public.keyfiles import KeyFileError
 from stages.encrypt.public.signing import message
+from stages.files import SECRET, create
 
 WORKER: Final = "worker.key"
 _ADVICE: Final = "make one with 'medsecure keys add-worker' on the key folder"

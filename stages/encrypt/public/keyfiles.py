@@ -1,57 +1,14 @@
-"""Key files on disk: made once or replaced whole, durable either way, and secret from the first byte.
-
-A file is created exclusively with its final mode, or written beside its place and renamed over it: at no
-moment is there half a file, a missing one, or one that others may read.
-"""
+"""Reading key files, and the error for one that cannot be used."""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from stages.errors import OperatorError
-
-PUBLIC: Final = 0o644
 
 
 class KeyFileError(OperatorError):
     """A key file that is missing, damaged, unsafe or does not open: names the file and what to do."""
-
-
-def create(file: Path, data: bytes, mode: int) -> None:
-    """Write a new file, durable on return; the mode holds from the first byte on."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    sync(file.parent)
-
-
-def replace(file: Path, data: bytes, mode: int) -> None:
-    """Put this content in a file's place; whoever reads meanwhile sees the old file or the new."""
-    temporary = file.with_name(f".{file.name}.new")
-    with suppress(FileNotFoundError):  # of a writer that was killed
-        temporary.unlink()
-    create(temporary, data, mode)
-    move(temporary, file)
-
-
-def move(source: Path, target: Path) -> None:
-    """Rename over whatever is there, durably."""
-    source.replace(target)
-    sync(target.parent)
-
-
-def sync(folder: Path) -> None:
-    """Return when the names in a folder are durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read(file: Path, advice: str) -> bytes:
