@@ -16,6 +16,7 @@ from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
 from pipeline.run.run import device_here
 from stages.errors import OperatorError
+from stages.files import write_whole
 from stages.segment.checkpoint import describe
 from training.calibrate import quantise as quantise_model
 from training.refit import refit as refit_model
@@ -56,7 +57,7 @@ def evaluate(
     )
     if html is not None:
         info = describe(chosen.segment.weights)
-        html.write_text(gallery.page(evaluation, f"{info.path.name} {info.digest[:16]}"), encoding="utf-8")
+        write_whole(html, gallery.page(evaluation, f"{info.path.name} {info.digest[:16]}").encode())
     if as_json:
         emit(evaluation.as_json())
     else:

@@ -12,6 +12,7 @@ import typer
 
 from pipeline.cli.console import Directory, Json, emit, parse_key
 from stages.errors import OperatorError
+from stages.files import write_whole
 from stages.index.reader import Reader, open_reader, open_reader_at
 from stages.index.verifier import LogKey, NoteError, ProofError, parse_keys
 from stages.index.verifier import verify_proof as check
@@ -52,7 +53,7 @@ def prove(
         proof = _of_key(reader, parse_key(key or ""))
     data = proof.encode()
     try:
-        out.write_bytes(data)
+        write_whole(out, data)
     except OSError as error:
         raise OperatorError(f"cannot write {out}: {error.strerror}") from error
     facts = check(data, reader.log).facts()

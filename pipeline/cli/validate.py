@@ -14,6 +14,7 @@ from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
 from pipeline.run.run import device_here
 from stages.errors import OperatorError
+from stages.files import write_whole
 from training.folds import crossvalidate as crossvalidate_model
 from training.train import Progress
 
@@ -45,7 +46,7 @@ def crossvalidate(
         preprocess=chosen.preprocess,
         device=device_here(chosen),
     )
-    (out / SCORES).write_text(json.dumps(document, indent=2) + "\n")
+    write_whole(out / SCORES, json.dumps(document, indent=2).encode() + b"\n")
     if as_json:
         emit(document)
         return

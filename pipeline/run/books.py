@@ -19,6 +19,7 @@ from pipeline.run.summary import Tally
 from stages.batches import Located, Refused
 from stages.encrypt.keys.site import load_site_secret
 from stages.errors import OperatorError
+from stages.files import write_whole
 from stages.index.reader import Reader, open_reader
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
@@ -59,7 +60,7 @@ class Books:
         self._letters = DeadLetters(job.results)
         self._ledger = Ledger(job.results)
         if not job.replay:
-            (job.results / "job.json").write_text(json.dumps(_request(job), indent=2) + "\n")
+            write_whole(job.results / "job.json", json.dumps(_request(job), indent=2).encode() + b"\n")
 
     def source(self) -> Iterator[Located | Refused]:
         """What is left to do; read in the engine's source thread."""

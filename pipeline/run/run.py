@@ -24,6 +24,7 @@ from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
+from stages.files import make_directory, write_whole
 from stages.index.copies.bucket import refuse_secret
 from stages.index.errors import IndexStoreError
 from stages.index.reader import open_reader
@@ -114,7 +115,7 @@ def _check_folders(job: Job) -> None:
         if folder.exists() and not folder.is_dir():
             raise JobError(f"the {name} folder {folder} is a file")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_directory(folder)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
@@ -153,7 +154,7 @@ def _close(job: Job, books: Books, before: int, *, complete: bool) -> Summary:
         reader = open_reader(job.index)
         records, size, root = reader.records, reader.size, reader.root.hex()
     summary = books.tally.summary(records - before, {"size": size, "root": root}, complete=complete)
-    (job.results / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
+    write_whole(job.results / "summary.json", json.dumps(summary.as_json(), indent=2).encode() + b"\n")
     return summary
 
 
