@@ -1,49 +1,204 @@
-"""Files that are whole or absent: temporary name in the same folder, fsync, rename (POSIX rename(2))."""
+"""Files that survive a power cut: a reader finds the old content or the new one, never a part of it.
+
+What POSIX (IEEE Std 1003.1-2024) promises, and what follows from it here:
+
+* ``rename`` replaces a file between one look of a reader and the next, but says nothing of a crash: so the
+  new content is written under a temporary name in the same file system and synced first;
+* bytes are durable when ``fsync`` on the file returns, its name when ``fsync`` on the directory returns:
+  so both are called, in this order, and nothing is reported as written before;
+* ``open`` gives a new file its mode at once: so a secret is never readable, not even while it is empty;
+* after an ``fsync`` that failed, the kernel may take the lost pages for clean: so it is never tried again.
+
+A killed process leaves its temporary file behind; whoever writes that file next removes it. Of two
+processes that write one file at the same time, one may therefore fail; neither leaves a part of a file.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
+PUBLIC: Final = 0o644
+SECRET: Final = 0o600
+_DIRECTORY: Final = 0o777  # less the umask, as for any directory
 _PART: Final = ".part"
-_SUFFIXES: Final = re.compile(r"(\.nii\.gz|\.nii|\.png|\.jpe?g|\.tiff?|\.dcm)$", re.IGNORECASE)
-_NAME_BYTES: Final = 200  # file systems take 255
+_TOKEN_BYTES: Final = 4
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Replace ``file`` by ``data``; whoever looks sees the old content or the new, also after a crash."""
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}{_PART}")
-    try:
-        with part.open("xb") as stream:
+def write_whole(file: Path, data: bytes, mode: int = PUBLIC, staging: Path | None = None) -> None:
+    """Make or replace ``file``, durably; see ``whole_file``."""
+    with whole_file(file, mode, staging) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def whole_file(file: Path, mode: int = PUBLIC, staging: Path | None = None) -> Iterator[BinaryIO]:
+    """A stream for the new content of ``file``, which takes its place, durably, when the block succeeds.
+
+    The temporary file lies beside ``file``, or in ``staging``: a directory of the same file system, which
+    no other file of the same name may use.
+    """
+    _refuse_special(file)
+    with _placed(file, mode, staging, Path.replace) as stream:
+        yield stream
+    sync_directory(file.parent)
+
+
+@contextmanager
+def filled_directory(directory: Path) -> Iterator[Callable[[str, bytes], None]]:
+    """A function that writes whole files, by name, into a directory, which is made where it is missing.
+
+    Each file is whole at once; the names are durable when the block succeeds, by one sync for all.
+    """
+    make_directory(directory)
+    _drop_parts(directory, ".*")
+
+    def put(name: str, data: bytes) -> None:
+        with _placed(directory / name, PUBLIC, None, Path.replace) as stream:
             stream.write(data)
+
+    yield put
+    sync_directory(directory)
+
+
+@contextmanager
+def whole_directory(directory: Path, mode: int = _DIRECTORY) -> Iterator[Path]:
+    """A new directory to fill, which gets its name, with all that is in it durable, when the block succeeds.
+
+    By then there must be none of that name, or an empty one.
+    """
+    _drop_parts(directory.parent, re.escape(directory.name))
+    part = _part(directory.parent, directory.name)
+    part.mkdir(mode)
+    try:
+        yield part
+        for path in part.rglob("*"):
+            _sync(path, os.O_RDONLY)
+        sync_directory(part)
+        move(part, directory)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def create(file: Path, data: bytes, mode: int = PUBLIC) -> None:
+    """Write a file that is not there yet, durably. Raises FileExistsError where it is.
+
+    It gets its name by ``link``, which overwrites nothing; a file system without links raises OSError.
+    """
+    with _placed(file, mode, None, _link) as stream:
+        stream.write(data)
+    sync_directory(file.parent)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a durable file or directory over whatever has the name, durably.
+
+    Where the directories differ, a power cut may leave the source's name there as well.
+    """
+    source.replace(target)
+    sync_directory(target.parent)
+
+
+def make_directory(directory: Path, mode: int = _DIRECTORY) -> None:
+    """Make a directory, and those missing above it, durably; one that is there stays as it is."""
+    for changed in make_directory_unsynced(directory, mode):
+        sync_directory(changed)
+
+
+def make_directory_unsynced(directory: Path, mode: int = _DIRECTORY) -> set[Path]:
+    """Make a directory, and those missing above it; the directories that have a new name, not yet synced."""
+    if directory.is_dir():
+        return set()
+    above = make_directory_unsynced(directory.parent)
+    directory.mkdir(mode, exist_ok=True)
+    return above | {directory.parent}
+
+
+def sync_directory(directory: Path) -> None:
+    """Return when the names in this directory are durable."""
+    _sync(directory, os.O_RDONLY | os.O_DIRECTORY)
+
+
+@contextmanager
+def opened(path: Path, flags: int = 0, mode: int = PUBLIC) -> Iterator[int]:
+    """A descriptor for writing; the file is made, with its mode, where it is missing."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags, mode)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def write_at(fd: int, data: Any, offset: int) -> None:
+    """Write all of ``data`` at an offset: ``pwrite`` may take less than it is given."""
+    view = memoryview(data).cast("B")
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done
+
+
+@contextmanager
+def _placed(
+    file: Path, mode: int, staging: Path | None, place: Callable[[Path, Path], object]
+) -> Iterator[BinaryIO]:
+    """A stream into a temporary file, to be synced and then placed under its name, which is not synced."""
+    directory = file.parent if staging is None else staging
+    _drop_parts(directory, re.escape(file.name))
+    part = _part(directory, file.name)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
+            os.fsync(descriptor)
+        place(part, file)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the folder's renames durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _link(part: Path, file: Path) -> None:
+    file.hardlink_to(part)
+    part.unlink()
+
+
+def _part(directory: Path, name: str) -> Path:
+    return directory / f".{name}.{secrets.token_hex(_TOKEN_BYTES)}{_PART}"
+
+
+def _drop_parts(directory: Path, name: str) -> None:
+    """Remove what killed processes left half written of the names that match this pattern."""
+    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}{re.escape(_PART)}", re.DOTALL)
+    for path in directory.iterdir():
+        if pattern.fullmatch(path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _refuse_special(file: Path) -> None:
+    """Refuse to rename over a device or a pipe: ``/dev/null`` would be a file from then on."""
     try:
-        os.fsync(descriptor)
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(file))
+
+
+def _sync(path: Path, flags: int) -> None:
+    fd = os.open(path, flags)
+    try:
+        os.fsync(fd)
     finally:
-        os.close(descriptor)
-
-
-def open_folder(folder: Path) -> None:
-    """Make the folder, or clear an earlier one of what a killed worker left half written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.glob(f".*{_PART}"):
-        part.unlink(missing_ok=True)
-
-
-def stem(path: str) -> str:
-    """The source's file name without its image suffix, safe in any file system and never hidden."""
-    name = re.sub(r"[^\w.+-]+", "_", _SUFFIXES.sub("", Path(path).name)).lstrip(".-")
-    return name.encode()[:_NAME_BYTES].decode(errors="ignore") or "image"
+        os.close(fd)

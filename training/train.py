@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from evaluation.cases import Pair, find_pairs, read_case
 from evaluation.scoring import Evaluation, evaluate_cases
+from stages.files import make_directory, write_whole
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint
@@ -94,7 +95,7 @@ def fit(
     device: str,
 ) -> TrainReport:
     """``train`` on slices in memory, measured on the cases held out."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(out.parent)
     torch.set_num_threads(options.threads)
     watched = joined(read_labelled(held_out, preprocess)) if held_out else None
     trainer = Trainer(slices, options, device, preprocess)
@@ -131,8 +132,8 @@ def _finish(
         with Preprocess(recipe).open() as prepare, segment.open() as infer:
             evaluation = evaluate_cases((read_case(pair) for pair in held_out), prepare, infer)
         checkpoint.save(segmenter, out, recipe, training, evaluation.as_json())
-    out.with_suffix(".md").write_text(card.text(checkpoint.describe(out)), encoding="utf-8")
-    out.with_suffix(".png").write_bytes(card.curves_png(trainer.history))
+    write_whole(out.with_suffix(".md"), card.text(checkpoint.describe(out)).encode())
+    write_whole(out.with_suffix(".png"), card.curves_png(trainer.history))
     return evaluation
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stages.errors import OperatorError
+from stages.files import whole_file
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint
 from stages.segment.model import AttentionUNet
@@ -183,9 +184,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the state; the file appears whole or not at all."""
-        temporary = path.with_name(f".{path.name}.partial")
-        torch.save(self.state(), temporary)
-        temporary.replace(path)
+        with whole_file(path) as stream:
+            torch.save(self.state(), stream)
 
     def resume(self, path: Path) -> None:
         """Continue from a saved state. Raises ResumeError."""

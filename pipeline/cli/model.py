@@ -12,6 +12,7 @@ from rich.markup import escape
 from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
 from stages.errors import OperatorError
+from stages.files import write_whole
 
 if TYPE_CHECKING:
     from evaluation.evaluate import Evaluation
@@ -56,7 +57,7 @@ def evaluate(
     )
     if html is not None:
         info = describe(chosen.segment.weights)
-        html.write_text(gallery.page(evaluation, f"{info.path.name} {info.digest[:16]}"), encoding="utf-8")
+        write_whole(html, gallery.page(evaluation, f"{info.path.name} {info.digest[:16]}").encode())
     if as_json:
         emit(evaluation.as_json())
     else:

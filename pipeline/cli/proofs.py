@@ -12,6 +12,7 @@ import typer
 
 from pipeline.cli.console import Directory, Json, emit, parse_record_id
 from stages.errors import OperatorError
+from stages.files import write_whole
 
 if TYPE_CHECKING:
     from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
@@ -58,7 +59,7 @@ def prove(
         proof = _of_record(reader, parse_record_id(record_id or ""))
     data = proof.encode()
     try:
-        out.write_bytes(data)
+        write_whole(out, data)
     except OSError as error:
         raise OperatorError(f"cannot write {out}: {error.strerror}") from error
     facts = _facts(check(data, reader.log))

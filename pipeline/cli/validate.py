@@ -12,6 +12,7 @@ import typer
 from pipeline.cli.console import Json, emit, show, stderr
 from pipeline.cli.options import Config, DeviceOption, settings
 from stages.errors import OperatorError
+from stages.files import write_whole
 
 if TYPE_CHECKING:
     from training.train import Progress
@@ -49,7 +50,7 @@ def crossvalidate(
         preprocess=chosen.preprocess,
         device=device_here(chosen),
     )
-    (out / SCORES).write_text(json.dumps(document, indent=2) + "\n")
+    write_whole(out / SCORES, json.dumps(document, indent=2).encode() + b"\n")
     if as_json:
         emit(document)
         return

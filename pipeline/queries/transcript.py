@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -23,6 +23,7 @@ from stages.encrypt.lwe.exchange import Scored, decode_frame, encode_frame
 from stages.encrypt.lwe.parameters import Parameters, by_number
 from stages.encrypt.lwe.wire import Words
 from stages.errors import OperatorError
+from stages.files import SECRET, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,21 +103,15 @@ def recording(file: Path, note: bytes) -> Iterator[Transcript]:
     """A recorder into a new file, which is there once all went well. Raises AnswersError."""
     if file.exists():
         raise AnswersError(f"{file} exists already: nothing is overwritten, choose another name")
-    temporary = file.with_name(f".{file.name}.new")
-    try:
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise AnswersError(f"cannot write {file}: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            recorder = Transcript(stream)
-            recorder.checkpoint(note)
-            yield recorder
-            recorder.end()
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(whole_file(file, SECRET))
+        except OSError as error:
+            raise AnswersError(f"cannot write {file}: {error.strerror}") from error
+        recorder = Transcript(stream)
+        recorder.checkpoint(note)
+        yield recorder
+        recorder.end()
 
 
 @dataclass(frozen=True, slots=True)

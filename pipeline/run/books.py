@@ -19,6 +19,7 @@ from pipeline.run.ledger import Ledger
 from pipeline.run.summary import Tally
 from stages.batches import Refused
 from stages.errors import OperatorError
+from stages.files import write_whole
 from stages.ingest.sources.base import Unit
 from stages.ingest.sources.opening import absolute
 
@@ -58,7 +59,7 @@ class Books:
         self._letters = DeadLetters(job.results)
         self._ledger = Ledger(job.results)
         if not job.replay:
-            (job.results / "job.json").write_text(json.dumps(_request(job), indent=2) + "\n")
+            write_whole(job.results / "job.json", json.dumps(_request(job), indent=2).encode() + b"\n")
 
     def book(self, event: Event) -> list[Unit]:
         """Count and keep one event; the units whose end is now durable."""

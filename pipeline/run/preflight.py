@@ -12,6 +12,7 @@ from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
 from stages.encrypt.public.folder import load_public
 from stages.errors import OperatorError
+from stages.files import make_directory
 from stages.index.copies.bucket import refuse_secret
 from stages.index.reader import open_reader
 from stages.index.stats import stats
@@ -71,7 +72,7 @@ def _writable(name: str, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise JobError(f"the {name} folder {folder} is a file")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_directory(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

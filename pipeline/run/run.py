@@ -22,6 +22,7 @@ from pipeline.run.job import Job, JobError
 from pipeline.run.preflight import check, exists
 from pipeline.run.summary import Skipped
 from pipeline.stream import stream
+from stages.files import write_whole
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 
@@ -86,7 +87,7 @@ def _close(job: Job, books: Books, skipped: Skipped, before: int, *, complete: b
         records, size, root = reader.records, reader.size, reader.root.hex()
     checkpoint = {"size": size, "root": root}
     summary = books.tally.summary(records - before, checkpoint, skipped, complete=complete)
-    (job.results / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
+    write_whole(job.results / "summary.json", json.dumps(summary.as_json(), indent=2).encode() + b"\n")
     return summary
 
 

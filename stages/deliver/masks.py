@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from stages.deliver import dicom, nifti, seg
+from stages.deliver.names import stem
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
-from stages.files import stem
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 

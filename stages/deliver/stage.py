@@ -63,7 +63,7 @@ class Deliver:
     def open(self) -> Iterator[Callable[[Segmented], Split[Delivered]]]:
         """Read the site secret, make the results folder, yield the batch function."""
         site = Site(load_site_secret(self.keys))
-        self.results.mkdir(parents=True, exist_ok=True)
+        files.make_directory(self.results)
         silence()
         # highdicom quotes what it finds odd, names among them, in its log and its warnings.
         logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
@@ -86,21 +86,18 @@ class Deliver:
 
     def _series(self, series: str, results: Sequence[SegmentedFrame], failed: Failed) -> list[str]:
         """Write one series' files; those of its rows that cannot be placed are added to ``failed``."""
-        folder = self.results / series
-        files.open_folder(folder)
         listed: list[Listed] = []
-        for mask in self._masks(results, failed):
-            files.write_whole(folder / mask.name, mask.data)
-            listed.append(Listed(mask.name, mask.stack, mask.why))
-        names = [mask.name for mask in listed]
-        picture = self._overlay(series, listed)
-        if picture:
-            files.write_whole(folder / OVERLAY, picture)
-            names.append(OVERLAY)
-        undelivered = sum(result.key in failed for result in results)
-        document = measure.document(series, listed, undelivered, self.model)
-        files.write_whole(folder / MEASUREMENTS, document)
-        files.sync_folder(folder)
+        with files.filled_directory(self.results / series) as put:
+            for mask in self._masks(results, failed):
+                put(mask.name, mask.data)
+                listed.append(Listed(mask.name, mask.stack, mask.why))
+            names = [mask.name for mask in listed]
+            picture = self._overlay(series, listed)
+            if picture:
+                put(OVERLAY, picture)
+                names.append(OVERLAY)
+            undelivered = sum(result.key in failed for result in results)
+            put(MEASUREMENTS, measure.document(series, listed, undelivered, self.model))
         return [f"{series}/{name}" for name in (*names, MEASUREMENTS)]
 
     def _masks(self, results: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from stages.files import sync_directory
 from stages.index.rewrite import Rewriter
-from stages.index.store.durable import sync_directory
 from stages.index.store.manifest import MANIFEST, segment_path
 from stages.index.store.segments import Segments
 from stages.index.writer import Writer

@@ -18,11 +18,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from stages.files import opened, sync_directory, write_at
 from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.log.erasure import Cause, Erasure
 from stages.index.rewrite import Rewriter
 from stages.index.store.blocks import StoredBlock
-from stages.index.store.durable import opened, replace_files, sync_directory, write_at
+from stages.index.store.durable import replace_files
 from stages.index.store.identity import INTENT, STAGING
 from stages.index.store.manifest import MANIFEST, Manifest
 from stages.index.store.segments import Segments

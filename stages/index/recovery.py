@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.files import opened, sync_directory, write_at
 from stages.index.errors import DamagedError
 from stages.index.store.blocks import Statements, StoredBlock, decode_block
-from stages.index.store.durable import opened, sync_directory, write_at
 from stages.index.store.identity import INTENT
 from stages.index.store.manifest import MANIFEST, ROW_BYTES, Extent, Manifest, rows_from, segment_path
 from stages.index.store.partials import drop_filled

@@ -11,8 +11,9 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
+from stages.files import PUBLIC, sync_directory, write_at
 from stages.index.store.blocks import Statements, StoredBlock, encode_block
-from stages.index.store.durable import replace_files, sync_directory, write_at
+from stages.index.store.durable import replace_files
 from stages.index.store.identity import STAGING
 from stages.index.store.manifest import MANIFEST, BlockKind, Extent, segment_path
 
@@ -35,7 +36,7 @@ class Rewriter:
             self._close()
             self._segment += 1
             path = self._writer.directory / segment_path(self._segment)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PUBLIC)
         data = encode_block(block, opens_segment=not self._offset)
         write_at(self._fd, data, self._offset)
         where = {"segment": self._segment, "offset": self._offset, "length": len(data)}

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from stages.files import make_directory
 from stages.index.erase import finish
 from stages.index.errors import UnwritableError
 from stages.index.keeper import KeyKeeper
@@ -17,7 +18,7 @@ from stages.index.options import IndexOptions
 from stages.index.publish import Publisher
 from stages.index.recovery import recover
 from stages.index.store.blocks import Statements, StoredBlock
-from stages.index.store.durable import SYNCS, locked, sync_directories
+from stages.index.store.durable import SYNCS, locked
 from stages.index.store.identity import (
     LOCK,
     STAGING,
@@ -50,9 +51,7 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
         pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
         try:
             refuse_foreign(directory)
-            if not directory.is_dir():
-                directory.mkdir(parents=True)
-                sync_directories(pool, [directory.parent])
+            make_directory(directory)
             fence = stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
             (directory / STAGING).mkdir(exist_ok=True)  # a copy may lack it: it is empty
             if not is_index(directory):

@@ -8,7 +8,6 @@ c2sp.org/tlog-cosignature: on everything the note says, with the time.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,10 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from stages.errors import OperatorError
+from stages.files import SECRET, create, make_directory, write_whole
 from stages.index.errors import ForkedError
 from stages.index.log.note import cosign, witness_key
 from stages.index.reader import Reader
-from stages.index.store.durable import locked, opened, write_at
+from stages.index.store.durable import locked
 from stages.index.store.identity import encode_keys, encode_public
 from stages.index.verifier import Checkpoint, LogKey, NoteError, open_checkpoint, parse_keys
 
@@ -58,10 +58,8 @@ def new_witness_key(file: Path, name: str) -> WitnessKey:
     key = WitnessKey(name, Ed25519PrivateKey.generate())
     try:
         parse_keys(key.public.vkey)
-        with opened(file, os.O_EXCL) as fd:
-            os.fchmod(fd, 0o600)
-            write_at(fd, encode_keys([key.private]), 0)
-        _public(file).write_bytes(encode_public([key.public]))
+        create(file, encode_keys([key.private]), SECRET)
+        write_whole(_public(file), encode_public([key.public]))
     except NoteError as error:
         raise WitnessError(f"{name!r} is no name for a witness: no spaces, no +, not empty") from error
     except OSError as error:
@@ -95,7 +93,7 @@ def witness(reader: Reader, state: Path, key: WitnessKey | None, time_s: int) ->
         with locked(state.with_name(f"{state.name}.lock"), _WAIT_S):
             old = _checked(reader, state) if state.exists() else None
             note = reader.checkpoint
-            _replace(state, note if key is None else cosign(note, key.name, key.private, time_s))
+            write_whole(state, note if key is None else cosign(note, key.name, key.private, time_s))
     except OSError as error:
         raise WitnessError(f"cannot keep {state}: {error}") from error
     return old
@@ -112,30 +110,16 @@ def _checked(reader: Reader, state: Path) -> Checkpoint:
         reader.prove_growth(note)
     except ForkedError as error:
         folder = state.with_name(f"{state.name}.evidence")
-        folder.mkdir(exist_ok=True)
+        make_directory(folder)
         evidence = (_name(folder, old.size, old.root), _name(folder, reader.size, reader.root))
-        _replace(evidence[0], note)
-        _replace(evidence[1], reader.checkpoint)
+        write_whole(evidence[0], note)
+        write_whole(evidence[1], reader.checkpoint)
         raise EquivocationError(str(error), evidence) from error
     return old
 
 
 def _name(folder: Path, size: int, root: bytes) -> Path:
     return folder / f"{size}-{root.hex()[:16]}.note"
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Write the file so that it is the old one or this one, whenever the power fails."""
-    new = file.with_name(f"{file.name}.new")
-    with opened(new, os.O_TRUNC) as fd:
-        write_at(fd, data, 0)
-        os.fsync(fd)
-    new.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _public(file: Path) -> Path:

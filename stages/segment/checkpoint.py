@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 
 from stages.errors import OperatorError
+from stages.files import make_directory, write_whole
 from stages.preprocess.options import PreprocessOptions
 from stages.segment.features import Segmenter
 from stages.segment.options import ModelConfig
@@ -87,11 +88,8 @@ def save(
         for name, value in segmenter.state_dict().items()
         if name in _stored(segmenter)
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    save_file(tensors, temporary, {_KEY: json.dumps(described, sort_keys=True)})
-    temporary.chmod(0o644)  # nothing secret in it, and safetensors creates 0600
-    temporary.replace(path)
+    make_directory(path.parent)
+    write_whole(path, serialised(tensors, {_KEY: json.dumps(described, sort_keys=True)}))
 
 
 def describe(path: Path | None = None) -> WeightsInfo:

@@ -18,7 +18,6 @@ import io
 import json
 import logging
 import shutil
-import tempfile
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import OperatorError
+from stages.files import make_directory, whole_directory, write_whole
 from stages.segment import checkpoint
 from stages.segment.export import to_openvino
 from stages.segment.unreported import unreported
@@ -80,18 +80,15 @@ def quantise(
     last_joint = rf"__module\.net\.decoder\.{len(info.model.channels) - 2}\.merge.*"
     model = quantised(to_openvino(segmenter.frozen()), x_NCHW, (*NOT_QUANTISED, last_joint))
     folder = folder_of(info, artefacts)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder.parent) as temporary:
-        made = Path(temporary) / folder.name
-        made.mkdir()
+    make_directory(folder.parent)
+    with whole_directory(folder) as made:
         unreported("openvino").save_model(model, made / MODEL[0], compress_to_fp16=False)
         files = {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in MODEL}
         manifest = ArtefactManifest(
             FORMAT, info.digest, calibration, len(x_NCHW), version("openvino"), version("nncf"), files
         )
-        (made / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+        write_whole(made / MANIFEST, json.dumps(asdict(manifest), indent=2).encode() + b"\n")
+        shutil.rmtree(folder, ignore_errors=True)  # of other versions; a crash here leaves none, to be made
     return folder
 
 

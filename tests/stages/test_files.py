@@ -1,54 +1,304 @@
-"""Whole files and safe names."""
+"""Files that a power cut, a full disk or a kill leaves whole."""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stages import files
 
 
-def test_a_crash_before_the_rename_leaves_the_old_file(
+class Killed(BaseException):
+    """The process is gone."""
+
+
+FULL = OSError(28, "No space left on device")
+STEPS = ("open", "fsync", "replace", "link", "unlink", "mkdir")  # calls that change a disk, or wait for it
+Act = Callable[[Path], None]
+
+
+def whole(file: Path) -> None:
+    files.write_whole(file, b"new" * 9999)
+
+
+def streamed(file: Path) -> None:
+    with files.whole_file(file) as stream:
+        stream.write(b"new" * 9998)
+        stream.write(b"new")
+
+
+def staged(file: Path) -> None:
+    files.write_whole(file, b"new" * 9999, staging=file.parent)
+
+
+def put(file: Path) -> None:
+    with files.filled_directory(file.parent) as write:
+        write(file.name, b"new" * 9999)
+
+
+def created(file: Path) -> None:
+    files.create(file, b"new" * 9999)
+
+
+def directory(file: Path) -> None:
+    """Here the file is a directory."""
+    with files.whole_directory(file) as made:
+        (made / "a").write_bytes(b"new")
+        (made / "sub").mkdir()
+        (made / "sub" / "b").write_bytes(b"new")
+
+
+REPLACING = (whole, streamed, staged, put)
+MAKING = (*REPLACING, created, directory)
+
+
+class Watch:
+    """Records the steps that are made, by name and what they are about, and fails one of them.
+
+    A full disk fails one step; a process that is killed makes none of the later ones either.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, fail_at: int = -1, failure: BaseException = FULL) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self._number = 0
+        self._fail_at, self._failure = fail_at, failure
+        for name in STEPS:
+            patch.setattr(os, name, partial(self._step, name, getattr(os, name)))
+
+    def _step(self, name: str, real: Callable[..., Any], about: Any, *args: Any, **more: Any) -> Any:
+        path = Path(f"/proc/self/fd/{about}").readlink() if isinstance(about, int) else Path(about)
+        self.seen.append((name, "part" if path.suffix == ".part" else path.name))
+        number, self._number = self._number, self._number + 1
+        if number == self._fail_at or (self.met and isinstance(self._failure, Killed)):
+            raise self._failure
+        return real(about, *args, **more)
+
+    @property
+    def met(self) -> bool:
+        """Whether there were as many steps."""
+        return 0 <= self._fail_at < self._number
+
+
+def content(path: Path) -> object:
+    """A file's bytes; of a directory, those of everything in it, by name."""
+    if path.is_dir():
+        return {str(one.relative_to(path)): one.is_dir() or one.read_bytes() for one in path.rglob("*")}
+    return path.read_bytes() if path.exists() else None
+
+
+def outcome(act: Act, folder: Path) -> object:
+    """What it leaves when nothing goes wrong."""
+    (folder / "reference").mkdir(parents=True)
+    act(folder / "reference" / "file")
+    return content(folder / "reference" / "file")
+
+
+def failures(act: Act, folder: Path, old: bytes | None, failure: BaseException = FULL) -> Iterator[Path]:
+    """The file after each step of the act failed in turn, and at last after none did."""
+    for step in count():
+        file = folder / str(step) / "file"
+        file.parent.mkdir(parents=True)
+        if old is not None:
+            file.write_bytes(old)
+        with pytest.MonkeyPatch.context() as patch:
+            watch = Watch(patch, step, failure)
+            with suppress(type(failure)):
+                act(file)
+        yield file
+        if not watch.met:
+            return
+
+
+@pytest.mark.parametrize("act", REPLACING)
+def test_a_failure_at_any_step_leaves_the_old_file_or_the_new_one(act: Act, tmp_path: Path) -> None:
+    """Never a part of it, and nothing temporary beside it."""
+    new = outcome(act, tmp_path)
+    found = [(content(file), content(file.parent)) for file in failures(act, tmp_path, b"old")]
+    assert len(found) > 4
+    assert {one for one, _ in found} == {b"old", new}
+    assert all(beside == {"file": one} for one, beside in found)
+
+
+@pytest.mark.parametrize("act", MAKING)
+def test_a_failure_at_any_step_leaves_no_file_or_a_whole_one(act: Act, tmp_path: Path) -> None:
+    """Where there was none before."""
+    new = outcome(act, tmp_path)
+    left = list(failures(act, tmp_path, None))
+    assert len(left) > 4
+    assert all(content(file) in (None, new) for file in left)
+    assert {path.name for file in left for path in file.parent.iterdir()} == {"file"}
+
+
+@pytest.mark.parametrize("act", MAKING)
+def test_a_kill_at_any_step_leaves_no_part_and_the_next_writer_cleans_up(act: Act, tmp_path: Path) -> None:
+    """A killed process removes nothing; its temporary files go when the same name is written again."""
+    new = outcome(act, tmp_path)
+    parts = 0
+    for file in failures(act, tmp_path, None, Killed()):
+        assert content(file) in (None, new)
+        parts += any(path.suffix == ".part" for path in file.parent.iterdir())
+        if file.exists():  # for those that make what is not there yet
+            file.rename(tmp_path / f"moved {file.parent.name}")
+        act(file)
+        assert content(file) == new
+        assert [path.name for path in file.parent.iterdir()] == ["file"]
+    assert parts > 1
+
+
+@pytest.mark.parametrize("act", [whole, streamed, put])
+def test_bytes_are_durable_before_the_name_and_the_name_before_the_return(
+    act: Act, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is synced, then renamed, then its directory is synced, in this order."""
+    watch = Watch(monkeypatch)
+    act(tmp_path / "file")
+    assert [one for one in watch.seen if one[0] != "open"] == [
+        ("fsync", "part"),
+        ("replace", "part"),
+        ("fsync", tmp_path.name),
+    ]
+
+
+def test_a_created_file_is_durable_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever happens while writing, the reader sees the old content whole."""
-    target = tmp_path / "x.json"
-    files.write_whole(target, b"old")
-
-    def crash(_self: Path, _target: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "replace", crash)
-    with pytest.raises(KeyboardInterrupt):
-        files.write_whole(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    """Linked after its sync; the directory is synced last."""
+    watch = Watch(monkeypatch)
+    files.create(tmp_path / "file", b"new")
+    names = [one for one in watch.seen if one[0] != "open"]
+    assert names == [("fsync", "part"), ("link", "part"), ("unlink", "part"), ("fsync", tmp_path.name)]
 
 
-@given(st.text(max_size=300))
-def test_any_name_becomes_one_that_a_file_system_takes(name: str) -> None:
-    """Not empty, not hidden, no separator, short enough with what is appended."""
-    stem = files.stem(f"folder/{name}")
-    assert stem
-    assert not stem.startswith((".", "-"))
-    assert not set(stem) & set('/\\\0:*?"<>|\n ')
-    assert len(stem.encode()) <= 200
+def test_a_directory_and_all_that_is_in_it_are_durable_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files below, directories below, itself; then the rename, then the directory above."""
+    watch = Watch(monkeypatch)
+    directory(tmp_path / "made")
+    synced = [name for call, name in watch.seen if call == "fsync"]
+    assert {"a", "b", "sub", "part"} < set(synced)
+    assert watch.seen[-3:] == [("replace", "part"), ("open", tmp_path.name), ("fsync", tmp_path.name)]
+
+
+def test_one_sync_of_the_directory_serves_all_files_put_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is synced; the directory once, and those above it that have a new name."""
+    watch = Watch(monkeypatch)
+    with files.filled_directory(tmp_path / "above" / "made") as write:
+        for name in "abc":
+            write(name, name.encode())
+            assert (tmp_path / "above" / "made" / name).read_text() == name
+    synced = sorted(name for call, name in watch.seen if call == "fsync")
+    assert synced == sorted(["part", "part", "part", "made", "above", tmp_path.name])
 
 
 @pytest.mark.parametrize(
-    ("name", "stem"),
+    "write",
     [
-        ("Case04.nii.gz", "Case04"),
-        ("a.b.PNG", "a.b"),
-        ("scan.bin", "scan.bin"),
-        ("x y(1).jpeg", "x_y_1_"),
-        (".png", "image"),
-        ("..", "image"),
+        partial(files.write_whole, data=b"secret", mode=files.SECRET),
+        partial(files.create, data=b"secret", mode=files.SECRET),
     ],
 )
-def test_the_image_suffix_goes_and_the_rest_stays(name: str, stem: str) -> None:
-    """Names are kept as far as they are safe."""
-    assert files.stem(f"/data/{name}") == stem
+def test_a_secret_is_nobody_elses_from_its_first_byte(
+    write: Act, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is opened has its mode at once, under a umask that takes nothing away."""
+    modes = []
+    real = os.open
+
+    def spy(path: Any, flags: int, *args: Any, **more: Any) -> int:
+        descriptor = real(path, flags, *args, **more)
+        if flags & os.O_CREAT:
+            modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", spy)
+    umask = os.umask(0)
+    try:
+        write(tmp_path / "key")
+    finally:
+        os.umask(umask)
+    assert modes == [0o600]
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_an_exception_in_the_block_changes_nothing(tmp_path: Path) -> None:
+    """Neither a file nor a directory appears, and nothing temporary stays."""
+    with suppress(KeyboardInterrupt), files.whole_file(tmp_path / "file") as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+    with suppress(KeyboardInterrupt), files.whole_directory(tmp_path / "made") as made:
+        (made / "half").touch()
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_created_file_overwrites_nothing(tmp_path: Path) -> None:
+    """The old one stays, and nothing beside it."""
+    files.create(tmp_path / "file", b"old")
+    with pytest.raises(FileExistsError):
+        files.create(tmp_path / "file", b"new")
+    assert content(tmp_path) == {"file": b"old"}
+
+
+def test_of_two_writers_at_once_one_fails_and_neither_leaves_a_part(tmp_path: Path) -> None:
+    """The second takes the first one's temporary file for that of a killed process."""
+
+    def both() -> None:
+        with files.whole_file(tmp_path / "file") as stream:
+            stream.write(b"first")
+            files.write_whole(tmp_path / "file", b"second")
+
+    with pytest.raises(FileNotFoundError):
+        both()
+    assert content(tmp_path) == {"file": b"second"}
+
+
+def test_only_what_was_left_of_the_same_name_is_removed(tmp_path: Path) -> None:
+    """A name that begins alike is another file's, and may be written right now."""
+    with files.whole_file(tmp_path / "file.json") as stream:
+        stream.write(b"longer")
+        files.write_whole(tmp_path / "file", b"short")
+    assert content(tmp_path) == {"file": b"short", "file.json": b"longer"}
+
+
+def test_a_device_or_a_pipe_is_never_renamed_over(tmp_path: Path) -> None:
+    """Nor is a directory; each of them is as before."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(OSError, match="not a regular file"):
+            files.write_whole(tmp_path / name, b"data")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+def test_a_temporary_file_lies_in_the_staging_directory(tmp_path: Path) -> None:
+    """Beside the file there is nothing, not even while it is written."""
+    (tmp_path / "staging").mkdir()
+    with files.whole_file(tmp_path / "file", staging=tmp_path / "staging") as stream:
+        stream.write(b"data")
+        assert [path.name for path in tmp_path.iterdir()] == ["staging"]
+        assert len(list((tmp_path / "staging").iterdir())) == 1
+    assert content(tmp_path) == {"staging": True, "file": b"data"}
+
+
+def test_a_directory_is_made_durably_with_those_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every directory that has a new name in it is synced; where all are there, none is."""
+    watch = Watch(monkeypatch)
+    for _ in range(2):
+        files.make_directory(tmp_path / "a" / "b" / "c", 0o700)
+    synced = sorted(name for call, name in watch.seen if call == "fsync")
+    assert synced == sorted([tmp_path.name, "a", "b"])
+    assert stat.S_IMODE((tmp_path / "a" / "b" / "c").stat().st_mode) == 0o700

@@ -33,7 +33,7 @@ from stages.encrypt.keys.ownerfile import (
     open_seed,
     protect_seed,
 )
-from stages.encrypt.keys.secretfiles import SECRET, read_secret
+from stages.encrypt.keys.secretfiles import read_secret
 from stages.encrypt.keys.site import SITE
 from stages.encrypt.keys.worker import WORKER, create_worker
 from stages.encrypt.lwe import parameters as table
@@ -47,7 +47,8 @@ from stages.encrypt.public.bundle import (
     verification_key,
 )
 from stages.encrypt.public.folder import PublicKeys
-from stages.encrypt.public.keyfiles import PUBLIC, KeyFileError, create, make_folder
+from stages.encrypt.public.keyfiles import KeyFileError
+from stages.files import SECRET, create, make_directory
 
 OWNER: Final = "owner.key"
 RETIRED: Final = "retired"
@@ -88,14 +89,14 @@ def new_keys(
             )
     made = new_generation(_named(parameters), passphrase, scrypt_log2_n)
     try:
-        make_folder(directory / PUBLIC_FOLDER)
+        make_directory(directory / PUBLIC_FOLDER)
         # The secrets first: a public key whose secret was never written would encrypt for nobody.
         create(directory / OWNER, made.owner.encode(), SECRET)
         create(directory / SITE, os.urandom(_SECRET_BYTES).hex().encode() + b"\n", SECRET)
         worker = verification_key(create_worker(directory))
         bundle = make_bundle(parameters, made.lwe.key_id, made.hpke, (worker,), made.created)
-        create(directory / PUBLIC_FOLDER / LWE, encode_public_key(made.lwe), PUBLIC)
-        create(directory / PUBLIC_FOLDER / BUNDLE, bundle.encode(), PUBLIC)
+        create(directory / PUBLIC_FOLDER / LWE, encode_public_key(made.lwe))
+        create(directory / PUBLIC_FOLDER / BUNDLE, bundle.encode())
     except OSError as error:
         raise KeyFileError(
             f"{directory} cannot take keys ({error.strerror}): choose another directory"

@@ -8,14 +8,13 @@ places: a rotation that was interrupted is finished by asking for it again.
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from stages import files
 from stages.encrypt.keys.folder import OWNER, RETIRED, load_owner, new_generation, read_owner
 from stages.encrypt.keys.ownerfile import SCRYPT_LOG2_N, Clear, OwnerFile, open_seed, protect_seed
-from stages.encrypt.keys.secretfiles import SECRET
 from stages.encrypt.keys.worker import WORKER, create_worker, load_signer
 from stages.encrypt.lwe.wire import encode_public_key
 from stages.encrypt.public.bundle import (
@@ -31,18 +30,11 @@ from stages.encrypt.public.bundle import (
     verification_key,
 )
 from stages.encrypt.public.folder import PublicKeys, load_public
-from stages.encrypt.public.keyfiles import (
-    PUBLIC,
-    KeyFileError,
-    create,
-    make_folder,
-    move,
-    read,
-    replace,
-    sync,
-)
+from stages.encrypt.public.keyfiles import KeyFileError, read
+from stages.files import SECRET
 
 _ROTATION: Final = "rotation"
+_OWNERS_ONLY: Final = 0o700
 
 
 def rotate(directory: Path, passphrase: str | None, *, scrypt_log2_n: int = SCRYPT_LOG2_N) -> PublicKeys:
@@ -74,9 +66,9 @@ def change_passphrase(
     Every file is opened before the first is replaced. Files that open with the new passphrase already are
     left alone, so that a change that was interrupted is finished by asking for it again.
     """
-    files = [directory / OWNER, *sorted((directory / RETIRED).glob("*.key"))]
+    owners = [directory / OWNER, *sorted((directory / RETIRED).glob("*.key"))]
     changed: list[tuple[Path, OwnerFile]] = []
-    for file in files:
+    for file in owners:
         parsed = read_owner(file)
         if isinstance(parsed.protection, Clear) and new is None:
             continue
@@ -97,7 +89,7 @@ def change_passphrase(
         )
         changed.append((file, protected))
     for file, protected in changed:
-        replace(file, protected.encode(), SECRET)
+        files.write_whole(file, protected.encode(), SECRET)
     return len(changed)
 
 
@@ -114,7 +106,7 @@ def add_worker(directory: Path) -> str:
     if worker in before.verification_keys:
         raise KeyFileError(f"{directory / WORKER} exists already: keys are never overwritten")
     bundle = before.model_copy(update={"verification_keys": (*before.verification_keys, worker)})
-    replace(file, bundle.encode(), PUBLIC)
+    files.write_whole(file, bundle.encode())
     return worker.id
 
 
@@ -123,13 +115,12 @@ def export_public(directory: Path, out: Path) -> PublicKeys:
     if out.exists():
         raise KeyFileError(f"{out} exists already: nothing is overwritten, choose another name")
     keys = load_public(directory)
-    folder, temporary = public_folder(directory), out.with_name(f".{out.name}.new")
+    folder = public_folder(directory)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        make_folder(temporary)
-        for name in (LWE, BUNDLE):
-            create(temporary / name, (folder / name).read_bytes(), PUBLIC)
-        move(temporary, out)
+        files.make_directory(out.parent)
+        with files.whole_directory(out) as made:
+            for name in (LWE, BUNDLE):
+                files.write_whole(made / name, (folder / name).read_bytes())
     except OSError as error:
         raise KeyFileError(f"{out} cannot be written ({error.strerror}): choose another name") from error
     return keys
@@ -137,14 +128,11 @@ def export_public(directory: Path, out: Path) -> PublicKeys:
 
 def _stage(directory: Path, owner: OwnerFile, lwe: bytes, bundle: Bundle) -> None:
     """All files of the new generation, in a folder that is there with all of them or not at all."""
-    temporary = directory / f".{_ROTATION}.new"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(mode=0o700)
-        create(temporary / OWNER, owner.encode(), SECRET)
-        create(temporary / LWE, lwe, PUBLIC)
-        create(temporary / BUNDLE, bundle.encode(), PUBLIC)
-        move(temporary, directory / _ROTATION)
+        with files.whole_directory(directory / _ROTATION, _OWNERS_ONLY) as made:
+            files.write_whole(made / OWNER, owner.encode(), SECRET)
+            files.write_whole(made / LWE, lwe)
+            files.write_whole(made / BUNDLE, bundle.encode())
     except OSError as error:
         raise KeyFileError(f"{directory} cannot take new keys ({error.strerror})") from error
 
@@ -155,15 +143,15 @@ def _finish(directory: Path) -> None:
     try:
         if (staged / OWNER).exists():
             retired = directory / RETIRED / f"{read_owner(directory / OWNER).key_id}.key"
-            retired.parent.mkdir(mode=0o700, exist_ok=True)
-            sync(directory)
-            replace(retired, (directory / OWNER).read_bytes(), SECRET)
-            move(staged / OWNER, directory / OWNER)
+            files.make_directory(retired.parent, _OWNERS_ONLY)
+            files.sync_directory(directory)  # a killed run may have made it and not synced
+            files.write_whole(retired, (directory / OWNER).read_bytes(), SECRET)
+            files.move(staged / OWNER, directory / OWNER)
         for name in (LWE, BUNDLE):
             if (staged / name).exists():
-                move(staged / name, directory / PUBLIC_FOLDER / name)
+                files.move(staged / name, directory / PUBLIC_FOLDER / name)
         staged.rmdir()
-        sync(directory)
+        files.sync_directory(directory)
     except OSError as error:
         raise KeyFileError(
             f"the rotation in {directory} stopped half way ({error.strerror}): run it again to finish it"

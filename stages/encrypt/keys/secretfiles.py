@@ -1,15 +1,12 @@
-"""Secret key files: mode 0600, and refused where other users may read them."""
+"""Reading secret key files: refused where other users may read them."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
-from typing import Final
 
 from stages.encrypt.public.keyfiles import KeyFileError
-
-SECRET: Final = 0o600
 
 
 def read_secret(file: Path, advice: str = "name the owner's key directory") -> bytes:

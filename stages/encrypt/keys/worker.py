@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stages.batches import Sealed
-from stages.encrypt.keys.secretfiles import SECRET, read_secret
+from stages.encrypt.keys.secretfiles import read_secret
 from stages.encrypt.public.bundle import worker_id
-from stages.encrypt.public.keyfiles import KeyFileError, replace
+from stages.encrypt.public.keyfiles import KeyFileError
 from stages.encrypt.public.signing import message
+from stages.files import SECRET, create
 
 WORKER: Final = "worker.key"
 _ADVICE: Final = "make one with 'medsecure keys add-worker' on the key folder"
@@ -57,5 +58,5 @@ def create_worker(directory: Path) -> bytes:
     """Make ``worker.key`` in a key folder that has none; its public half."""
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    replace(directory / WORKER, pem, SECRET)
+    create(directory / WORKER, pem, SECRET)
     return private.public_key().public_bytes_raw()

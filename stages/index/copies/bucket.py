@@ -1,7 +1,8 @@
 """Where a published log's objects lie: any file system of ``pyarrow.fs``, asked for whole objects only.
 
-S3, GCS and Azure show an object when all of it has come, or never. Elsewhere (a mounted share) an object is
-written under a temporary name and moved to its own. Credentials come from the environment, as Arrow reads
+S3, GCS and Azure show an object when all of it has come, or never. In a folder (a mounted share), an object
+is a file that is whole and durable; on any other file system it is written under a temporary name and moved
+to its own. Credentials come from the environment, as Arrow reads
 it; a message names the place without what a URI may carry of them.
 """
 
@@ -19,6 +20,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pyarrow import fs
 
+from stages.files import make_directory, move, write_whole
 from stages.index.errors import DamagedError, IndexStoreError
 
 AT_ONCE: Final = 8  # objects that are sent or fetched at the same time
@@ -74,6 +76,9 @@ class Store:
                 self._write(path, data)
                 return
             part = self._path(f"{PARTS}/{uuid4().hex}")
+            if isinstance(self.files, fs.LocalFileSystem):
+                _put_file(Path(part), Path(path), data)
+                return
             for one in (part, path):
                 self.files.create_dir(one.rpartition("/")[0], recursive=True)
             self._write(part, data)
@@ -109,6 +114,13 @@ class Store:
             raise MissingError(f"cannot {verb} {name} at {self}: it is not there") from error
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"cannot {verb} {name} at {self}: {error}") from error
+
+
+def _put_file(part: Path, file: Path, data: Any) -> None:
+    for one in (part, file):
+        make_directory(one.parent)
+    write_whole(part, data)
+    move(part, file)
 
 
 def open_store(uri: str) -> Store:

@@ -9,8 +9,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final
 
+from stages.files import make_directory, opened, sync_directory, write_at
 from stages.index.errors import NotAnIndexError
-from stages.index.store.durable import filled, make_directory, opened, replace_files, sync_directory, write_at
+from stages.index.store.durable import filled, replace_files
 from stages.index.store.identity import CHECKPOINT, LOCK, PUBLIC_KEY, SIGNING_KEY, STAGING, is_index
 from stages.index.store.manifest import MANIFEST, Extent, by_segment, gaps
 

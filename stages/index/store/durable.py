@@ -1,8 +1,8 @@
-"""Bytes that survive a power cut, and the lock that keeps writers apart.
+"""Many durable files with few waits, and the lock that keeps writers apart.
 
-POSIX promises nothing about a file's bytes before ``fsync`` on it returns, nor about its name before
-``fsync`` on the directory returns. A failed ``fsync`` must not be tried again: the kernel may have
-dropped the pages, so whoever sees one reopens the index.
+``stages.files`` says what POSIX promises and writes one file at a time. A commit of the index changes many:
+here all of them are written, synced by a pool, renamed, and each directory is synced once. After a sync
+that failed, the index is opened again: recovery writes the tail once more.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from stages.files import PUBLIC, make_directory_unsynced, opened, write_at
 from stages.index.errors import BusyError
 
 SYNCS: Final = 8  # threads of a pool for syncing: a journalling file system commits together what waits
@@ -29,24 +30,6 @@ _CHUNK_BYTES: Final = 1 << 20
 _EPOCH: Final = re.compile(rb"epoch ([0-9]{1,18}), ")
 _CHECK: Final = b", check "
 _CHECK_DIGITS: Final = 8  # of the SHA-256 over what is before
-
-
-@contextmanager
-def opened(path: Path, flags: int = 0) -> Iterator[int]:
-    """The file, made where it is missing, for writing."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o644)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def write_at(fd: int, data: Any, offset: int) -> None:
-    """Write everything, however many calls it takes."""
-    view = memoryview(data).cast("B")
-    while view:
-        done = os.pwrite(fd, view, offset)
-        view, offset = view[done:], offset + done
 
 
 def filled(fd: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -79,15 +62,6 @@ def sync_directories(pool: Executor, directories: Iterable[Path]) -> None:
         list(pool.map(os.fsync, fds))
 
 
-def sync_directory(directory: Path) -> None:
-    """Return when the names in this directory are durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A file that is written but not yet in its place."""
@@ -98,16 +72,18 @@ class Staged:
 
 
 @contextmanager
-def staged(directory: Path, files: Sequence[tuple[Path, bytes]], prefix: str = "") -> Iterator[list[Staged]]:
+def staged(
+    directory: Path, files: Sequence[tuple[Path, bytes]], prefix: str = "", mode: int = PUBLIC
+) -> Iterator[list[Staged]]:
     """Write each file under a temporary name; the caller syncs them and then calls ``publish``.
 
-    Who does so at the same time as others gives the names a prefix of its own.
+    Calls that overlap in time give their names different prefixes.
     """
     with ExitStack() as stack:
         answer = []
         for number, (target, data) in enumerate(files):
             temporary = directory / f"{prefix}{number}"
-            fd = stack.enter_context(opened(temporary, os.O_TRUNC))
+            fd = stack.enter_context(opened(temporary, os.O_TRUNC, mode))
             write_at(fd, data, 0)
             answer.append(Staged(fd, temporary, target))
         yield answer
@@ -120,7 +96,7 @@ def publish(pool: Executor, files: Sequence[Staged], *directories: Path) -> None
     """
     changed = set(directories)
     for file in files:
-        changed |= make_directory(file.target.parent)
+        changed |= make_directory_unsynced(file.target.parent)
         file.temporary.replace(file.target)
         changed.add(file.target.parent)
     sync_directories(pool, changed)
@@ -135,15 +111,6 @@ def replace_files(
         if fence is not None:
             fence.check()
         publish(pool, written)
-
-
-def make_directory(directory: Path) -> set[Path]:
-    """Make it where it is missing; the directories that got a new name."""
-    if directory.is_dir():
-        return set()
-    above = make_directory(directory.parent)
-    directory.mkdir()
-    return above | {directory.parent}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ none of them can be changed unnoticed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from stages.files import SECRET
 from stages.index.errors import DamagedError, NotAnIndexError, OtherModelError
 from stages.index.log.note import NoteSigner, PrivateKey, public_key
 from stages.index.store.durable import publish, staged, sync_files
@@ -88,16 +88,17 @@ def create(directory: Path, pool: Executor) -> None:
     public = b"".join(key.public_key().public_bytes_raw() for key in private)
     identity = Identity.of(_FORMAT, public, datetime.now(UTC).isoformat(timespec="seconds"))
     log = NoteSigner(identity.origin, private, KeyRoot())
+    secret = [(directory / SIGNING_KEY, encode_keys(private))]
     files = [
-        (directory / SIGNING_KEY, encode_keys(private)),
         (directory / PUBLIC_KEY, encode_public([public_key(identity.origin, key) for key in private])),
         (directory / CHECKPOINT, log.checkpoint(0, EMPTY_ROOT)),
         (directory / IDENTITY, identity.encode()),
     ]
-    with staged(directory / STAGING, files) as written:
-        os.fchmod(written[0].fd, 0o600)
-        sync_files(pool, [file.fd for file in written])
-        publish(pool, written[:-1])
+    staging = directory / STAGING
+    staging.mkdir(exist_ok=True)
+    with staged(staging, secret, "secret-", SECRET) as hidden, staged(staging, files) as written:
+        sync_files(pool, [file.fd for file in (*hidden, *written)])
+        publish(pool, [*hidden, *written[:-1]])
         publish(pool, written[-1:])
 
 

@@ -16,6 +16,7 @@ from mmap import PROT_READ, mmap
 from pathlib import Path
 from typing import Final
 
+from stages.files import whole_file
 from stages.index.errors import DamagedError
 from stages.index.log.keytree import EMPTY, ROW_BYTES, KeyTree, bucket_bits, grown, row, shrunk
 from stages.index.store.identity import STAGING
@@ -51,15 +52,13 @@ def caught_up(directory: Path, tiles: Tiles, known: KeyRoot) -> KeyTree:
         tree = grown(tree, _rows(tiles, known.size))
     else:
         tree = rebuilt(tiles)
-    new = directory / STAGING / KEY_TREE
-    with new.open("wb") as file:
+    with whole_file(directory / KEY_TREE, staging=directory / STAGING) as file:
         for part in (
             _HEAD.pack(_MAGIC, tiles.size, len(tree), _digest(tiles.size, tree)),
             tree.rows,
             tree.nodes,
         ):
             file.write(part)
-    new.replace(directory / KEY_TREE)
     return tree
 
 

@@ -11,7 +11,6 @@ digest beside it, for ``fsck``; the next one takes it away before it writes.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -20,8 +19,8 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
+from stages.files import sync_directory, write_whole
 from stages.index.errors import DamagedError
-from stages.index.store.durable import staged, sync_directory
 from stages.index.store.identity import STAGING
 from stages.index.store.tiles import Tiles
 from stages.index.verifier import EMPTY_ROOT
@@ -81,11 +80,8 @@ class Lookup:
 
     def _sum(self) -> None:
         """Write the digest down; everything is in the file by now."""
-        target = self._directory / LOOKUP_SUM
-        files = [(target, encode_sum(self._directory))]
-        with staged(self._directory / STAGING, files, "lookup-") as (file,):
-            os.fdatasync(file.fd)
-            file.temporary.replace(target)
+        home = self._directory
+        write_whole(home / LOOKUP_SUM, encode_sum(home), staging=home / STAGING)
 
     def _change(self) -> None:
         """Take the digest away, durably, before the first change."""

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from stages.index.store.durable import Fence, make_directory, sync_directories, sync_directory, write_at
+from stages.files import PUBLIC, make_directory, sync_directory, write_at
+from stages.index.store.durable import Fence
 from stages.index.store.manifest import MANIFEST, ROW_BYTES, Extent, segment_path
 
 _AHEAD: Final = 1 << 16  # zeros after the last row: a row that does not change the file's size syncs faster
@@ -27,11 +28,11 @@ class Tail:
         self._segment: tuple[int, int] | None = None  # number and descriptor
         self._stored: Future[None] | None = None  # the last write to it
         self._full = 0  # where the last block ends that was committed to it here
-        changed = make_directory((directory / MANIFEST).parent)
+        make_directory((directory / MANIFEST).parent)
         self._manifest = self._open(MANIFEST)
         self._allocated = os.fstat(self._manifest).st_size
         self._end = 0  # of the last row that was written here
-        sync_directories(pool, changed | {(directory / MANIFEST).parent})
+        sync_directory((directory / MANIFEST).parent)
 
     def store(self, segment: int, offset: int, data: Any) -> Future[None]:
         """Write a block's bytes; the future is done when they are durable."""
@@ -84,7 +85,7 @@ class Tail:
             sync_directory((self._directory / MANIFEST).parent)
 
     def _open(self, name: str) -> int:
-        return os.open(self._directory / name, os.O_WRONLY | os.O_CREAT, 0o644)
+        return os.open(self._directory / name, os.O_WRONLY | os.O_CREAT, PUBLIC)
 
     def _close_segment(self) -> None:
         if self._segment is None or self._stored is None:

@@ -17,7 +17,6 @@ from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_p
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
 from stages.encrypt.lwe.scheme import Encryptor
-from stages.encrypt.public import keyfiles
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
 from stages.encrypt.public.signing import load_inspector
@@ -82,7 +81,7 @@ class PowerCut(BaseException):
     """The process is gone."""
 
 
-def after(calls: int, real: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+def after(calls: int, real: Callable[[Path, Path], object]) -> Callable[[Path, Path], None]:
     """A rename that works so many times, and then never again."""
     left = [calls]
 
@@ -95,16 +94,15 @@ def after(calls: int, real: Callable[[Path, Path], None]) -> Callable[[Path, Pat
     return move
 
 
-@pytest.mark.parametrize("renames", range(5))
+@pytest.mark.parametrize("renames", range(9))
 def test_an_interrupted_rotation_is_finished_by_the_next(
     keys: Path, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
     """Killed before any of its renames, no key is lost, and the folder is whole after asking again."""
     first = load_public(keys).key_id
     with monkeypatch.context() as patch:
-        patch.setattr(rotation, "move", after(renames, keyfiles.move))
-        patch.setattr(keyfiles, "move", after(renames, keyfiles.move))
-        if renames < 4:
+        patch.setattr(Path, "replace", after(renames, Path.replace))
+        if renames < 8:
             with pytest.raises(PowerCut):
                 rotate(keys, "old", scrypt_log2_n=QUICK)
         else:
@@ -154,7 +152,7 @@ def test_an_interrupted_change_is_finished_by_the_next(keys: Path, monkeypatch: 
     """At every moment each file opens with the old passphrase or the new one."""
     rotate(keys, "old", scrypt_log2_n=QUICK)
     with monkeypatch.context() as patch:
-        patch.setattr(keyfiles, "move", after(1, keyfiles.move))
+        patch.setattr(Path, "replace", after(1, Path.replace))
         with pytest.raises(PowerCut):
             change_passphrase(keys, "old", "new", scrypt_log2_n=QUICK)
     load_owner(keys, "new", least_scrypt_log2_n=QUICK)

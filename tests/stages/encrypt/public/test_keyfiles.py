@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -199,7 +200,7 @@ def test_a_secret_is_nobody_elses_from_its_first_byte(folder: Path, monkeypatch:
     def spy(path: Any, flags: int, *args: Any, **more: Any) -> int:
         descriptor = real(path, flags, *args, **more)
         if flags & os.O_CREAT:
-            name = Path(path).name.removeprefix(".").removesuffix(".new")
+            name = re.sub(r"^\.|\.[0-9a-f]{8}\.part$", "", Path(path).name)
             modes.setdefault(name, set()).add(stat.S_IMODE(os.fstat(descriptor).st_mode))
         return descriptor
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,3 +53,26 @@ def test_a_format_from_the_future_is_said_to_be_one(tmp_path: Path, make_index: 
     (tmp_path / "index.json").write_text(json.dumps({**fields, "format": 3}))
     with pytest.raises(NotAnIndexError, match="has index format 3; this program reads format 2"):
         open_reader(tmp_path)
+
+
+def test_the_signing_key_is_nobody_elses_from_its_first_byte(
+    tmp_path: Path, make_index: MakeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has its mode when it is opened, whatever its name is by then."""
+    modes: dict[int, int] = {}
+    real = os.open
+
+    def spy(path: Path, flags: int, *args: int) -> int:
+        descriptor = real(path, flags, *args)
+        found = os.fstat(descriptor)
+        modes.setdefault(found.st_ino, stat.S_IMODE(found.st_mode))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", spy)
+    umask = os.umask(0)
+    try:
+        make_index(tmp_path, [1])
+    finally:
+        os.umask(umask)
+    assert modes[(tmp_path / "signing.key").stat().st_ino] == 0o600
+    assert modes[(tmp_path / "index.json").stat().st_ino] == 0o644
