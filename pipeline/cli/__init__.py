@@ -1,4 +1,4 @@
-"""The command line: ``medsecure``, and ``python run_pipeline.py`` as ``medsecure run``."""
+"""The command line: ``medsecure``; ``python run_pipeline.py`` is ``medsecure run``. Start at ``app``."""
 
 from pipeline.cli.app import main
 

@@ -1,8 +1,8 @@
-"""Keeps the key tree near the log's end while a writer works, so that absence is proven as of lately.
+"""Keeps the key tree near the log's end while a writer works, so that proofs of absence are recent.
 
-Hashing the tree costs more than the appends it covers, most of it however few these are. So what it may cost
-is a share of the time: after a round nothing happens for ``SHARE`` times as long as that took, and for
-``EVERY_S`` at least. ADR 10 has the figures. When the writer closes, one more round covers the whole log.
+One round hashes most of the tree, however few records are new, and so costs more than the appends it covers.
+The keeper therefore bounds its share of the time: after a round it rests ``SHARE`` times as long as the round
+took, and at least ``EVERY_S``. ADR 10 has the figures. When the writer closes, a last round covers the log.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class KeyKeeper:
         self._thread = threading.Thread(target=self._run, name="key keeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to keep the tree by itself."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Keep it by itself no more; a round that has begun is finished."""
+        """Stop the thread; return when the round that it is in has ended."""
         self._stopped.set()
         self._thread.join()
 

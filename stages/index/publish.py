@@ -1,9 +1,17 @@
 """Makes committed blocks visible: tiles, then the signed checkpoint, then the cache of keys.
 
-A block is committed, and acknowledged, when its bytes and its row of the manifest are durable. Everything
-else can be made again from these, so it follows in the background: about once a second, sooner where much
-has come together, and in the end. Tiles are durable in their places before the checkpoint that needs them
-is. A crash leaves the checkpoint at the old size or the new one; recovery publishes the rest.
+Invariants:
+
+* A block is committed, and acknowledged, once its bytes and its row of the manifest are durable. Everything
+  else is derived from these and follows in the background: after ``PUBLISH_S``, or once ``_MANY`` entries
+  wait, and at the end.
+* A tile is durable under its name before a checkpoint that needs it is written. A crash therefore leaves
+  the checkpoint at the old size or at the new one, never at a size whose tiles are missing.
+* The cache of keys learns an entry only after the checkpoint that covers it.
+
+Example: at size 250, a block of 10 is committed. Entry 255 completes the bundle and the tile of level 0, so
+both are written in full and one node starts a tile of level 1; entries 256 to 259 start new ones of width
+4. All are synced and renamed, then the checkpoint of size 260, then the partial tiles of width 250 go.
 """
 
 from __future__ import annotations
@@ -60,11 +68,11 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
-        """Begin to publish by itself."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Publish by itself no more; what is not published yet stays so."""
+        """Stop the thread; recovery publishes what is left."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -76,7 +84,7 @@ class Publisher:
         return self._edge.size
 
     def places(self, keys: Iterable[bytes]) -> dict[bytes, Uncached]:
-        """Where those of these records stand that were committed lately."""
+        """Where these records stand, for those that are committed and that the cache does not know yet."""
         return {key: place for key in keys if (place := self._keys.get(key))}
 
     @property
@@ -94,13 +102,13 @@ class Publisher:
             replace_files(self._pool, home / STAGING, [(home / CHECKPOINT, note)], self._fence, "keys-")
 
     def fail(self, error: BaseException) -> None:
-        """Something went wrong in the background: the next append raises it."""
+        """Record a failure in the background: the next append raises it."""
         with self._changed:
             self._failure = error
             self._changed.notify_all()
 
     def check(self) -> None:
-        """Raise what went wrong in the background; wait where too much is not published."""
+        """Raise a failure of the background; wait while more than ``_MOST`` entries are unpublished."""
         with self._changed:
             self._changed.wait_for(lambda: self._failure or len(self._records) < _MOST)
             if self._failure is not None:

@@ -1,10 +1,16 @@
 """What a writer does first: check the end of the log, take in what was committed, cut off what was not.
 
-The checkpoint says how long the published log is. Whole rows of the manifest after it are blocks that were
-committed and perhaps acknowledged: they become part of the log. Only the last one may be unfinished, as an
-append begins when the one before is durable; where an earlier one is not whole, the disk lost something
-and the writer refuses to go on. Tiles after the checkpoint are left alone: nobody reads them before they
-are written again.
+Invariants:
+
+* The checkpoint states how long the published log is. Every whole row of the manifest after it is a block
+  that was committed and perhaps acknowledged, so it becomes part of the log.
+* An append starts when the one before is durable, so only the last block can be unfinished. An earlier one
+  that is not whole was lost by the disk: the writer refuses to continue.
+* Tiles beyond the checkpoint stay: no reader opens them before a writer has written them again.
+
+Example: the checkpoint covers 250 entries in 3 blocks, and the manifest has rows 3 and 4. Row 3 and its
+block are whole: the log has 260 entries. Row 4 is whole, but its block fails its digest: the manifest is cut
+to 4 rows and the segment to the end of block 3. Had row 4 been whole and row 3 not, the writer would refuse.
 """
 
 from __future__ import annotations

@@ -51,5 +51,5 @@ class Append:
 def _split(block: Sealed, entries: Entries) -> Split[Entries]:
     there = set(entries.keys)
     gone = [key for key in block.rows.keys if key not in there]
-    detail = "this record was erased from the index and is not taken again"
+    detail = "The record was erased from the index, which does not take it again."
     return Split(entries, tuple(Reject(key, Append.name, Reason.ERASED, detail) for key in gone))

@@ -1,9 +1,9 @@
 """A witness: it remembers the newest checkpoint it saw of a log, and cosigns only what continues that.
 
-Whoever can sign for a log can show different people different logs, or an old one. Not to a witness that both
-ask: its state is the last note it accepted, it moves forward only, and a note that does not continue it is
-kept beside it as evidence. The first note is taken on trust. Cosignatures are those of Ed25519 in
-c2sp.org/tlog-cosignature: on everything the note says, with the time.
+A party that can sign for a log can show two readers different logs, or an old one. A witness that both ask
+prevents that: its state is the last note it accepted, it moves forward only, and a note that does not
+continue it is kept beside it as evidence. The first note is taken on trust. Cosignatures are
+those of Ed25519 in c2sp.org/tlog-cosignature: on everything the note says, with the time.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Segment:
             feature_ND[kept],
             novelty_N[kept],
         )
-        detail = "the model gives no finite answer for this slice"
+        detail = "The model gives no finite answer for this slice."
         rejected = tuple(
             Reject(batch.rows.keys[i], self.name, Reason.DEGENERATE, detail) for i in np.flatnonzero(~sound_N)
         )

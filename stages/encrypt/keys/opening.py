@@ -2,7 +2,7 @@
 
 The sum is rounded here, before it leaves the key holder's process. Where it is exact nothing of the noise
 is left in it; where it is approximate a trace remains, so approximate sums, like scores, must not go back
-to whoever holds the ciphertexts and chooses the cohorts (IND-CPA-D, Li and Micciancio 2021).
+to a party that holds the ciphertexts and chooses the cohorts (IND-CPA-D, Li and Micciancio 2021).
 """
 
 from __future__ import annotations

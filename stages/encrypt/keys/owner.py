@@ -1,10 +1,10 @@
 """What only the key holder runs: key generation, decryption, opening of scores.
 
-Everything is rounded before it is returned: raw phases C2 - C1 S carry the noise, and whoever
-collects noise together with plaintexts solves for S (IND-CPA-D, Li and Micciancio 2021). Records, sums
-and exact scores are free of noise. Approximate scores are rounded to a grid, which hides their noise
-only mostly: they are for the key holder, and must not go back to whoever holds ciphertexts and chooses
-queries. The index server never imports this.
+Everything is rounded before it is returned: raw phases C2 - C1 S carry the noise, and a
+party that collects noise together with plaintexts solves for S (IND-CPA-D, Li and Micciancio 2021).
+Records, sums and exact scores are free of noise. Approximate scores are rounded to a grid, which hides
+most of their noise and not all: they are for the key holder, and must not go back to a party that holds
+ciphertexts and chooses queries. The index server never imports this.
 
 The float64 product is used throughout: it is exact on any machine without a self-test.
 """

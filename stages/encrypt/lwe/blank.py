@@ -3,7 +3,8 @@
 C1 = R A + E1 and the mask R B + E2 do not depend on the records, and are nearly all of the work. A blank
 holds them for one block. Used for two, it would give away the difference of their records, so it hands
 its parts out once, only in the process that made it, and can be neither copied nor pickled: it lives in
-memory until it is used or dropped. Whoever reads an unused blank's memory reads the block made from it.
+memory until it is used or dropped. A party that reads an unused blank's memory can
+read the block made from it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Blank:
     def part(self, count: int) -> Blank:
         """A blank of the next ``count`` slots, which this one then no longer has, under the same head.
 
-        Blocks from parts are slices of one block: their records may come at different times, and whoever
-        stores them needs the head once. No mask is in two parts.
+        Blocks from parts are slices of one block: their records may come at different times, and the
+        head is stored once for all of them. No mask is in two parts.
         """
         with self._lock:
             head_Dn, mask_ND = self._unspent()

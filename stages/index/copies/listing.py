@@ -2,7 +2,7 @@
 
 A block is an object named by the SHA-256 of its bytes, so it never changes, and moving it (compaction)
 sends nothing. The manifest is cut into chunks of so many rows, named likewise. Each checkpoint has a listing
-of its own, named by the SHA-256 of the signed note, which names the chunks: whoever reads a checkpoint
+of its own, named by the SHA-256 of the signed note, which names the chunks: a reader of a checkpoint
 finds the manifest that goes with it, whatever is pushed meanwhile.
 """
 

@@ -59,7 +59,7 @@ class _Mirror:
         self._thread.join()
 
     def push(self) -> None:
-        """Push now; what fails is told, not raised."""
+        """Push now; a failure is logged, not raised."""
         try:
             push(self._directory, open_store(self._uri))
         except (IndexStoreError, OSError) as error:

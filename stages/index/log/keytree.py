@@ -52,7 +52,7 @@ def _right(way: int, depth: int) -> int:
 
 
 def bucket_bits(count: int) -> int:
-    """A table of this many rows has two to the power of so many buckets."""
+    """The logarithm, to base two, of the number of buckets that a table of ``count`` rows has."""
     return max(0, (count // _BUCKET).bit_length() - 1)
 
 
@@ -75,7 +75,13 @@ class KeyTree:
         return self._node(1)
 
     def prove(self, key: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-        """What stands where the key's way ends, and the siblings from there up; see ``verify_key``."""
+        """What stands where the key's way ends, and the siblings from there up; see ``verify_key``.
+
+        Invariant: rows ``lo`` to ``hi`` are those whose ways share their first ``depth`` bits with the key's.
+        The way ends as soon as at most one is left. Example, with ways of three bits: of rows 001, 010 and
+        110, the way 011 turns left (aside: 110), then right (aside: 001) and ends at the row 010. That is
+        another key's row, so the key is absent; the path is the hashes of 001 and of 110.
+        """
         way = int.from_bytes(sha256(key).digest(), "big")
         lo, hi, number, depth = 0, len(self), 1, 0
         path = []
@@ -136,7 +142,7 @@ def _changed(tree: KeyTree, table: NDArray[np.void], different: NDArray[np.void]
 
 
 def _buckets(table: NDArray[np.void], bits: int) -> NDArray[np.int64]:
-    """In which of so many buckets each row lies."""
+    """The bucket of each row, among ``2**bits``: the first bits of its way."""
     first_N: NDArray[np.int64] = (table["way"][:, 0] >> _FIRST_BITS).astype(np.int64)
     return first_N >> (_FIRST_BITS - bits)
 
@@ -144,7 +150,7 @@ def _buckets(table: NDArray[np.void], bits: int) -> NDArray[np.int64]:
 def _nodes(
     table: NDArray[np.void], starts: NDArray[np.int64], changed: NDArray[np.bool_], kept: Any
 ) -> bytes:
-    """The heap; buckets that have not changed are taken from the one that is kept."""
+    """The heap; unchanged buckets are copied from ``kept``."""
     width = len(changed)
     counts = [0] * width + np.diff(starts).tolist()
     nodes = [EMPTY_KEYS] * (2 * width)

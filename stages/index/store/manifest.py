@@ -2,8 +2,8 @@
 
 It is also the journal of commits: a block is committed once its bytes and its row are durable, and what
 lies beyond the published checkpoint is replayed from here. Rows are checked by their own SHA-256, so that
-a torn, zero-filled or damaged row is told from a damaged block. Rows below the checkpoint are replaced
-only by an erasure or a compaction, which writes a new file and renames it into place.
+a reader can tell a torn, zero-filled or damaged row from a damaged block. Rows below the checkpoint are
+replaced only by an erasure or a compaction, which writes a new file and renames it into place.
 """
 
 from __future__ import annotations

@@ -40,7 +40,16 @@ class VerifiedTiles:
         self._rest: list[bytes] = []  # the hash over all that is to the right of each of them
 
     def path(self, index: int) -> tuple[bytes, ...]:
-        """The inclusion path of an entry, from the leaf's sibling up."""
+        """The inclusion path of an entry, from the leaf's sibling up.
+
+        The tree is a row of perfect subtrees (the peaks), which get smaller to the right. The path has the
+        siblings inside the entry's peak, then the hash over all peaks right of it, then those left of it.
+
+        A tile holds its hashes row by row, 256, 128, 64 … of them, so row ``inner`` starts at hash
+        ``512 - (512 >> inner)``. Example: in a tree of 262 entries, the peaks cover 256, 4 and 2. Entry 5 has
+        the siblings 4 (hash 0 + 4), node 3 of row 1 (hash 256 + 3), node 0 of row 2 (hash 384 + 0), …, five
+        more to the top of its peak; then the hash over the peaks of 4 and 2; and nothing to the left.
+        """
         peaks = self._edge or self._check_edge()
         place, lo = 0, 0
         while index >= lo + (1 << self._peaks[place][0]):
