@@ -28,6 +28,7 @@ def test_a_crash_before_the_rename_leaves_the_old_file(
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300))
 def test_any_name_becomes_one_that_a_file_system_takes(name: str) -> None:
     """Not empty, not hidden, no separator, short enough with what is appended."""

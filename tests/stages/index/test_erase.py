@@ -242,6 +242,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+@pytest.mark.slow
 def test_an_erasure_that_dies_anywhere_is_finished(index: tuple[Path, list[Sealed]], tmp_path: Path) -> None:
     """By the next writer; and nothing else is lost."""
     path, blocks = index
