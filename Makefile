@@ -9,9 +9,12 @@ SECONDS ?= 600
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test fuzz mutate check bench lint dashboards map picture clean
+.PHONY: help setup demo test quick fuzz mutate lint fmt check bench dashboards map picture clean
 
-setup: .venv/.ready
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## install everything into .venv (PYTHON=python3.12, TORCH_INDEX=URL)
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -21,41 +24,46 @@ setup: .venv/.ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: setup
+demo: setup ## run the stream on phantom images, into demo/
 	rm -rf demo
 	$(BIN)/medsecure demo --out demo
 
-test: setup
+test: setup ## run all tests, in two processes
 	$(TESTS)
 
-fuzz: setup
+quick: setup ## run the tests that need no GPU, Ray, data or patience
+	$(TESTS) -m "not (gpu or cluster or slow or data)"
+
+fuzz: setup ## search the properties with fresh seeds (FUZZ_SECONDS=600)
 	$(BIN)/python tests/tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
-mutate: setup
+mutate: setup ## score the tests on small faults (ROOM=stages/index SEED=1 SECONDS=600)
 	$(BIN)/python -m tests.tools.mutate --room '$(ROOM)' --seed $(SEED) --seconds $(SECONDS)
 
-lint: setup
+lint: setup ## check style, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint
+fmt: setup ## format the code and mend what ruff can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+check: lint ## run what CI runs: lint and all tests
 	$(TESTS)
 
-bench: setup
+bench: setup ## run the benchmarks
 	for one in throughput segment lwe retrieval index; do $(BIN)/python -m benchmarks.$$one || exit 1; done
 
-dashboards: setup
+dashboards: setup ## generate the Grafana and Prometheus files
 	$(BIN)/python -m dashboards.generate
 
-# The drawn map of imports in docs/architecture.md.
-map: setup
+map: setup ## draw the map of imports in docs/architecture.md
 	$(BIN)/python -m docs.import_map
 
-# The README's picture of a result.
-picture: setup
+picture: setup ## make the README's picture of a result
 	$(BIN)/python -m docs.result_picture
 
-clean:
+clean: ## remove .venv and demo
 	rm -rf .venv demo

@@ -238,13 +238,13 @@ class Pump:
 
     def _poisoned(self, trip: Trip, hop: str) -> Iterator[Event]:
         if trip.leg == "side":
-            detail = "its worker died each time this series was delivered"
+            detail = "Its worker died each time this series was delivered."
             keys = trip.shares[0].keys
             rejects = tuple(Reject(key, hop, Reason.UNDELIVERABLE, detail) for key in keys)
             yield from self._delivered(trip, rejects)
             return
         (share,) = trip.shares
-        detail = "its worker died each time this frame was processed alone"
+        detail = "Its worker died each time this frame was processed alone."
         yield from share.unit.reject([Reject(share.keys[0], hop, Reason.POISON, detail)])
         if trip.leg == "front":
             share.unit.passed += 1

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 TOYS = """
@@ -67,6 +69,7 @@ def mypy(snippet: Path) -> list[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_mis_wiring_is_a_type_error(tmp_path: Path) -> None:
     """A right graph has the type of its ends; each wrong one is an error on its own line, and no other is."""
     snippet = tmp_path / "wiring.py"

@@ -2,7 +2,8 @@
 
 A room is a package folder. Its mutants are drawn at random from a seed, one room after the other, until each
 has its number or the time is over. Each is written into a copy of the tree, never into the tree itself. The
-tests of the mutated module run first, then those of its room, then all others that import the module.
+tests of the mutated module run first, then those of its room, then all others that import the module, and
+last the slow ones of the room.
 
 Why none of the libraries: mutmut forks a process that has run the whole suite before, which threads of torch
 and Ray do not survive, and can draw no sample. cosmic-ray mutates annotations too, removes no statement (a
@@ -41,6 +42,7 @@ VERDICTS = ("killed", "timeout", "survived", "equivalent")
 EQUIVALENT = Path("tests/tools/equivalent.toml")
 REPORT = Path(".mutation/report.json")
 QUICK = "not (gpu or cluster or slow or data)"
+SLOW = "slow and not (gpu or cluster or data)"
 
 
 class TestsFailError(Exception):
@@ -118,13 +120,20 @@ class Judge:
         path = self._copy / mutant.file
         source = path.read_bytes()
         near, far = self.tests_of(room, mutant.file)
-        for tests, measured in ((near[:1], near[:1]), (near[1:], tuple(sorted(near))), (far, far)):
+        room_tests = tuple(sorted(near))
+        stages = [
+            (near[:1], QUICK, near[:1]),
+            (near[1:], QUICK, room_tests),
+            (far, QUICK, far),
+            (room_tests, SLOW, room_tests),
+        ]
+        for tests, marked, measured in stages:
             if not tests:
                 continue
             try:
-                limit_s = 10 + 3 * self.time_of(measured)
+                limit_s = 10 + 3 * self.time_of(measured, marked)
                 path.write_bytes(mutant.applied(source))
-                passed = self._run(tests, limit_s)
+                passed = self._run(tests, marked, limit_s)
             except subprocess.TimeoutExpired:
                 return "timeout" if monotonic() < self._end_s else None
             finally:
@@ -145,16 +154,16 @@ class Judge:
         far = [name for name in self._tests if name not in near and module in self._imports[name]]
         return tuple(near), tuple(far)
 
-    def _time_of(self, tests: tuple[str, ...]) -> float:
+    def _time_of(self, tests: tuple[str, ...], marked: str) -> float:
         """Seconds that the tests take without a mutant; they have to pass."""
         began = monotonic()
-        if not self._run(tests, self._end_s - began):
+        if not self._run(tests, marked, self._end_s - began):
             raise TestsFailError(f"these fail without a mutant: {' '.join(tests)}")
         return monotonic() - began
 
-    def _run(self, tests: Sequence[str], limit_s: float) -> bool:
+    def _run(self, tests: Sequence[str], marked: str, limit_s: float) -> bool:
         """Whether the tests pass, in a process group that ends with them."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", QUICK, "-p", "no:cacheprovider", *tests]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", marked, "-p", "no:cacheprovider", *tests]
         # The copy comes before the installed tree. No bytecode: a mutant's would outlive it.
         env = {**os.environ, "PYTHONPATH": str(self._copy), "PYTHONDONTWRITEBYTECODE": "1"}
         with subprocess.Popen(

@@ -37,8 +37,10 @@ def double(a: int) -> int:
     return a * 2
 """
 TEST_TESTED = """
+import pytest
 from toy.tested.code import larger
 
+@pytest.mark.slow
 def test_larger():
     assert [larger(1, 2), larger(2, 1), larger(0, 0)] == [2, 2, 0]
 """
@@ -50,7 +52,12 @@ def test_the_tree_itself_holds_no_mutant():
     assert Path("{tree}/toy/untested/code.py").read_text().count("result") == 3
 """
 TEST_ELSEWHERE = """
+import pytest
 from toy.used.code import double
+
+@pytest.mark.slow
+def test_slowly():
+    raise AssertionError
 
 def test_double():
     assert [double(3), double(0)] == [6, 0]

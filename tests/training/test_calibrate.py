@@ -26,6 +26,7 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_phantom_calibrates_without_any_data(weights: Path, tmp_path: Path) -> None:
     """The artefact is made in the folder asked for, and the report says that it agrees."""
     made = quantise(weights, None, tmp_path / "cache")
@@ -38,6 +39,7 @@ def test_phantom_calibrates_without_any_data(weights: Path, tmp_path: Path) -> N
     assert any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
 
 
+@pytest.mark.slow
 def test_calibration_is_the_same_every_time() -> None:
     """Slices and digest depend on the recipe alone."""
     (one, digest), (two, again) = phantom_slices(RECIPE), phantom_slices(RECIPE)

@@ -50,6 +50,7 @@ def run(
     return seen
 
 
+@pytest.mark.slow
 def test_two_cases_are_learned(cases: Path, tmp_path: Path) -> None:
     """The model fits what it sees, and the file states the Dice that was measured on it."""
     options = TrainOptions(epochs=60, batch=6, learning_rate=0.01, model=TINY, validation=cases)

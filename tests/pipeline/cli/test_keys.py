@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline.cli.conftest import Medsecure, Study
 
 
+@pytest.mark.slow
 def test_keys_with_a_passphrase_open_only_with_it(
     medsecure: Medsecure, tmp_path: Path, streamed: Path, study: Study
 ) -> None:
@@ -27,6 +30,7 @@ def test_keys_are_never_overwritten(medsecure: Medsecure, keys: Path) -> None:
     assert "never overwritten" in medsecure("keys", "new", keys, "--no-passphrase", expect=2).err
 
 
+@pytest.mark.slow
 def test_a_changed_passphrase_is_the_only_one_that_opens(medsecure: Medsecure, tmp_path: Path) -> None:
     """Both come from the environment; --no-passphrase removes it."""
     keys = tmp_path / "k"

@@ -44,6 +44,7 @@ def cases(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_train_then_evaluate_then_show(cases: Path, medsecure: Medsecure, tmp_path: Path) -> None:
     """Weights, card and curves lie side by side; the page has the figures that the document has."""
     out, page = tmp_path / "w.safetensors", tmp_path / "worst.html"
@@ -62,6 +63,7 @@ def test_train_then_evaluate_then_show(cases: Path, medsecure: Medsecure, tmp_pa
     assert "does not exist: make it" in done.err
 
 
+@pytest.mark.slow
 def test_crossvalidate_then_compare(cases: Path, medsecure: Medsecure, tmp_path: Path) -> None:
     """Two recipes on the same folds; the comparison is paired, and of a model with itself it is nothing."""
     for seed in ("first", "second"):
@@ -83,6 +85,7 @@ def test_crossvalidate_then_compare(cases: Path, medsecure: Medsecure, tmp_path:
     assert "does not hold scores" in medsecure("compare", first, tmp_path / "tiny.toml", expect=2).err
 
 
+@pytest.mark.slow
 def test_quantise_then_run_int8(cases: Path, medsecure: Medsecure, tmp_path: Path) -> None:
     """The artefact lies beside the weights, and evaluation takes it."""
     out = tmp_path / "w.safetensors"

@@ -25,6 +25,7 @@ def test_exit_code_1_is_a_finding(process: Medsecure, streamed: Path, tmp_path: 
     assert not process("index", "fsck", index, "--json", expect=1).json["ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -24,6 +24,7 @@ def summary_of(folder: Path) -> dict:
     return json.loads((folder / "results" / "summary.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.cluster)])
 def test_every_file_is_accounted_for(
     study: Study, keys: Path, process: Medsecure, medsecure: Medsecure, tmp_path: Path, engine: str
@@ -44,6 +45,7 @@ def test_every_file_is_accounted_for(
     assert len(list((tmp_path / "results").glob("*/seg.dcm"))) == 2
 
 
+@pytest.mark.slow
 def test_too_many_rejects_is_exit_code_1(
     study: Study, keys: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:
@@ -54,6 +56,7 @@ def test_too_many_rejects_is_exit_code_1(
     assert summary_of(tmp_path)["indexed"] == len(study.good)
 
 
+@pytest.mark.slow
 def test_the_same_folder_twice_indexes_nothing_twice(
     study: Study, keys: Path, medsecure: Medsecure, streamed: Path
 ) -> None:
@@ -130,6 +133,7 @@ def test_kill_9_of_every_worker_in_turn(keys: Path, medsecure: Medsecure, tmp_pa
     assert len(list((tmp_path / "results").glob("*/seg.dcm"))) == 12
 
 
+@pytest.mark.slow
 def test_sigterm_drains(keys: Path, tmp_path: Path) -> None:
     """On SIGTERM what was taken is finished, and the summary says that the end was not reached."""
     for number in range(12):
@@ -181,6 +185,7 @@ def test_config_show_is_toml_that_config_reads(medsecure: Medsecure, tmp_path: P
     assert tree["flow"]["block"] == 512
 
 
+@pytest.mark.slow
 def test_metrics_are_served_while_running(study: Study, keys: Path, tmp_path: Path) -> None:
     """/metrics answers during the run with the stream's own counters."""
     with socket.socket() as probe:
@@ -207,6 +212,7 @@ def test_metrics_are_served_while_running(study: Study, keys: Path, tmp_path: Pa
     assert 'medsecure_stage_frames_total{stage="' in seen
 
 
+@pytest.mark.slow
 def test_dead_letters_are_replayed(study: Study, keys: Path, medsecure: Medsecure, tmp_path: Path) -> None:
     """A slice that was mended is indexed by a replay, its letter is gone, its series delivered whole."""
     folder = tmp_path / "in"

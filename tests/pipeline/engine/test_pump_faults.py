@@ -201,6 +201,7 @@ PROMISES = (
 many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @many
 @given(world=worlds())
 def test_the_books_come_out_whatever_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

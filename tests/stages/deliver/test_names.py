@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stages.deliver import names
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300))
 def test_any_name_becomes_one_that_a_file_system_takes(name: str) -> None:
     """Not empty, not hidden, no separator, short enough with what is appended."""

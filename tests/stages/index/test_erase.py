@@ -243,6 +243,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+@pytest.mark.slow
 def test_an_erasure_that_dies_anywhere_is_finished(tmp_path: Path, make_index: MakeIndex) -> None:
     """By the next writer; and nothing else is lost."""
     path = tmp_path / "index"

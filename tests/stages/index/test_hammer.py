@@ -224,6 +224,7 @@ def hammered(path: Path, readers: int, checkpoints: int) -> None:
     assert open_reader(path).records > checkpoints
 
 
+@pytest.mark.slow
 def test_readers_see_no_nonsense_while_a_writer_works(tmp_path: Path) -> None:
     """Appends, erasures, compactions and new writers; nothing is lost, nothing comes back."""
     hammered(tmp_path / "index", 2, 8)

@@ -72,6 +72,7 @@ def killed_again_and_again(path: Path, rounds: int) -> None:
         assert found[len(acknowledged) :] in ([], list(block(following).rows.keys))
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     """After each kill the log is whole and holds what was acknowledged, once, in order."""
     killed_again_and_again(tmp_path / "index", 3)

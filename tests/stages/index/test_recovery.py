@@ -161,6 +161,7 @@ def append(path: Path, block: Sealed) -> None:
         writer.append(block)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_disk")
 @EVERY_LOSS
 def test_power_fails_at_every_call_of_an_append(

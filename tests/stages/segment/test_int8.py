@@ -112,6 +112,7 @@ def test_too_few_slices_are_refused(tiny_weights: Path) -> None:
         int8.quantise(tiny_weights, X[:3], "c" * 64)
 
 
+@pytest.mark.slow
 def test_quantising_reports_nothing_over_the_network(tiny_weights: Path) -> None:
     """NNCF is given no chance to open a connection; in a process without pytest, which it spares."""
     script = f"""

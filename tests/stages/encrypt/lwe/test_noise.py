@@ -160,6 +160,7 @@ def test_ciphertext_bytes_look_uniform(measured: Measured) -> None:
             assert low < ((counts - counts.mean()) ** 2 / counts.mean()).sum() < high
 
 
+@pytest.mark.slow
 def test_ten_thousand_real_additions_are_exact(exact_pair: Pair) -> None:
     """LWE64: 10,000 encrypted blocks added one by one open to the exact sums."""
     encryptor, secret = exact_pair

@@ -13,6 +13,7 @@ from stages.encrypt.lwe.parameters import Parameters
 MAKER = Path(__file__).resolve().parents[3] / "vectors" / "make_lwe.py"
 
 
+@pytest.mark.slow
 def test_committed_vectors_are_what_the_reference_makes(vectors: dict[str, Any]) -> None:
     """The golden file has not drifted from the specification."""
     assert runpy.run_path(str(MAKER))["vectors"]() == vectors

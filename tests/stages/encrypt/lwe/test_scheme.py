@@ -91,7 +91,9 @@ def test_toy_golden_vectors(toy: Parameters, vectors: dict[str, Any]) -> None:
     assert hex_words(total.columns_ND.T) == golden["sum"]["C2"]
 
 
-@pytest.mark.parametrize("parameters", [LWE32, LWE64], ids=["LWE32", "LWE64"])
+@pytest.mark.parametrize(
+    "parameters", [LWE32, pytest.param(LWE64, marks=pytest.mark.slow)], ids=["LWE32", "LWE64"]
+)
 def test_full_size_golden_vectors(parameters: Parameters, vectors: dict[str, Any]) -> None:
     """The real sets equal the pure-int reference: matrix, key columns, head and record columns."""
     seed_A, golden = bytes.fromhex(vectors["seed_A"]), vectors[parameters.name]
