@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
+    ROOT / "CONTRIBUTING.md",
     ROOT / "README.md",
     ROOT / "SECURITY.md",
     ROOT / "CHANGELOG.md",
@@ -96,6 +97,41 @@ def test_the_readme_states_what_the_benchmark_measured() -> None:
     assert f"| {results['ray']['memory_bytes'] / 2**30:.1f} GiB |" in readme
 
 
+def test_each_table_of_figures_is_of_one_machine() -> None:
+    """The results that a heading of the README names were measured on the machine that it names."""
+    text = (ROOT / "README.md").read_text().partition("\n## Figures\n")[2].partition("\n## ")[0]
+    headings = re.findall(r"^\*\*(.+?)\*\*(.+?):$", text, re.MULTILINE | re.DOTALL)
+    measured = [(name, re.findall(r"\((benchmarks/\S+\.json)\)", links)) for name, links in headings]
+    assert [len(files) for _, files in measured] == [2, 2, 1, 1]
+    for name, files in measured[:-1]:
+        first, *others = [json.loads((ROOT / file).read_text())["hardware"] for file in files]
+        assert all(other == first for other in others)
+        named = first["gpu"] or f"{first['cpu']} with AVX"
+        assert named in name
+        assert first["gpu"] or f"{first['memory_gib']} GiB" in name
+    kernel = json.loads((ROOT / "benchmarks" / "results" / "lwe.json").read_text())["results"]
+    (slower,) = [name for name, files in measured if "benchmarks/results/lwe.json" in files]
+    assert f"with {kernel['torch cpu capability']}," in slower
+
+
+def test_the_readme_states_how_fast_and_how_well_is_segmented() -> None:
+    """So are those of segmentation, on CPU and GPU, and of the cross-validation."""
+    folder = ROOT / "benchmarks" / "results"
+    cpu, gpu = (
+        json.loads((folder / f"{name}.json").read_text())["results"] for name in ("segment", "segment-gpu")
+    )
+    readme = (ROOT / "README.md").read_text()
+    whole = {name: f"{one['frames_per_s']:.0f}" for name, one in cpu["whole"].items()}
+    assert f"| {whole['openvino-int8']} frames/s in int8 (goal 116), {whole['openvino']} in single" in readme
+    ratio = {name: f"{one:.0f}" for name, one in cpu["ratio"].items()}
+    assert (
+        f"| {ratio['openvino-int8']} \u00d7 as fast in int8, {ratio['openvino']} \u00d7 in single" in readme
+    )
+    assert f"| {max(one['frames_per_s'] for one in gpu['batches'].values()):,.0f} frames/s" in readme
+    folds = json.loads((folder / "attention.json").read_text())["attention"]["mean"]["dice_volume"]
+    assert f"| {folds:.3f} (goal 0.90: missed) |" in readme
+
+
 def test_the_readme_states_what_encryption_and_index_measured() -> None:
     """So are those of encryption, of search and of the index."""
     folder = ROOT / "benchmarks" / "results"
@@ -115,3 +151,6 @@ def test_the_readme_states_what_encryption_and_index_measured() -> None:
     assert f"| {least:.2f} s, {lwe['search']['bytes/score']:.0f} bytes a score" in readme
     one = index["retrieval"]["1000000"]
     assert f"{one['warm, scan, ms'] / one['warm, index, ms']:,.0f} times as fast as a scan" in readme
+    goals = json.loads((folder / "index.json").read_text())["goals"]
+    (append,) = [goal["value"] for goal in goals if goal["name"] == "append of 1024, share of raw"]
+    assert f"| {append:.0%} (goal 80: missed) |".replace("%", " %") in readme
