@@ -96,6 +96,16 @@ WHERE = st.integers(0, 1200) | st.integers(0, 9000)  # the header in half of the
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_sound_file_is_all_its_frames(
+    seeds: dict[str, tuple[bytes, int]], tmp_path: Path, kind: str
+) -> None:
+    """Verification refuses none of them."""
+    sound, frames = seeds[kind]
+    (tmp_path / "a").write_bytes(sound)
+    assert [type(row) for row in account(tmp_path / "a")] == [Frame] * frames
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @HARM
 @given(where=WHERE, bits=st.integers(1, 255))
 @example(where=21, bits=8)  # of the gzip: 68 letters, when its dimensions were believed unverified
@@ -217,11 +227,20 @@ LIES = {
     "deflated, more frames": Lie("deflated", rewritten, Reason.TRUNCATED),
     "RLE, more frames": Lie("RLE", frames(b"4"), Reason.CORRUPT),
     "RLE, cut in the last item": Lie("RLE", lambda held: held[:-20], Reason.TRUNCATED),
+    "RLE, cut between its items": Lie(
+        "RLE", lambda held: held[: held.rindex(b"\xfe\xff\x00\xe0")], Reason.TRUNCATED
+    ),
+    "native, a damaged functional group": Lie(
+        "native", lambda held: patched(held, b"\x10\x91SQ", b"\x10\x91SR"), Reason.UNSUPPORTED
+    ),
     "fragments, a frame more than the offset table": Lie("offset table", frames(b"4"), Reason.CORRUPT),
     "fragments, a frame fewer than the offset table": Lie("offset table", frames(b"2"), Reason.CORRUPT),
     "fragments, more frames than code streams": Lie("no offset table", frames(b"4"), Reason.CORRUPT),
     "fragments, more frames than items": Lie("no offset table", frames(b"7"), Reason.CORRUPT),
     "NIfTI-1, a slice more": Lie("NIfTI-1", longer(46, 7), Reason.TRUNCATED),
+    "NIfTI-1, voxels before the file": Lie(
+        "NIfTI-1", lambda held: held[:108] + pack("<f", -96) + held[112:], Reason.TRUNCATED
+    ),
     "NIfTI-2, a slice more": Lie("NIfTI-2", longer(40, 7), Reason.TRUNCATED),
     "NIfTI-1, all slices that a header can claim": Lie("NIfTI-1", longer(46, 32767), Reason.TRUNCATED),
     "gzip, a slice more": Lie("gzip", folded(longer(46, 7)), Reason.TRUNCATED),

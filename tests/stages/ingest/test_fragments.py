@@ -18,6 +18,7 @@ from stages.ingest.options import IngestOptions
 from tests.stages.ingest.maker import account, compressed, dicom, ramp
 
 FRAMES = np.stack([ramp(40, 33) + 11 * frame for frame in range(4)])
+UNEQUAL = np.stack([np.zeros_like(FRAMES[0]), *FRAMES[1:]])  # the first code stream is short
 
 
 def read(path: Path) -> list[Frame | Refusal]:
@@ -89,6 +90,23 @@ def test_a_code_stream_that_claims_another_size_is_not_decoded(
     assert "(65535, 33)" in first.detail
 
 
+@pytest.mark.parametrize(
+    ("code", "shape"),
+    [
+        (b"\xff\x4f\xff\x51\0\x29\0\0" + pack(">4L", 43, 25, 10, 5), (20, 33)),  # less its offset
+        (b"\xff\xd8\xff\xe0\0\x04ab\xff\xc0\0\x0b\x08\0\x14\0\x21\1", (20, 33)),
+        (b"\xff\xd8\xff\xc4\0\x04ab\xff\xc3\0\x0b\x10\0\x14\0\x21\1", (20, 33)),
+        (b"\xff\xd8\xff\xc0\0\x0b\x08\0\0\0\x21\1", None),  # its height comes behind the scan
+        (b"\xff\xd8\xff\xc4\0\x04ab", None),
+        (b"RLE", None),
+    ],
+    ids=["JPEG 2000", "JPEG", "lossless JPEG behind its table", "no height", "no start of frame", "RLE"],
+)
+def test_a_code_stream_says_its_size(code: bytes, shape: tuple[int, int] | None) -> None:
+    """Height and width; nothing where it does not say."""
+    assert fragments._claimed_shape(code) == shape
+
+
 def test_a_frame_without_bytes_is_corrupt(tmp_path: Path) -> None:
     """An empty fragment is no image, and the frames beside it stay."""
     path = compressed(dicom(FRAMES), tmp_path / "a", RLELossless)
@@ -112,7 +130,7 @@ def test_fragments_that_cannot_be_walked_refuse_the_file(tmp_path: Path) -> None
 
 def with_table(path: Path, offsets: list[int], lengths: list[int], items: list[bytes]) -> Path:
     """Four JPEG-LS frames among these items, found by an extended offset table."""
-    dataset = dcmread(compressed(dicom(FRAMES), path, JPEGLSLossless))
+    dataset = dcmread(compressed(dicom(UNEQUAL), path, JPEGLSLossless))
     held = b"".join(pack("<HHL", 0xFFFE, 0xE000, len(one)) + one for one in (b"", *items))
     dataset.PixelData = held + pack("<HHL", 0xFFFE, 0xE0DD, 0)
     dataset.ExtendedOffsetTable = pack(f"<{len(offsets)}Q", *offsets)
@@ -124,7 +142,7 @@ def with_table(path: Path, offsets: list[int], lengths: list[int], items: list[b
 @pytest.fixture
 def codes(tmp_path: Path) -> list[bytes]:
     """The code streams of the four frames."""
-    dataset = dcmread(compressed(dicom(FRAMES), tmp_path / "a", JPEGLSLossless))
+    dataset = dcmread(compressed(dicom(UNEQUAL), tmp_path / "a", JPEGLSLossless))
     return list(generate_frames(dataset.PixelData, number_of_frames=4))
 
 
@@ -133,12 +151,12 @@ def starts(items: list[bytes]) -> list[int]:
 
 
 def test_an_extended_offset_table_tells_which_items_are_frames(tmp_path: Path, codes: list[bytes]) -> None:
-    """An item that it does not name lies between them, with a code stream of its own."""
+    """An item that it does not name lies between them; the first frame is much shorter than the others."""
     items = [codes[0], codes[3], *codes[1:]]
     offsets = [at for row, at in enumerate(starts(items)) if row != 1]
     found = account(with_table(tmp_path / "a", offsets, [len(code) for code in codes], items))
     assert len(found) == 4
-    for one, image in zip(found, FRAMES, strict=True):
+    for one, image in zip(found, UNEQUAL, strict=True):
         assert isinstance(one, Frame)
         np.testing.assert_array_equal(one.image, image)
 
@@ -172,23 +190,48 @@ def test_an_extended_offset_table_with_too_few_frames_refuses_the_file(
 
 
 @pytest.mark.parametrize(
-    ("change", "rows"),
-    [((), 4), ((0, 8), 1), ((1, 2), 1), ((2, 0), 1), ((3, 10**6), 1)],
-    ids=["right", "not from the first item", "beside an item", "not rising", "outside the file"],
+    ("row", "change", "rows"),
+    [(0, 0, 4), (1, 2, 1), (2, -(10**6), 1), (3, 10**6, 1), (0, None, 1), (2, None, 1)],
+    ids=["right", "beside an item", "not rising", "outside the file", "not from the first", "another item"],
 )
 def test_a_basic_offset_table_that_is_wrong_refuses_the_file(
-    tmp_path: Path, codes: list[bytes], change: tuple[int, int], rows: int
+    tmp_path: Path, codes: list[bytes], row: int, change: int | None, rows: int
 ) -> None:
     """As one; where each frame is one item the table is not needed, so each has two here."""
-    path = compressed(dicom(FRAMES), tmp_path / "a", JPEGLSLossless)
+    path = compressed(dicom(UNEQUAL), tmp_path / "a", JPEGLSLossless)
     dataset = dcmread(path)
     dataset.PixelData = encapsulate(codes, fragments_per_frame=2, has_bot=True)
     table = list(unpack_from("<4L", dataset.PixelData, 8))
-    for row, value in [change] if change else []:
-        table[row] = value if row != 1 else table[row] + value
+    if change is None:  # the second item of the frame, or the frame after
+        change = 8 + unpack_from("<L", dataset.PixelData, 8 + 16 + 4)[0] if row == 0 else table[3] - table[2]
+    table[row] = max(table[row] + change, 0)
     dataset.PixelData = dataset.PixelData[:8] + pack("<4L", *table) + dataset.PixelData[24:]
     dataset.save_as(path)
     assert len(account(path)) == rows
+
+
+def test_frames_fewer_than_items_are_read_of_rle(tmp_path: Path) -> None:
+    """Where each item is a frame, those that the header does not count are left."""
+    dataset = dcmread(compressed(dicom(FRAMES), tmp_path / "a", RLELossless))
+    dataset.NumberOfFrames = 3
+    dataset.save_as(tmp_path / "a")
+    found = account(tmp_path / "a")
+    assert len(found) == 3
+    for one, image in zip(found, FRAMES[:3], strict=True):
+        assert isinstance(one, Frame)
+        np.testing.assert_array_equal(one.image, image)
+
+
+def test_an_item_of_undefined_length_is_corrupt(tmp_path: Path) -> None:
+    """Only sequences may have that."""
+    path = compressed(dicom(FRAMES), tmp_path / "a", RLELossless)
+    held = bytearray(path.read_bytes())
+    at = held.rindex(pack("<HH", 0xFFFE, 0xE000)) + 4
+    held[at : at + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(held)
+    (one,) = account(path)
+    assert isinstance(one, Refused)
+    assert one.reason is Reason.CORRUPT
 
 
 def test_the_items_of_a_file_are_not_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

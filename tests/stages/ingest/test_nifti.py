@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stages.base import Reason
 from stages.batches import Display, FileKind, Frame, Located, Place, Refused
-from stages.ingest.decode import read_frames
+from stages.ingest.decode import Decoded, decode, read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.nifti import slice_axis
 from stages.ingest.options import IngestOptions
@@ -73,6 +73,8 @@ def test_masks_are_put_back_by_stacking_along_the_slice_axis(tmp_path: Path, axi
         ((9, 9, 9), np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]]), 1),
         ((9, 9, 9), np.diag([1.0, 1.15, 1.0, 1.0]), 2),  # not clearly larger
         ((9, 9, 9), np.diag([1.0, 1.25, 1.0, 1.0]), 1),
+        ((9, 9, 9), np.diag([0.5, 1.6, 1.5, 1.0]), 2),  # clearly larger than the smallest only
+        ((9, 1, 1), np.diag([5.0, 1.0, 1.0, 1.0]), 0),  # a line of voxels is no slice
         ((9, 1, 9), np.diag([1.0, 1.0, 5.0, 1.0]), 1),  # a single slice is one whatever its spacing
         ((9, 9), np.eye(4), 2),
         ((9, 9, 9), np.diag([0.0, 0.0, 0.0, 1.0]), 2),
@@ -125,12 +127,47 @@ def test_big_endian_voxels_come_in_the_machine_s_order(tmp_path: Path) -> None:
     assert found.dtype.isnative
 
 
-def test_metres_and_microns_become_millimetres(tmp_path: Path) -> None:
-    """xyzt_units is honoured; unknown units are taken for millimetres, as everybody does."""
-    image = nibabel.Nifti1Image(VOXELS, np.diag([500.0, 600.0, 3000.0, 1.0]))
-    image.header.set_xyzt_units("micron")
+@pytest.mark.parametrize("slope", [0.0, np.nan])
+def test_a_slope_that_is_none_scales_nothing(tmp_path: Path, slope: float) -> None:
+    """nifti1.h: no scaling where scl_slope is zero, whatever the intercept; nibabel writes NaN."""
+    held = bytearray(nibabel.Nifti1Image(VOXELS, AXIAL).to_bytes())
+    held[112:120] = np.array([slope, 0 if slope else 7], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(held)
+    np.testing.assert_array_equal(read(tmp_path / "a.nii", [2])[0].image, VOXELS[:, :, 2])
+
+
+@pytest.mark.parametrize(("code", "unit"), [(1, 0.001), (2, 1), (3, 1000), (0, 1), (5, 1), (8 + 3, 1000)])
+def test_metres_and_microns_become_millimetres(tmp_path: Path, code: int, unit: float) -> None:
+    """xyzt_units is honoured, its unit of time ignored; unknown units are taken for millimetres."""
+    image = nibabel.Nifti1Image(VOXELS, np.diag([0.5 * unit, 0.6 * unit, 3.0 * unit, 1.0]))
+    image.header["xyzt_units"] = code
     nibabel.save(image, tmp_path / "a.nii")
     assert read(tmp_path / "a.nii", [0])[0].spacing_mm == pytest.approx((0.5, 0.6))
+
+
+def test_the_description_is_what_identifies_a_volume(tmp_path: Path) -> None:
+    """Without its padding; an empty one is left out."""
+    image = nibabel.Nifti1Image(VOXELS, AXIAL)
+    for written in (b"  knee of E. M. ", b""):
+        image.header["descrip"] = written
+        nibabel.save(image, tmp_path / "a.nii")
+        (found,) = decode([Place(str(tmp_path / "a.nii"), 0, FileKind.NIFTI)], IngestOptions())
+        assert isinstance(found, Decoded)
+        assert dict(found.identity) == ({"Description": "knee of E. M."} if written else {})
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_volume_of_just_the_limit_is_read(
+    tmp_path: Path, site: Site, pack: Callable[[bytes], bytes]
+) -> None:
+    """And one byte below it is too large."""
+    held = nibabel.Nifti1Image(VOXELS, AXIAL).to_bytes()
+    (tmp_path / "a").write_bytes(pack(held))
+    (found,) = scan([tmp_path / "a"], site, IngestOptions(max_file_bytes=len(held)))
+    assert isinstance(found, Located)
+    (found,) = scan([tmp_path / "a"], site, IngestOptions(max_file_bytes=len(held) - 1))
+    assert isinstance(found, Refused)
+    assert found.reason is Reason.TOO_LARGE
 
 
 def test_an_orientation_that_is_not_stated_stays_unknown(tmp_path: Path) -> None:
@@ -245,3 +282,4 @@ def test_a_volume_that_shrank_since_it_was_found_is_refused(tmp_path: Path) -> N
     (found,) = read_frames([Place(str(path), 4, FileKind.NIFTI)], IngestOptions())
     assert isinstance(found, Refusal)
     assert found.reason is Reason.CORRUPT
+    assert "fewer slices" in found.detail
