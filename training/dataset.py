@@ -101,15 +101,19 @@ def read_labelled(pairs: Iterable[Pair], recipe: PreprocessOptions) -> Iterator[
     """Decode and prepare cases one by one. Raises CaseError."""
     with Preprocess(recipe).open() as preprocess:
         for pair in pairs:
-            files = b"".join(
-                path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest() for path in pair.files
-            )
             case = read_case(pair)
             prepared = preprocess(case.frames).kept
             if not len(prepared):
                 raise CaseError(f"{pair.image} has no slice that shows anything")
             truth_N1HW = torch.from_numpy(truth_on_field(case, prepared, recipe.size))
-            yield Labelled(pair.name, torch.from_numpy(prepared.x_NCHW), truth_N1HW, files)
+            yield Labelled(pair.name, torch.from_numpy(prepared.x_NCHW), truth_N1HW, digests(pair))
+
+
+def digests(pair: Pair) -> bytes:
+    """Names and SHA-256 digests of a case's files."""
+    return b"".join(
+        path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest() for path in pair.files
+    )
 
 
 def joined(cases: Iterable[Labelled]) -> Slices:

@@ -6,24 +6,24 @@ weights that are committed, and labels are softened only where they are learned 
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from evaluation.pairs import Pair, find_pairs
 from stages.errors import OperatorError
+from training.declared import read_toml
 
 SPLITS = Path(__file__).with_name("splits.toml")
 Names = tuple[Annotated[str, MinLen(1)], ...]
 
 
 class SplitsError(OperatorError):
-    """A split that contradicts itself or the folders; one sentence that names the patients."""
+    """Splits that do not fit the folders; one sentence that names the patients."""
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
@@ -117,12 +117,5 @@ class Splits:
 
 
 def read_splits(path: Path = SPLITS) -> Splits:
-    """The splits of a file. Raises SplitsError."""
-    try:
-        return TypeAdapter(Splits).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SplitsError(f"{path} cannot be read as TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SplitsError(f"{path}: {place + ': ' if place else ''}{first['msg']}") from error
+    """The splits of a file. Raises OperatorError."""
+    return read_toml(path, Splits)

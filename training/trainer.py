@@ -11,6 +11,7 @@ import math
 import pickle
 import time
 from dataclasses import asdict
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stages.errors import OperatorError
+from stages.files import write_whole
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint
 from stages.segment.model import AttentionUNet
@@ -206,9 +208,9 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the state; the file appears whole or not at all."""
-        temporary = path.with_name(f".{path.name}.partial")
-        torch.save(self.state(), temporary)
-        temporary.replace(path)
+        stream = BytesIO()
+        torch.save(self.state(), stream)
+        write_whole(path, stream.getvalue())
 
     def resume(self, path: Path) -> None:
         """Continue from a saved state. Raises ResumeError."""

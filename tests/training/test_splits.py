@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stages.errors import OperatorError
 from training.splits import SPLITS, Splits, SplitsError, read_splits
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -95,7 +96,7 @@ def test_patient_that_no_split_names_is_an_error(toy: Toy, folder: Path) -> None
 )
 def test_contradiction_is_refused(toy: Toy, text: str, reason: str) -> None:
     """The sentence names the patients or the rule."""
-    with pytest.raises(SplitsError, match=reason):
+    with pytest.raises(OperatorError, match=reason):
         toy(text)
 
 
