@@ -3,16 +3,17 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 FUZZ_SECONDS ?= 600
+DATA ?= ../shared/data
 ROOM ?=
 SEED ?= 1
 SECONDS ?= 600
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: help setup demo test quick fuzz mutate lint fmt check bench dashboards map picture clean
+.PHONY: help setup demo test quick fuzz mutate lint fmt check bench dashboards map picture train-queue train-stop clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## install everything into .venv (PYTHON=python3.12, TORCH_INDEX=URL)
 
@@ -64,6 +65,12 @@ map: setup ## draw the map of imports in docs/architecture.md
 
 picture: setup ## make the README's picture of a result
 	$(BIN)/python -m docs.result_picture
+
+train-queue: setup ## train in the background with idle core time (DATA=../shared/data)
+	setsid nohup $(BIN)/python -m training.queue run --data $(DATA) >/dev/null 2>&1 </dev/null &
+
+train-stop: setup ## stop the training queue; it goes on later where it was
+	$(BIN)/python -m training.queue stop
 
 clean: ## remove .venv and demo
 	rm -rf .venv demo

@@ -1,6 +1,7 @@
 """Random changes a scanner or a patient could have made, on a batch of slices, in torch.
 
-Geometry (rotation, scale, shear, shift, smooth deformation, flips) moves image and truth together;
+Geometry (rotation, scale, shear, shift, smooth deformation, left-right mirroring) moves image and truth
+together; slices are never turned upside down, since ingest takes the orientation from the file;
 intensity (contrast, gamma, coil flare, blur, low resolution, noise) touches the image only; neighbours are
 exchanged, since files order slices either way, and dropped, so that a single image can be segmented too.
 All choices come from one CPU generator, so that they are the same on any device and a GPU never waits for
@@ -14,8 +15,6 @@ import math
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
-
-UPSIDE_DOWN = 0.5  # share of slices turned over
 
 
 def augment(
@@ -82,13 +81,11 @@ def _warp(x_NCHW: Tensor, generator: Generator) -> Tensor:
     stretch = torch.exp(_draw(n, -0.1, 0.1, generator))
     shear = _draw(n, -0.1, 0.1, generator)
     mirror = torch.where(_chance(n, 0.5, generator), -1.0, 1.0)  # left-right: anatomy allows it
-    # Up-down: research files often state an orientation that is not theirs.
-    upend = torch.where(_chance(n, UPSIDE_DOWN, generator), -1.0, 1.0)
     shift_x, shift_y = (_draw(n, -0.15, 0.15, generator).flatten() for _ in range(2))
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = (
-        torch.stack(((cos * stretch * mirror).flatten(), ((shear - sin) * upend).flatten(), shift_x), 1),
-        torch.stack(((sin * mirror).flatten(), (cos / stretch * upend).flatten(), shift_y), 1),
+        torch.stack(((cos * stretch * mirror).flatten(), (shear - sin).flatten(), shift_x), 1),
+        torch.stack(((sin * mirror).flatten(), (cos / stretch).flatten(), shift_y), 1),
     )
     affine_N23 = _on(torch.stack(rows, 1), x_NCHW.device)
     grid_NHW2 = F.affine_grid(affine_N23, [n, 1, h, w], align_corners=False)

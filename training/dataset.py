@@ -57,13 +57,11 @@ class Slices:
         """Batches of an epoch."""
         return max(len(self) // size, 1)
 
-    def batches(
-        self, size: int, structure_share: float, generator: Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch, about as many slices as there are, ``structure_share`` of them showing the structure.
+    def order(self, size: int, structure_share: float, generator: Generator) -> Tensor:
+        """Row numbers of one pass, int64 [steps * size]; ``structure_share`` of them show the structure.
 
-        Slices are drawn without repetition as far as each kind lasts. No batch is short: the statistics of a
-        few slices would mislead the normalisation.
+        About as many as there are slices, drawn without repetition as far as each kind lasts. No batch is
+        short: the statistics of a few slices would mislead the normalisation.
         """
         shows_N = (self.truth_N1HW.amax((1, 2, 3)) > 0).cpu()
         kinds = [torch.nonzero(shows_N)[:, 0], torch.nonzero(~shows_N)[:, 0]]
@@ -75,10 +73,12 @@ class Slices:
             _draw(kind, count, generator) for kind, count in zip(kinds, (wanted, total - wanted), strict=True)
         ]
         order_N = torch.cat(drawn)
-        order_N = order_N[torch.randperm(len(order_N), generator=generator)]
-        for rows in torch.split(order_N, size):
-            at = rows.to(self.x_NCHW.device, non_blocking=True)
-            yield self.x_NCHW[at], self.truth_N1HW[at]
+        return order_N[torch.randperm(len(order_N), generator=generator)]
+
+    def at(self, rows_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Input and truth of these rows, on the slices' device."""
+        here = rows_N.to(self.x_NCHW.device, non_blocking=True)
+        return self.x_NCHW[here], self.truth_N1HW[here]
 
 
 def _draw(kind: Tensor, count: int, generator: Generator) -> Tensor:
@@ -101,15 +101,19 @@ def read_labelled(pairs: Iterable[Pair], recipe: PreprocessOptions) -> Iterator[
     """Decode and prepare cases one by one. Raises CaseError."""
     with Preprocess(recipe).open() as preprocess:
         for pair in pairs:
-            files = b"".join(
-                path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest() for path in pair.files
-            )
             case = read_case(pair)
             prepared = preprocess(case.frames).kept
             if not len(prepared):
                 raise CaseError(f"{pair.image} has no slice that shows anything")
             truth_N1HW = torch.from_numpy(truth_on_field(case, prepared, recipe.size))
-            yield Labelled(pair.name, torch.from_numpy(prepared.x_NCHW), truth_N1HW, files)
+            yield Labelled(pair.name, torch.from_numpy(prepared.x_NCHW), truth_N1HW, digests(pair))
+
+
+def digests(pair: Pair) -> bytes:
+    """Names and SHA-256 digests of a case's files."""
+    return b"".join(
+        path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest() for path in pair.files
+    )
 
 
 def joined(cases: Iterable[Labelled]) -> Slices:

@@ -108,11 +108,11 @@ def fit(
         dice = trainer.validate(watched) if due and watched is not None else None
         trainer.save(state_path)
         progress(Progress(trainer.epoch, trainer.fraction, trainer.loss, trainer.seconds, dice))
-    evaluation = _finish(trainer, held_out, out, preprocess)
+    evaluation = finish(trainer, held_out, out, preprocess)
     return TrainReport(out, trainer.epoch, trainer.seconds, trainer.loss, evaluation)
 
 
-def _finish(
+def finish(
     trainer: Trainer, held_out: Sequence[Pair], out: Path, recipe: PreprocessOptions
 ) -> Evaluation | None:
     """Fit the features on the weights as stored, write, measure what was written, write the figures."""
@@ -126,15 +126,19 @@ def _finish(
     checkpoint.save(segmenter, out, recipe, training, {})
     evaluation = None
     if held_out:
-        segment = Segment(
-            SegmentOptions(weights=out, runtime="torch", threads=trainer.options.threads), "cpu"
-        )
-        with Preprocess(recipe).open() as prepare, segment.open() as infer:
-            evaluation = evaluate_cases((read_case(pair) for pair in held_out), prepare, infer)
+        evaluation = measure(out, held_out, trainer.options.threads)
         checkpoint.save(segmenter, out, recipe, training, evaluation.as_json())
     write_whole(out.with_suffix(".md"), card.text(checkpoint.describe(out)).encode())
     write_whole(out.with_suffix(".png"), card.curves_png(trainer.history))
     return evaluation
+
+
+def measure(weights: Path, pairs: Sequence[Pair], threads: int) -> Evaluation:
+    """Score a weights file on these cases by the stages of the stream. Raises CaseError and WeightsError."""
+    recipe = checkpoint.describe(weights).recipe
+    segment = Segment(SegmentOptions(weights=weights, runtime="torch", threads=threads), "cpu")
+    with Preprocess(recipe).open() as prepare, segment.open() as infer:
+        return evaluate_cases((read_case(pair) for pair in pairs), prepare, infer)
 
 
 def recorded(options: TrainOptions) -> dict[str, Any]:

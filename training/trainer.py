@@ -42,7 +42,10 @@ class ResumeError(OperatorError):
 
 
 class Trainer:
-    """The mutable state of one training, saved and restored as a whole."""
+    """The mutable state of one training, saved and restored as a whole, between any two steps.
+
+    Every draw comes from its two generators and none from torch's or NumPy's own, so the state is complete.
+    """
 
     def __init__(self, slices: Slices, options: TrainOptions, device: str, recipe: PreprocessOptions) -> None:
         if slices.x_NCHW.shape[-1] % options.model.stride:
@@ -70,6 +73,9 @@ class Trainer:
         self.changes = torch.Generator().manual_seed(options.seed)  # of augmentation and attacks
         self.epoch, self.step, self.seconds, self.loss = 0, 0, 0.0, 0.0
         self.history: list[dict[str, float]] = []  # one entry an epoch, for the curves
+        self.order_N = torch.zeros(0, dtype=torch.int64)  # the rows of the pass under way
+        self.place = 0  # how many of them have been learned from
+        self._losses: list[torch.Tensor] = []  # of the pass under way, one a step
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -87,25 +93,37 @@ class Trainer:
         return min(max(by_steps, by_clock), 1.0)
 
     def run_epoch(self) -> None:
-        """One pass. Ends early when the time is over."""
-        self.net.train()
-        losses = []
+        """To the end of the pass. Ends early when the time is over."""
+        while not self.advance():
+            pass
+
+    def advance(self) -> bool:
+        """One step; whether it ended the pass. Between two steps the state may be saved."""
         before = self.seconds - time.monotonic()
-        for x_NCHW, truth_N1HW in self.slices.batches(
-            self.options.batch, self.options.structure_share, self.generator
-        ):
-            rate = self.options.learning_rate * schedule(self.fraction)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            losses.append(self._step(*augment(x_NCHW, truth_N1HW, self.changes, self._side())))
-            self.step += 1
-            self.seconds = before + time.monotonic()
-            if self.options.minutes and self.fraction >= 1:
-                break
+        self.net.train()
+        if not len(self.order_N):
+            options = self.options
+            self.order_N = self.slices.order(options.batch, options.structure_share, self.generator)
+        rows_N = self.order_N[self.place : self.place + self.options.batch]
+        rate = self.options.learning_rate * schedule(self.fraction)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self._losses.append(self._step(*augment(*self.slices.at(rows_N), self.changes, self._side())))
+        self.step += 1
+        self.place += len(rows_N)
+        self.seconds = before + time.monotonic()
+        over = self.options.minutes is not None and self.fraction >= 1
+        ended = over or self.place == len(self.order_N)
+        if ended:
+            self._end_pass(before)
+        return ended
+
+    def _end_pass(self, before: float) -> None:
         self.epoch += 1
-        self.loss = float(torch.stack(losses).mean())  # waits for the device
+        self.loss = float(torch.stack(self._losses).mean())  # waits for the device
         self.seconds = before + time.monotonic()
         self.history.append({"epoch": self.epoch, "loss": self.loss, "seconds": self.seconds})
+        self.order_N, self.place, self._losses = self.order_N[:0], 0, []
 
     @torch.no_grad()
     def validate(self, slices: Slices) -> float:
@@ -156,6 +174,9 @@ class Trainer:
             "generator": self.generator.get_state(),
             "changes": self.changes.get_state(),
             "history": self.history,
+            "order": self.order_N,
+            "place": self.place,
+            "losses": self._losses,
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
@@ -173,6 +194,8 @@ class Trainer:
         self.generator.set_state(state["generator"])
         self.changes.set_state(state["changes"])
         self.history = state["history"]
+        self.order_N, self.place = state["order"], state["place"]
+        self._losses = [loss.to(self.device) for loss in state["losses"]]
         self.epoch, self.step = state["epoch"], state["step"]
         self.seconds, self.loss = state["seconds"], state["loss"]
 

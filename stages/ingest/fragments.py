@@ -64,9 +64,12 @@ def find_fragments(parsed: Parsed) -> Fragments:
 def check_frames(parsed: Parsed, fragments: Fragments, options: dict[str, Any]) -> None:
     """Refuse the file whose items do not hold the frames that its header claims."""
     count, items = options["number_of_frames"], len(fragments.offsets) - 1
-    if fragments.spare < 0 or (fragments.cut and items < count):
+    rle = parsed.syntax == RLELossless
+    # where the delimiter is cut off, items may be as well: the last one there must end a code stream
+    ends = rle or not fragments.cut or _ends(parsed, parsed.size - fragments.spare)
+    if fragments.spare < 0 or (fragments.cut and items < count) or not ends:
         raise BadData(Reason.TRUNCATED, "The file ends before its last frame does.")
-    single = items == count or parsed.syntax == RLELossless
+    single = items == count or rle
     if items < count or not (single or _joined(parsed, fragments, count, options.get("extended_offsets"))):
         detail = f"The header claims {count} frames, which the {items} items of the pixel data do not hold."
         raise BadData(Reason.CORRUPT, detail)

@@ -71,3 +71,17 @@ def upright(x_NCHW: torch.Tensor) -> torch.Tensor:
     n, _, h, w = x_NCHW.shape
     still = torch.eye(2, 3).expand(n, 2, 3)
     return torch.nn.functional.affine_grid(still, [n, 1, h, w], align_corners=False)
+
+
+def test_slices_are_mirrored_but_never_upside_down() -> None:
+    """Half of the slices change left and right; the top stays the top in all."""
+    n, side = 200, 32
+    rows, columns = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
+    truth = torch.stack((rows, columns)).view(1, 2, side, side) / side
+    generator = seeded()
+    grids = module._warp(truth.expand(n, -1, -1, -1), generator)
+    seen = torch.nn.functional.grid_sample(truth.expand(n, -1, -1, -1), grids, align_corners=False)
+    down = (seen[:, 0, -8:, 8:-8].mean((1, 2)) > seen[:, 0, :8, 8:-8].mean((1, 2))).sum()
+    right = (seen[:, 1, 8:-8, -8:].mean((1, 2)) > seen[:, 1, 8:-8, :8].mean((1, 2))).sum()
+    assert down == n
+    assert 70 < right < 130

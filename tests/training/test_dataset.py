@@ -46,9 +46,9 @@ def test_digest_tells_data_apart(cases: Path) -> None:
 def test_epoch_has_the_wanted_share_and_as_many_slices() -> None:
     """Ten slices, eight of them empty; 70 % of the draws show the structure, none is starved."""
     slices = numbered([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
-    drawn = torch.cat([x[:, 0, 0, 0] for x, _ in slices.batches(5, 0.7, torch.Generator().manual_seed(0))])
+    drawn = slices.order(5, 0.7, torch.Generator().manual_seed(0))
     assert len(drawn) == 10
-    counts = torch.bincount(drawn.long(), minlength=10).tolist()
+    counts = torch.bincount(drawn, minlength=10).tolist()
     assert sorted(counts[:2]) == [3, 4]
     assert sorted(counts[2:]) == [0, 0, 0, 0, 0, 1, 1, 1]
 
@@ -57,15 +57,22 @@ def test_epoch_has_the_wanted_share_and_as_many_slices() -> None:
 def test_no_batch_of_an_epoch_is_short(count: int, size: int, lengths: list[int]) -> None:
     """What does not fill a batch is left to another epoch; fewer slices than a batch are all of one."""
     slices = numbered([1] * count)
-    batches = list(slices.batches(size, 0.5, torch.Generator().manual_seed(0)))
-    assert [len(x) for x, _ in batches] == lengths
+    order = slices.order(size, 0.5, torch.Generator().manual_seed(0))
+    assert [len(rows) for rows in torch.split(order, size)] == lengths
     assert slices.steps(size) == len(lengths)
 
 
 def test_data_without_empty_slices_is_drawn_whole() -> None:
     """Where every slice shows the structure, an epoch is a permutation."""
-    batches = numbered([1] * 6).batches(2, 0.5, torch.Generator().manual_seed(0))
-    assert sorted(torch.cat([x[:, 0, 0, 0] for x, _ in batches]).tolist()) == list(range(6))
+    order = numbered([1] * 6).order(2, 0.5, torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(6))
+
+
+def test_rows_are_those_asked_for() -> None:
+    """Image and truth of the same slices, in the order of the rows."""
+    x, truth = numbered([1, 0, 1, 0]).at(torch.tensor([3, 2]))
+    assert x[:, 0, 0, 0].tolist() == [3, 2]
+    assert truth[:, 0, 0, 0].tolist() == [0, 1]
 
 
 def test_cases_without_structure_are_an_error(cases: Path) -> None:

@@ -50,8 +50,13 @@ def tiny_weights(tiny: Segmenter, tmp_path: Path) -> Path:
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
     """A folder of two labelled cases of six slices."""
-    folder = tmp_path / "cases"
-    folder.mkdir()
+    write_cases(tmp_path / "cases")
+    return tmp_path / "cases"
+
+
+def write_cases(folder: Path) -> None:
+    """CaseA and CaseB, the same every time."""
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     x, y, z = np.meshgrid(np.arange(40), np.arange(36), np.arange(6), indexing="ij")
     for name, centre in (("CaseA", (18, 16)), ("CaseB", (23, 20))):
@@ -61,7 +66,6 @@ def cases(tmp_path: Path) -> Path:
         nibabel.Nifti1Image(image.astype(np.int16), affine).to_filename(folder / f"{name}.nii.gz")
         truth = nibabel.Nifti1Image(inside.astype(np.uint8), affine)
         truth.to_filename(folder / f"{name}_segmentation.nii.gz")
-    return folder
 
 
 BatchOf = Callable[..., Prepared]
