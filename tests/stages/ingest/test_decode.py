@@ -143,6 +143,12 @@ def test_a_vanished_file_and_a_stale_kind_are_refused(tmp_path: Path) -> None:
     assert [isinstance(one, Frame) for one in found] == [False, False, False, True]
 
 
+def test_each_row_of_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    """They were located when it was there."""
+    found = read_frames([Place(str(tmp_path / "gone"), frame, Kind.DICOM) for frame in range(3)], OPTIONS)
+    assert [type(one) for one in found] == [Refusal] * 3
+
+
 def test_decoding_in_threads_stays_silent_and_right(tmp_path: Path) -> None:
     """The local executor runs stages in threads; warnings are errors here, and a race would surface."""
     odd = dicom(ramp(), PatientBirthDate="19640812")

@@ -156,3 +156,22 @@ def test_a_deflated_strip_holds_no_more_than_it_can_unfold_to(
     change: dict[int, Entry] = {256: (256, SHORT, 1, width), 259: (259, SHORT, 1, 8)}
     made = chain(1, -1, lambda _, old: change.get(old[0], old))
     assert verdict(tmp_path, made) == expected
+
+
+def changed(change: dict[int, Entry]) -> bytes:
+    return chain(1, -1, lambda _, old: change.get(old[0], old))
+
+
+def test_a_strip_of_no_bytes_is_missing(tmp_path: Path) -> None:
+    """Under any compression: readers would paint it."""
+    assert verdict(tmp_path, changed({259: (259, SHORT, 1, 5), 279: (279, LONG, 1, 1)})) == 1
+    assert verdict(tmp_path, changed({259: (259, SHORT, 1, 5), 279: (279, LONG, 1, 0)})) is Reason.CORRUPT
+
+
+@pytest.mark.parametrize(("photometric", "expected"), [(1, Reason.CORRUPT), (6, 1)])
+def test_subsampled_colour_may_take_fewer_bytes(
+    tmp_path: Path, photometric: int, expected: int | Reason
+) -> None:
+    """YCbCr, TIFF 6.0 section 21: how many is for its decoder to know."""
+    made = changed({259: (262, SHORT, 1, photometric), 279: (279, LONG, 1, 3)})
+    assert verdict(tmp_path, made) == expected

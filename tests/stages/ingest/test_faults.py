@@ -39,7 +39,14 @@ def test_whatever_a_reader_raises_is_bad_data(error: BaseException, reason: Reas
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), OSError(errno.EMFILE, "Too many open files"), KeyboardInterrupt(), SystemExit(1)],
+    [
+        MemoryError(),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENFILE, "Too many open files in system"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        KeyboardInterrupt(),
+        SystemExit(1),
+    ],
 )
 def test_what_tells_of_the_machine_is_no_bad_data(error: BaseException) -> None:
     """A process without memory or descriptors would otherwise reject sound files."""

@@ -21,6 +21,12 @@ def test_the_whole_range_survives_the_intercept() -> None:
     np.testing.assert_array_equal(shifted, [[-1024, 64511]])
 
 
+@pytest.mark.parametrize("intercept", [2.0**31, -(2.0**31), 2.0**40])
+def test_an_intercept_beyond_32_bits_does_not_wrap(intercept: float) -> None:
+    """Nonsense, and still the header's own."""
+    np.testing.assert_allclose(rescaled(np.array([[0, 9]], np.uint16), 1.0, intercept), intercept, rtol=1e-6)
+
+
 def test_a_fractional_slope_gives_real_numbers() -> None:
     """As the modality means them."""
     np.testing.assert_allclose(rescaled(np.array([[2, 4]], np.int16), 0.25, 10.0), [[10.5, 11]])

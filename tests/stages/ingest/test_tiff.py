@@ -100,6 +100,25 @@ def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(seen(tmp_path / "a"), 255 - image)
 
 
+@pytest.mark.parametrize("dtype", ["i2", "f4"])
+def test_white_is_zero_of_signed_samples_stays_as_stored(tmp_path: Path, dtype: str) -> None:
+    """Nobody defines what their white is."""
+    tifffile.imwrite(tmp_path / "a", ramp(dtype=dtype, most=255), photometric="miniswhite")
+    np.testing.assert_array_equal(seen(tmp_path / "a"), ramp(dtype=dtype, most=255))
+
+
+@pytest.mark.parametrize(("samples", "reason"), [(64, None), (65, Reason.TOO_LARGE)])
+def test_a_page_of_very_many_samples_is_not_decoded(
+    tmp_path: Path, samples: int, reason: Reason | None
+) -> None:
+    """The limit on pixels would not see them."""
+    many = np.zeros((10, 10, samples), np.uint8)
+    tifffile.imwrite(tmp_path / "a", many, photometric=GREY, planarconfig="contig")
+    place = Place(str(tmp_path / "a"), 0, Kind.RASTER)
+    (found,) = read_frames([place], IngestOptions(max_pixels=100))
+    assert getattr(found, "reason", None) is reason
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 def test_colour_becomes_luminance(tmp_path: Path, planar: str, dtype: str) -> None:
