@@ -114,7 +114,7 @@ def test_a_page_of_very_many_samples_is_not_decoded(
     """The limit on pixels would not see them."""
     many = np.zeros((10, 10, samples), np.uint8)
     tifffile.imwrite(tmp_path / "a", many, photometric=GREY, planarconfig="contig")
-    place = Place(str(tmp_path / "a"), 0, Kind.RASTER)
+    place = Place(str(tmp_path / "a"), 0, FileKind.RASTER)
     (found,) = read_frames([place], IngestOptions(max_pixels=100))
     assert getattr(found, "reason", None) is reason
 
