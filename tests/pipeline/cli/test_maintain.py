@@ -91,7 +91,8 @@ def test_records_are_erased_by_age(index: Path, medsecure: Medsecure) -> None:
 def test_a_check_names_what_is_wrong_and_repairs_what_is_derived(index: Path, medsecure: Medsecure) -> None:
     """Exit code 1 until it is repaired."""
     tile = next((index / "tile" / "0").rglob("*.p/*"))
-    tile.write_bytes(b"x" + tile.read_bytes()[1:])
+    data = tile.read_bytes()
+    tile.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     (index / "staging" / "left").write_bytes(b"")
     found = medsecure("index", "fsck", index, "--json", expect=1).json
     assert {str(one["file"]) for one in found["errors"]} == {str(tile.relative_to(index)), "staging"}

@@ -21,7 +21,8 @@ def test_exit_code_1_is_a_finding(process: Medsecure, streamed: Path, tmp_path: 
     """It is told on stdout as any other answer."""
     index = shutil.copytree(streamed / "index", tmp_path / "index")
     tile = next((index / "tile" / "0").rglob("*.p/*"))
-    tile.write_bytes(b"x" + tile.read_bytes()[1:])
+    data = tile.read_bytes()
+    tile.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     assert not process("index", "fsck", index, "--json", expect=1).json["ok"]
 
 
