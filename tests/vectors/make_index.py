@@ -34,13 +34,12 @@ from pipeline.queries import search as query
 from stages.batches import Rows, Sealed
 from stages.encrypt.keys import owner as owner_side
 from stages.encrypt.keys.folder import Generation, load_owners, new_generation
-from stages.encrypt.keys.secretfiles import SECRET
 from stages.encrypt.keys.worker import BlockSigner
 from stages.encrypt.lwe.parameters import LWE32
 from stages.encrypt.lwe.quantise import quantise_rows, scale_for
 from stages.encrypt.lwe.scheme import Encryptor
 from stages.encrypt.lwe.wire import decode_header
-from stages.encrypt.public.keyfiles import create
+from stages.files import SECRET, create
 from stages.index import publish
 from stages.index.erase import erase
 from stages.index.log.erasure import Cause
