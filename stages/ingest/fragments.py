@@ -25,6 +25,7 @@ _UNDEFINED: Final = 0xFFFFFFFF
 _MOST_ITEMS: Final = 1 << 20  # what bounds the memory for a file of empty items
 _TAIL_BYTES: Final = 10  # of an item, where pydicom looks for the end of a code stream too
 _J2K_START: Final = b"\xff\x4f\xff\x51"
+_JP2_START: Final = b"\0\0\0\x0c"  # JPEG 2000 in its own file format, as some writers leave it
 _JPEG_START: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 # ITU-T T.81 table B.1: start of frame, all but DHT, JPG and DAC; 0xF7 is JPEG-LS (T.87).
@@ -53,8 +54,10 @@ def find_fragments(parsed: Parsed) -> Fragments:
         (length,) = unpack_from("<L", head, 4)
         if head[:4] != _ITEM or length == _UNDEFINED:
             raise BadData(Reason.CORRUPT, "The compressed pixel data is no sequence of items.")
-        if len(offsets) > _MOST_ITEMS:
-            raise BadData(Reason.TOO_LARGE, f"The compressed pixel data has more than {_MOST_ITEMS} items.")
+        if len(offsets) > _MOST_ITEMS or (not offsets and length > 4 * _MOST_ITEMS):
+            raise BadData(
+                Reason.TOO_LARGE, f"The compressed pixel data has over {_MOST_ITEMS} items or offsets."
+            )
         offsets.append(at)
         at += _ITEM_BYTES + length
         parsed.stream.seek(at)
@@ -64,13 +67,15 @@ def find_fragments(parsed: Parsed) -> Fragments:
 def check_frames(parsed: Parsed, fragments: Fragments, options: dict[str, Any]) -> None:
     """Refuse the file whose items do not hold the frames that its header claims."""
     count, items = options["number_of_frames"], len(fragments.offsets) - 1
-    rle = parsed.syntax == RLELossless
-    # where the delimiter is cut off, items may be as well: the last one there must end a code stream
-    ends = rle or not fragments.cut or _ends(parsed, parsed.size - fragments.spare)
-    if fragments.spare < 0 or (fragments.cut and items < count) or not ends:
+    rle = parsed.syntax == RLELossless  # one item a frame, PS3.5 annex A.4.2
+    cut = fragments.cut and (items < count or not (rle or _ended(parsed, fragments) >= count))
+    if fragments.spare < 0 or cut:
         raise BadData(Reason.TRUNCATED, "The file ends before its last frame does.")
-    single = items == count or rle
-    if items < count or not (single or _joined(parsed, fragments, count, options.get("extended_offsets"))):
+    if items == count:
+        held = rle or all(_starts(parsed, at) for at in fragments.offsets[1:])
+    else:
+        held = items > count and (rle or _joined(parsed, fragments, count, options.get("extended_offsets")))
+    if not held:
         detail = f"The header claims {count} frames, which the {items} items of the pixel data do not hold."
         raise BadData(Reason.CORRUPT, detail)
 
@@ -87,17 +92,26 @@ def _joined(parsed: Parsed, fragments: Fragments, count: int, extended: tuple[by
         spans = zip(offsets, lengths, strict=True)
         return all(first + at + _ITEM_BYTES + size <= ends.get(first + at, 0) for at, size in spans)
     if first - table == _ITEM_BYTES:  # the basic offset table is empty
-        return sum(_ends(parsed, stop) for stop in (*items[1:], end)) >= count
+        return _ended(parsed, fragments) >= count
     parsed.stream.seek(table)
     starts = [first + at for at in parse_basic_offsets(parsed.stream)]
     rising = all(low < high for low, high in pairwise(starts))
     return len(starts) == count and starts[0] == first and rising and set(items).issuperset(starts)
 
 
-def _ends(parsed: Parsed, stop: int) -> bool:
-    """Whether a code stream ends in the item before ``stop``; padding may follow it."""
-    parsed.stream.seek(max(0, stop - _TAIL_BYTES))
-    return _END in parsed.stream.read(_TAIL_BYTES)
+def _starts(parsed: Parsed, item: int) -> bool:
+    """Whether a code stream starts in the item here; else it goes on from the item before."""
+    parsed.stream.seek(item + _ITEM_BYTES)
+    return parsed.stream.read(len(_J2K_START)).startswith((_JPEG_START, _J2K_START, _JP2_START))
+
+
+def _ended(parsed: Parsed, fragments: Fragments) -> int:
+    """How many items a code stream ends in; padding may follow it."""
+    count = 0
+    for stop in (*fragments.offsets[2:], parsed.size - fragments.spare):
+        parsed.stream.seek(stop - _TAIL_BYTES)
+        count += _END in parsed.stream.read(_TAIL_BYTES)
+    return count
 
 
 def code_stream(parsed: Parsed, fragments: Fragments, frame: int, options: dict[str, Any]) -> bytes:

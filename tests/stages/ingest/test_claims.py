@@ -141,6 +141,9 @@ def test_added_bytes_make_no_more_letters_than_the_file_has_frames(
 @HARM
 @given(kept=WHERE)
 @example(kept=0)
+@example(kept=1323)  # of the offset table: as many items are left as there are frames
+@example(kept=1309)  # the same without a table
+@example(kept=1764)  # one item is missing, and the table is right
 def test_a_cut_file_is_whole_or_one_letter(
     seeds: dict[str, tuple[bytes, int]], tmp_path: Path, kind: str, kept: int
 ) -> None:
@@ -235,6 +238,8 @@ LIES = {
     ),
     "fragments, a frame more than the offset table": Lie("offset table", frames(b"4"), Reason.CORRUPT),
     "fragments, a frame fewer than the offset table": Lie("offset table", frames(b"2"), Reason.CORRUPT),
+    "fragments, a frame for each item": Lie("offset table", frames(b"6"), Reason.CORRUPT),
+    "fragments, a frame for each item, no table": Lie("no offset table", frames(b"6"), Reason.CORRUPT),
     "fragments, more frames than code streams": Lie("no offset table", frames(b"4"), Reason.CORRUPT),
     "fragments, more frames than items": Lie("no offset table", frames(b"7"), Reason.CORRUPT),
     "NIfTI-1, a slice more": Lie("NIfTI-1", longer(46, 7), Reason.TRUNCATED),
