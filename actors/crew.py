@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from actors.receipts import Receipt
 
-CLOSING_S: Final = 10.0  # after so long, and again and again, it is said which stages are closing
+CLOSING_S: Final = 10.0  # a warning names the stages that are still closing, this often
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -75,7 +75,7 @@ class Crew(Protocol):
 
 @contextmanager
 def manned(crew: Crew) -> Iterator[Crew]:
-    """The crew, which is closed in the end; of two failures the first is raised and the other told."""
+    """The crew, which is closed in the end; of two failures the first is raised and the other logged."""
     try:
         yield crew
     except BaseException:
@@ -88,5 +88,5 @@ def manned(crew: Crew) -> Iterator[Crew]:
 
 
 def tell_closing(names: Sequence[str], waited_s: float) -> None:
-    """Say who is waited for: a sink may have much to write, and only an interrupt ends it early."""
+    """Log which stages are still closing: a sink may have much to write."""
     _LOG.warning("closing for %.0f s so far, not finished yet: %s", waited_s, ", ".join(names))

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from pipeline.queries.answering import (
     MAX_REQUEST_BYTES,
     MalformedRequestError,
-    OtherLogError,
+    UnknownCheckpointError,
     answer,
     checkpoint_note,
 )
@@ -36,7 +36,7 @@ class TooLargeError(OperatorError):
     """A body beyond the size of any request."""
 
 
-_STATUS: Final = ((TooLargeError, 413), (MalformedRequestError, 400), (OtherLogError, 409))
+_STATUS: Final = ((TooLargeError, 413), (MalformedRequestError, 400), (UnknownCheckpointError, 409))
 
 
 def application(directory: Path, token: str | None) -> Starlette:

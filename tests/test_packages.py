@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,15 @@ def test_every_folder_with_modules_is_a_package() -> None:
     """None is left without a sentence."""
     folders = {str(file.parent.relative_to(ROOT)) for top in TOP for file in (ROOT / top).rglob("*.py")}
     assert folders == set(PACKAGES)
+
+
+def test_no_class_name_stands_twice() -> None:
+    """A reader who searches a name finds one class; what is private to a module counts too."""
+    names = Counter(
+        node.name
+        for top in TOP
+        for file in (ROOT / top).rglob("*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []

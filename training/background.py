@@ -28,7 +28,7 @@ class Stopped(BaseException):  # as KeyboardInterrupt: no handler of errors may 
     """Somebody asked the work to stop."""
 
 
-class BusyError(OperatorError):
+class QueueBusyError(OperatorError):
     """Another process works on this folder; one sentence."""
 
 
@@ -74,7 +74,7 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BusyError(f"a queue works in {folder} already: stop it first") from None
+            raise QueueBusyError(f"a queue works in {folder} already: stop it first") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_REQUEST_BYTES",
     "MalformedRequestError",
-    "OtherLogError",
+    "UnknownCheckpointError",
     "answer",
     "answers",
     "checkpoint_note",
@@ -40,7 +40,7 @@ class MalformedRequestError(OperatorError):
     """The bytes are no request for scores."""
 
 
-class OtherLogError(OperatorError):
+class UnknownCheckpointError(OperatorError):
     """The index never was at the checkpoint that a request is pinned to."""
 
 
@@ -61,7 +61,7 @@ def answer(directory: Path, request: bytes) -> Iterator[bytes]:
         raise MalformedRequestError(str(error)) from error
     reader = open_reader(directory)
     if wanted.size > reader.size or root_at(directory, reader, wanted.size) != wanted.root:
-        raise OtherLogError(
+        raise UnknownCheckpointError(
             f"this replica has {reader.size} records and root {reader.root.hex()[:16]}: it never was at the "
             f"checkpoint of {wanted.size} records and root {wanted.root.hex()[:16]}"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pipeline.run.job import Job
 from pipeline.run.ledger import Done, Ledger
@@ -43,9 +43,10 @@ class Intake:
         self._origin.pop(_identity(unit)).finished(unit)
 
     def close(self) -> None:
-        """Close every source."""
-        for source in self._sources:
-            source.close()
+        """Close every source, also where one of them fails."""
+        with ExitStack() as stack:
+            for source in self._sources:
+                stack.callback(source.close)
 
     def _left(self, source: Source) -> Iterator[Located | Refused]:
         for unit in units(source):

@@ -52,7 +52,7 @@ _REQUIRED: Final = ("rows", "columns", "samples_per_pixel", "bits_allocated", "p
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class PixelHeader:
     """What describes the pixels, complete and within the limits; whether they are there is not known yet."""
 
     parsed: Parsed
@@ -87,7 +87,7 @@ def count_verified(file: BufferedReader, size: int, options: IngestOptions) -> i
     return count
 
 
-def _header(stream: Stream, size: int, options: IngestOptions) -> Header:
+def _header(stream: Stream, size: int, options: IngestOptions) -> PixelHeader:
     parsed = parse(stream, size, _TAGS)
     if not parsed.syntax:
         raise BadData(Reason.CORRUPT, "The file names no transfer syntax to decode its pixels by.")
@@ -104,10 +104,10 @@ def _header(stream: Stream, size: int, options: IngestOptions) -> Header:
         raise BadData(Reason.CORRUPT, detail)
     check_pixels(pixels["rows"], pixels["columns"], options.max_pixels)
     fragments = find_fragments(parsed) if parsed.syntax.is_encapsulated else None
-    return Header(parsed, fragments, decoder, pixels)
+    return PixelHeader(parsed, fragments, decoder, pixels)
 
 
-def _frame(header: Header, frame: int) -> Frame:
+def _frame(header: PixelHeader, frame: int) -> Frame:
     parsed, fragments, decoder, options = header.parsed, header.fragments, header.decoder, header.pixels
     if fragments is not None:
         code = code_stream(parsed, fragments, frame, options)

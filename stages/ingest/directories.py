@@ -45,7 +45,7 @@ def count_pages(stream: BufferedReader, most: int) -> int:
     stream.seek(0)
     head = stream.read(16)
     order, big = ">" if head.startswith(b"M") else "<", b"+" in head[2:4]
-    walk = _Walk(stream, size, order, big, spare=size)
+    walk = _DirectoryWalk(stream, size, order, big, spare=size)
     (at,) = unpack_from(order + ("Q" if big else "L"), head, 8 if big else 4)
     seen: set[int] = set()
     while at and len(seen) <= most:
@@ -58,7 +58,7 @@ def count_pages(stream: BufferedReader, most: int) -> int:
 
 
 @dataclass(slots=True)
-class _Walk:
+class _DirectoryWalk:
     """The open file, and how many bytes of tables it may still hold: no two pages share one."""
 
     stream: BufferedReader

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from training.background import BusyError, Stop, Stopped, alone, stop, worker
+from training.background import QueueBusyError, Stop, Stopped, alone, stop, worker
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_folder_is_held_by_one(tmp_path: Path) -> None:
     assert worker(folder) is None
     with alone(folder):
         assert worker(folder) == os.getpid()
-        with pytest.raises(BusyError, match="stop it first"), alone(folder):
+        with pytest.raises(QueueBusyError, match="stop it first"), alone(folder):
             pass
     assert worker(folder) is None
     with alone(folder):

@@ -38,7 +38,7 @@ _TILE: Final = re.compile(r"(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class FileCheck:
     """What was found; ``repairable`` are those of the findings that ``repair`` mends."""
 
     size: int
@@ -47,7 +47,7 @@ class Check:
     repairable: tuple[Finding, ...]
 
 
-def fsck(path: Path) -> Check:
+def fsck(path: Path) -> FileCheck:
     """Check every file, without writing. What a writer is at looks unfinished: ask when there is none."""
     report = verify(path)
     findings = [*report.errors, *_key_mode(path), *_lock(path)]
@@ -61,10 +61,10 @@ def fsck(path: Path) -> Check:
         finding.file.startswith(("segments/", "checkpoint", "index.json")) for finding in report.errors
     )
     mended = tuple(finding for finding in findings if _is_derived(finding, sound=sound))
-    return Check(report.size, report.root, tuple(findings), mended)
+    return FileCheck(report.size, report.root, tuple(findings), mended)
 
 
-def repair(path: Path, options: IndexOptions) -> Check:
+def repair(path: Path, options: IndexOptions) -> FileCheck:
     """Make again what is derived, take in what was committed, finish what was begun; then check again."""
     with suppress(DamagedError), ThreadPoolExecutor(SYNCS) as pool, locked(path / LOCK, LOCK_WAIT_S) as fence:
         _, verifier = read_identity(path)

@@ -134,3 +134,16 @@ def test_every_source_is_closed_once(job: Job, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ZeroDivisionError), opened(job):
         raise ZeroDivisionError
     assert [source.closed for source in sources] == [1, 1]
+
+
+def test_a_source_that_cannot_be_closed_keeps_no_other_open() -> None:
+    """Its failure is raised when all others are closed."""
+
+    class Stuck(Listed):
+        def close(self) -> None:
+            raise OSError("the spool is gone")
+
+    before, after = Listed(()), Listed(())
+    with pytest.raises(OSError, match="the spool is gone"):
+        Intake([before, Stuck(()), after]).close()
+    assert (before.closed, after.closed) == (1, 1)
