@@ -31,8 +31,8 @@ def is_available(syntax: UID) -> bool:
 def decode_frame(code: bytes, runner: DecodeRunner) -> bytes:
     """The frame's samples in the bits that the header allocates, colour by pixel."""
     start = jpeg_header(code)
-    if start is None or start.components != runner.samples_per_pixel or start.components not in _SPACES:
-        raise NotImplementedError("The code stream has other samples a pixel than the header.")
+    if start is None or start.components not in _SPACES:
+        raise NotImplementedError("The code stream has neither one nor three samples a pixel.")
     if start.bits > runner.bits_allocated:
         raise NotImplementedError("The code stream has more bits a sample than the header allocates.")
     space = _SPACES[start.components]
