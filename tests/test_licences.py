@@ -80,7 +80,7 @@ def needed() -> dict[str, Message]:
 def test_no_default_dependency_is_under_the_gpl_or_an_unknown_licence() -> None:
     """Whoever installs the project without extras gets permissive code, and weak copyleft by name."""
     packages = {name: metadata for name, metadata in needed().items() if not NVIDIA.match(name)}
-    assert {"python-gdcm", "torch", "aiohttp", "frozenlist"} <= packages.keys()  # the last two through ray
+    assert {"imagecodecs", "torch", "aiohttp", "frozenlist"} <= packages.keys()  # the last two through ray
     said = {name: licence(metadata) for name, metadata in packages.items()}
     assert {name: one for name, one in said.items() if not accepted(name, one)} == {}
     assert WEAK_ACCEPTED.keys() <= packages.keys()

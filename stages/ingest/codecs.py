@@ -1,7 +1,8 @@
 """Which decoders take which transfer syntax, in an order that is the same on every machine.
 
 The first decoder of an order is always installed. A frame that it refuses goes to the next one that is
-there, because decoders differ in the variants that they know. The order runs from strict to lenient.
+there, because decoders differ in the variants that they know. The order runs from strict to lenient, and
+GDCM stands nowhere in it: a damaged frame can end the process (see ``turbojpeg``).
 ``pylibjpeg`` stands for OpenJPEG, for a decoder of RLE, and for libjpeg: that one is under the GPL-3, comes
 with the extra ``gpl-jpeg`` only, and is not asked for JPEG-LS, where it paints what a damaged frame lacks.
 """
@@ -27,17 +28,16 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from stages.ingest.jpeg12 import decode_12_bits
+from stages.ingest import turbojpeg
 
 ORDER: Final = {
-    # Pillow and GDCM give the same pixels; Pillow takes two thirds of the time.
-    JPEGBaseline8Bit: ("pillow", "gdcm", "pylibjpeg"),
-    JPEGExtended12Bit: ("pillow", "gdcm", "pylibjpeg"),
-    JPEGLossless: ("gdcm", "pylibjpeg"),
-    JPEGLosslessSV1: ("gdcm", "pylibjpeg"),
-    # CharLS (pyjpegls) gives the same pixels as pylibjpeg's JPEG-LS in a third of the time.
-    JPEGLSLossless: ("pyjpegls", "gdcm"),
-    JPEGLSNearLossless: ("pyjpegls", "gdcm"),
+    JPEGBaseline8Bit: ("pillow", "imagecodecs", "pylibjpeg"),
+    JPEGExtended12Bit: ("pillow", "imagecodecs", "pylibjpeg"),
+    JPEGLossless: ("imagecodecs", "pylibjpeg"),
+    JPEGLosslessSV1: ("imagecodecs", "pylibjpeg"),
+    # CharLS gives the same pixels as pylibjpeg's JPEG-LS in a third of the time.
+    JPEGLSLossless: ("pyjpegls",),
+    JPEGLSNearLossless: ("pyjpegls",),
     JPEG2000Lossless: ("pylibjpeg",),
     JPEG2000: ("pylibjpeg",),
     HTJ2KLossless: ("pylibjpeg",),
@@ -46,27 +46,27 @@ ORDER: Final = {
     RLELossless: ("pylibjpeg", "pydicom"),
 }
 _PACKAGES: Final = {
-    "gdcm": "python-gdcm",
+    "imagecodecs": "imagecodecs",
     "pillow": "pillow",
     "pyjpegls": "pyjpegls",
     "pylibjpeg": "pylibjpeg with pylibjpeg-openjpeg and pylibjpeg-rle",
 }
-_EIGHT_BITS: Final = 8
+
+# pydicom keeps one table of plugins a process; importing this module is what adds to it, once.
+for _syntax in turbojpeg.DECODER_DEPENDENCIES:
+    get_decoder(_syntax).add_plugin("imagecodecs", (turbojpeg.__name__, turbojpeg.decode_frame.__name__))
 
 
 def decoded(decoder: Decoder, code: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], dict[str, Any]]:
     """The one frame of an encapsulated code stream, and what describes its pixels now."""
-    syntax = decoder.UID
     failures: list[RuntimeError] = []  # pydicom makes one of whatever a decoder raises
-    for name in ORDER.get(syntax, ()):
-        try:
-            if name == "gdcm" and syntax == JPEGExtended12Bit and options["bits_stored"] != _EIGHT_BITS:
-                return decode_12_bits(code, options), options
-            if name in decoder.available_plugins:
+    for name in ORDER.get(decoder.UID, ()):
+        if name in decoder.available_plugins:
+            try:
                 return decoder.as_array(code, index=0, decoding_plugin=name, **options)
-        except RuntimeError as error:
-            failures.append(error)
-    raise failures[0] if failures else NotImplementedError(f"No decoder for {syntax.name} is installed.")
+            except RuntimeError as error:
+                failures.append(error)
+    raise failures[0] if failures else NotImplementedError(f"No decoder for {decoder.UID.name} is installed.")
 
 
 def check_installed() -> None:

@@ -110,20 +110,30 @@ def _check_page(fields: Fields, size: int) -> None:
         raise BadData(Reason.CORRUPT, "A TIFF page claims more pixels than its strips hold.")
 
 
+def _grid(one: dict[int, int]) -> tuple[int, int, int, int]:
+    """Width and height of a strip or tile, and how many there are across and down."""
+    if _TILES in one:
+        wide, high = one.get(_TILE_WIDTH, 0), one.get(_TILE_LENGTH, 0)
+    else:
+        wide, high = one[_WIDTH], one.get(_ROWS_A_STRIP, one[_LENGTH])
+    wide, high = max(wide, 1), max(high, 1)
+    return wide, high, -(-one[_WIDTH] // wide), -(-one[_LENGTH] // high)
+
+
 def _parts(one: dict[int, int]) -> int:
     """How many strips or tiles the page must have."""
-    if _TILES in one:
-        across, down = one.get(_TILE_WIDTH, 0), one.get(_TILE_LENGTH, 0)
-    else:
-        across, down = one[_WIDTH], one.get(_ROWS_A_STRIP, one[_LENGTH])
-    planes = one.get(_SAMPLES, 1) if one.get(_PLANAR) == _SEPARATE else 1
-    return -(-one[_WIDTH] // max(across, 1)) * -(-one[_LENGTH] // max(down, 1)) * planes
+    _, _, across, down = _grid(one)
+    return across * down * (one.get(_SAMPLES, 1) if one.get(_PLANAR) == _SEPARATE else 1)
 
 
 def _least_bytes(one: dict[int, int], fields: Fields) -> int:
     """The least that the page's pixels take; nothing is known of subsampled colour."""
     if one.get(_PHOTOMETRIC) == PHOTOMETRIC.YCBCR:
         return 0
+    pixels = one[_WIDTH] * one[_LENGTH]
+    if _TILES in one:  # each is stored, and unfolded, whole: TIFF 6.0 section 15
+        wide, high, across, down = _grid(one)
+        pixels = wide * across * high * down
     bits = [int(each) for each in fields.get(_BITS, [1])]
     samples = one.get(_SAMPLES, 1)
-    return one[_WIDTH] * one[_LENGTH] * (sum(bits) if len(bits) == samples else bits[0] * samples) // 8
+    return pixels * (sum(bits) if len(bits) == samples else bits[0] * samples) // 8

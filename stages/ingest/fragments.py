@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from struct import unpack, unpack_from
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydicom.encaps import encapsulate, get_frame, parse_basic_offsets
 from pydicom.uid import JPEGTransferSyntaxes, RLELossless
@@ -167,18 +167,27 @@ def _claimed_shape(code: bytes) -> tuple[int, int] | None:
     if code.startswith(_J2K_START) and len(code) >= 24:  # noqa: PLR2004  (SIZ, ITU-T T.800 A.5.1)
         right, bottom, left, top = unpack_from(">4L", code, 8)
         return bottom - top, right - left
-    found = jpeg_header(code)
-    return found[1:] if found and found[1] else None  # 0: a DNL segment tells after the first scan
+    start = jpeg_header(code)
+    return (start.height, start.width) if start and start.height else None  # 0: told behind the first scan
 
 
-def jpeg_header(code: bytes) -> tuple[int, int, int] | None:
-    """Bits a sample, height and width as the start of frame of a JPEG or JPEG-LS stream has them."""
+class JpegStart(NamedTuple):
+    """The start of frame of a JPEG or JPEG-LS stream (ITU-T T.81 B.2.2)."""
+
+    bits: int
+    height: int
+    width: int
+    components: int
+
+
+def jpeg_header(code: bytes) -> JpegStart | None:
+    """What the stream says of its frame; None where it is no JPEG, or has none."""
     if not code.startswith(_JPEG_START):
         return None
     at = 2
-    while at + 9 <= len(code) and code[at] == 0xFF:  # noqa: PLR2004  (each marker segment, T.81 B.1.1)
-        marker, length, bits, height, width = unpack_from(">xBHBHH", code, at)
+    while at + 10 <= len(code) and code[at] == 0xFF:  # noqa: PLR2004  (each marker segment, T.81 B.1.1)
+        marker, length, *start = unpack_from(">xBHBHHB", code, at)
         if marker in _SOF:
-            return bits, height, width
+            return JpegStart(*start)
         at += 2 + length
     return None

@@ -35,6 +35,8 @@ def read_page(stream: BufferedReader, index: int, most_pixels: int) -> NDArray[A
         if not isinstance(page, TiffPage):
             raise BadData(Reason.CORRUPT, "The TIFF page has no directory of its own.")
         check_pixels(page.imagelength, page.imagewidth, most_pixels)
+        if page.is_tiled:  # a tile may be larger than its page, and is unfolded whole
+            check_pixels(page.tilelength, page.tilewidth, most_pixels)
         if page.nbytes > most_pixels * _BYTES_A_PIXEL:
             raise BadData(Reason.TOO_LARGE, f"A page has {page.samplesperpixel} samples a pixel.")
         if _hides_planes(page.description) and count_pages(stream, 1) == 1:

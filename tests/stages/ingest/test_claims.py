@@ -10,85 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import pack, pack_into
 
-import nibabel
-import numpy as np
 import pytest
-import tifffile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from pydicom import dcmread
-from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from stages.base import Reason
 from stages.batches import Frame
-from tests.stages.ingest.maker import account, compressed, dicom, item, ramp, save
-
-# The axis that a volume is cut along is the longest: a harmed affine may choose another, and none is longer.
-VOXELS = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
-STACK = np.stack([ramp(40, 33) + 9 * page for page in range(3)])
-
-
-def fragmented(path: Path, table: bool) -> bytes:
-    """Three frames of two items each, told apart by a basic offset table or by the ends of code streams."""
-    dataset = dcmread(compressed(dicom(STACK), path, JPEG2000Lossless))
-    codes = list(generate_frames(dataset.PixelData, number_of_frames=3))
-    dataset.PixelData = encapsulate(codes, fragments_per_frame=2, has_bot=table)
-    dataset.save_as(path)
-    return path.read_bytes()
-
-
-def extended(path: Path) -> bytes:
-    """Three frames with an extended offset table."""
-    dataset = dcmread(compressed(dicom(STACK), path, JPEGLSLossless))
-    codes = list(generate_frames(dataset.PixelData, number_of_frames=3))
-    dataset.PixelData, offsets, lengths = encapsulate_extended(codes)
-    dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = offsets, lengths
-    dataset.save_as(path)
-    return path.read_bytes()
-
-
-def tiff(**how: object) -> bytes:
-    out = io.BytesIO()
-    tifffile.imwrite(out, STACK, photometric="minisblack", **how)
-    return out.getvalue()
-
-
-def picture(kind: str) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(ramp(dtype="u1", most=255)).save(out, kind)
-    return out.getvalue()
+from tests.stages.ingest.containers import sound_files
+from tests.stages.ingest.maker import account
 
 
 @pytest.fixture(scope="session")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, int]]:
-    """One sound file of each kind of container, and how many frames it has."""
-    path = tmp_path_factory.mktemp("seeds") / "a"
-    groups = item(PixelMeasuresSequence=item(PixelSpacing=[1, 1]))
-    volume = nibabel.Nifti1Image(VOXELS, np.eye(4)).to_bytes()
-    return {
-        "one frame": (save(dicom(ramp()), path).read_bytes(), 1),
-        "native": (save(dicom(STACK, SharedFunctionalGroupsSequence=groups), path).read_bytes(), 3),
-        "deflated": (save(dicom(STACK), path, DeflatedExplicitVRLittleEndian).read_bytes(), 3),
-        "RLE": (compressed(dicom(STACK), path, RLELossless).read_bytes(), 3),
-        "offset table": (fragmented(path, table=True), 3),
-        "no offset table": (fragmented(path, table=False), 3),
-        "extended offset table": (extended(path), 3),
-        "NIfTI-1": (volume, 6),
-        "NIfTI-2": (nibabel.Nifti2Image(VOXELS, np.eye(4)).to_bytes(), 6),
-        "gzip": (gzip.compress(volume, mtime=0), 6),
-        "strips": (tiff(rowsperstrip=5), 3),
-        "tiles": (tiff(tile=(16, 16), compression="zlib"), 3),
-        "BigTIFF": (tiff(bigtiff=True, byteorder=">"), 3),
-        "PNG": (picture("PNG"), 1),
-        "JPEG": (picture("JPEG"), 1),
-        "JPEG 2000": (picture("JPEG2000"), 1),
-    }
+    return sound_files(tmp_path_factory.mktemp("seeds") / "a")
 
 
 KINDS = [
     *("one frame", "native", "deflated", "RLE", "offset table", "no offset table", "extended offset table"),
+    *("lossless JPEG", "JPEG of 12 bits"),
     *("NIfTI-1", "NIfTI-2", "gzip", "strips", "tiles", "BigTIFF", "PNG", "JPEG", "JPEG 2000"),
 ]
 HARM = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -111,6 +51,7 @@ def test_a_sound_file_is_all_its_frames(
 @example(where=21, bits=8)  # of the gzip: 68 letters, when its dimensions were believed unverified
 @example(where=23, bits=1)  # 516 letters
 @example(where=22, bits=128)  # 1,028 letters
+@example(where=153, bits=64)  # of the tiles: one of a billion pixels, for which there was no memory
 def test_a_changed_byte_makes_no_more_letters_than_the_file_has_frames(
     seeds: dict[str, tuple[bytes, int]], tmp_path: Path, kind: str, where: int, bits: int
 ) -> None:
@@ -263,6 +204,9 @@ LIES = {
     ),
     "tiles, taller": Lie("tiles", lambda held: field(held, 257, 49), Reason.CORRUPT),
     "tiles, wider": Lie("tiles", lambda held: field(held, 256, 49), Reason.CORRUPT),
+    "tiles, one too large for its bytes": Lie(
+        "tiles", lambda held: field(held, 322, 1 << 24), Reason.CORRUPT
+    ),
     "tiles, no width": Lie("tiles", lambda held: field(held, 322, 0), Reason.CORRUPT),
 }
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import gdcm
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels import convert_color_space
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -21,6 +22,7 @@ from pydicom.uid import (
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    RLELossless,
 )
 
 from stages.base import Reason
@@ -29,28 +31,6 @@ from stages.ingest import codecs
 from stages.ingest.codecs import ORDER, check_installed
 from stages.ingest.faults import Refusal
 from tests.stages.ingest.maker import account, compressed, dicom, ramp, save
-
-GDCM_SYNTAX = {
-    JPEGBaseline8Bit: gdcm.TransferSyntax.JPEGBaselineProcess1,
-    JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
-    JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
-}
-
-
-def by_gdcm(image: NDArray, path: Path, syntax: UID) -> Path:
-    """The image compressed by GDCM, for pydicom has no encoder for it."""
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(save(dicom(image), path)))
-    assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(GDCM_SYNTAX[syntax]))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer.SetFileName(str(path))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    assert dcmread(path).file_meta.TransferSyntaxUID == syntax
-    return path
 
 
 def of_code(code: bytes, path: Path, syntax: UID, image: NDArray, **attributes: object) -> Path:
@@ -82,10 +62,13 @@ def refused(path: Path) -> Refusal:
 def without(syntax: UID, *names: str) -> Iterator[None]:
     """These plugins for the syntax are not installed for a while."""
     installed = get_decoder(syntax)._available
-    kept = {name: installed.pop(name) for name in names if name in installed}
+    kept = dict(installed)  # whole, because their order is the order that pydicom asks them in
+    for name in names:
+        installed.pop(name, None)
     try:
         yield
     finally:
+        installed.clear()
         installed.update(kept)
 
 
@@ -105,16 +88,36 @@ def test_a_missing_first_decoder_is_named(syntax: UID) -> None:
 def test_a_syntax_whose_decoders_are_all_missing_is_unsupported(tmp_path: Path) -> None:
     """The frame is refused as such, not as corrupt."""
     path = compressed(dicom(ramp(40, 33)), tmp_path / "a", JPEGLSLossless)
-    with without(JPEGLSLossless, "pyjpegls", "gdcm"):
+    with without(JPEGLSLossless, "pyjpegls"):
         assert refused(path).reason is Reason.UNSUPPORTED
 
 
-@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
-@pytest.mark.parametrize("dtype", ["u1", "u2", "i2"])
-def test_lossless_jpeg_loses_nothing(tmp_path: Path, syntax: UID, dtype: str) -> None:
-    """Both selection values, signed or not."""
+@pytest.mark.parametrize(("syntax", "predictor"), [(JPEGLossless, 4), (JPEGLosslessSV1, 1)])
+@pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 16), ("i2", 16), ("u2", 12), ("i2", 12)])
+def test_lossless_jpeg_loses_nothing(
+    tmp_path: Path, syntax: UID, predictor: int, dtype: str, bits: int
+) -> None:
+    """Signed or not, with the upper bits in use or not."""
     image = ramp(40, 33, dtype, 250) - (100 if dtype[0] == "i" else 0)
-    np.testing.assert_array_equal(seen(by_gdcm(image, tmp_path / "a", syntax)), image)
+    stored = (image.view(f"u{image.itemsize}") & ((1 << bits) - 1)).astype(f"u{image.itemsize}")
+    code = imagecodecs.jpeg8_encode(stored, lossless=True, predictor=predictor, bitspersample=bits)
+    path = of_code(code, tmp_path / "a", syntax, image, BitsStored=bits, HighBit=bits - 1)
+    np.testing.assert_array_equal(seen(path), image)
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colours_of_lossless_jpeg_become_their_luminance(
+    tmp_path: Path, photometric: str, planar: int
+) -> None:
+    """As the header says, of components that have numbers and no names; its planes are no concern."""
+    stored = colours() if photometric == "RGB" else convert_color_space(colours(), "RGB", "YBR_FULL")
+    code = imagecodecs.jpeg8_encode(stored, lossless=True, colorspace="RGB", outcolorspace="RGB")
+    for name, number in ((b"R", b"\1"), (b"G", b"\2"), (b"B", b"\3")):
+        code = code.replace(name + b"\x11\0", number + b"\x11\0").replace(name + b"\0", number + b"\0", 1)
+    said = {"PhotometricInterpretation": photometric, "PlanarConfiguration": planar}
+    path = of_code(code, tmp_path / "a", JPEGLosslessSV1, colours(), **said)
+    assert np.abs(seen(path)[8::16, 8::16].astype(int) - [[76, 150], [29, 90]]).max() <= 1
 
 
 def colours() -> NDArray[np.uint8]:
@@ -123,6 +126,7 @@ def colours() -> NDArray[np.uint8]:
     return patches.repeat(16, 0).repeat(16, 1)
 
 
+@pytest.mark.parametrize("missing", ["none", "pillow"])
 @pytest.mark.parametrize(
     ("how", "photometric"),
     [
@@ -132,15 +136,16 @@ def colours() -> NDArray[np.uint8]:
     ],
 )
 def test_colours_of_jpeg_become_their_luminance(
-    tmp_path: Path, how: dict[str, object], photometric: str
+    tmp_path: Path, how: dict[str, object], photometric: str, missing: str
 ) -> None:
-    """Whether the stream holds luminance and chroma or red, green and blue."""
+    """Whether the stream holds luminance and chroma or red, green and blue; by either decoder."""
     out = io.BytesIO()
     Image.fromarray(colours()).save(out, "JPEG", quality=100, **how)
     path = of_code(
         out.getvalue(), tmp_path / "a", JPEGBaseline8Bit, colours(), PhotometricInterpretation=photometric
     )
-    middles = seen(path)[8::16, 8::16].astype(int)
+    with without(JPEGBaseline8Bit, missing):
+        middles = seen(path)[8::16, 8::16].astype(int)
     assert np.abs(middles - [[76, 150], [29, 90]]).max() <= 2
 
 
@@ -148,7 +153,7 @@ def test_colours_of_jpeg_become_their_luminance(
 def test_eight_bits_of_grey_are_read_under_either_syntax(tmp_path: Path, syntax: UID) -> None:
     """Lossy: within two grey values."""
     image = ramp(40, 33, "u1", 255)
-    path = of_code(code_of(by_gdcm(image, tmp_path / "b", JPEGBaseline8Bit)), tmp_path / "a", syntax, image)
+    path = of_code(imagecodecs.jpeg8_encode(image, level=95), tmp_path / "a", syntax, image)
     assert np.abs(seen(path).astype(int) - image).max() <= 2
 
 
@@ -161,10 +166,8 @@ TWELVE_BITS = b64decode(
 )
 
 
-def test_twelve_bits_of_grey_are_read_without_a_word(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """GDCM would complain on standard error, once a frame, if it were not told how many bits there are."""
+def test_twelve_bits_of_grey_are_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Without a word on standard error, and without the GPL extra."""
     path = of_code(TWELVE_BITS, tmp_path / "a", JPEGExtended12Bit, ramp(16, 12), BitsStored=12, HighBit=11)
     with without(JPEGExtended12Bit, "pylibjpeg"):
         assert np.abs(seen(path).astype(int) - ramp(16, 12)).max() <= 1
@@ -174,7 +177,7 @@ def test_twelve_bits_of_grey_are_read_without_a_word(
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"\xff\xc1\x00\x0b\x0c", b"\xff\xc1\x00\x0b\x10"),  # GDCM returns noise for a claim of 16 bits
+        (b"\xff\xc1\x00\x0b\x0c", b"\xff\xc1\x00\x0b\x10"),  # 16 bits, which no lossy JPEG has
         (b"\xff\xc1", b"\xff\xfe"),  # no start of frame
     ],
 )
@@ -185,27 +188,34 @@ def test_what_is_no_jpeg_of_twelve_bits_is_corrupt(tmp_path: Path, old: bytes, n
     assert refused(path).reason is Reason.CORRUPT
 
 
-def test_signed_samples_of_twelve_bits_are_refused(tmp_path: Path) -> None:
-    """Lossy JPEG has none; what a header means by it is unknown."""
-    image = ramp(16, 12, "i2")
-    path = of_code(TWELVE_BITS, tmp_path / "a", JPEGExtended12Bit, image, BitsStored=12, HighBit=11)
-    with without(JPEGExtended12Bit, "pylibjpeg"):
-        assert refused(path).reason is Reason.CORRUPT
-
-
 def test_a_frame_that_the_first_decoder_refuses_goes_to_the_next(tmp_path: Path) -> None:
-    """Twelve bits under the syntax of eight: Pillow refuses them, GDCM reads them."""
+    """Twelve bits under the syntax of eight: Pillow refuses them, the next decoder reads them."""
     path = of_code(TWELVE_BITS, tmp_path / "a", JPEGBaseline8Bit, ramp(16, 12), BitsStored=12, HighBit=11)
     assert np.abs(seen(path).astype(int) - ramp(16, 12)).max() <= 1
-    with without(JPEGBaseline8Bit, "gdcm", "pylibjpeg"):
+    with without(JPEGBaseline8Bit, "imagecodecs", "pylibjpeg"):
         assert refused(path).reason is Reason.CORRUPT
 
 
 def test_a_decoder_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
     """The next one gives the same pixels."""
-    path = compressed(dicom(ramp(40, 33)), tmp_path / "a", JPEGLSLossless)
-    with without(JPEGLSLossless, "pyjpegls"):
+    path = compressed(dicom(ramp(40, 33)), tmp_path / "a", RLELossless)
+    with without(RLELossless, "pylibjpeg"):
         np.testing.assert_array_equal(seen(path), ramp(40, 33))
+
+
+@pytest.mark.parametrize(
+    ("stored", "claimed"),
+    [(ramp(40, 33), ramp(40, 33, "u1", 255)), (colours(), colours()[..., 0]), (colours()[..., 0], colours())],
+    ids=["more bits", "colour for grey", "grey for colour"],
+)
+def test_a_stream_of_other_samples_than_the_header_s_is_corrupt(
+    tmp_path: Path, stored: NDArray, claimed: NDArray
+) -> None:
+    """Its bytes would be taken for other pixels."""
+    code = imagecodecs.jpeg8_encode(np.ascontiguousarray(stored), lossless=True)
+    path = of_code(code, tmp_path / "a", JPEGLosslessSV1, np.ascontiguousarray(claimed))
+    with without(JPEGLosslessSV1, "pylibjpeg"):
+        assert isinstance(refused(path), Refusal)
 
 
 def test_damaged_jpeg_ls_is_refused_by_all(tmp_path: Path) -> None:
@@ -216,11 +226,13 @@ def test_damaged_jpeg_ls_is_refused_by_all(tmp_path: Path) -> None:
     assert refused(made).reason is Reason.CORRUPT
 
 
-@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLosslessSV1])
-def test_a_jpeg_without_its_end_is_truncated(tmp_path: Path, syntax: UID) -> None:
-    """Though its item is whole; libjpeg would paint the rest grey."""
+@pytest.mark.parametrize(
+    ("syntax", "how"), [(JPEGBaseline8Bit, {"level": 95}), (JPEGLosslessSV1, {"lossless": True})]
+)
+def test_a_jpeg_without_its_end_is_truncated(tmp_path: Path, syntax: UID, how: dict[str, object]) -> None:
+    """Though its item is whole: decoders would paint the rest."""
     image = ramp(40, 33, "u1", 255)
-    code = code_of(by_gdcm(image, tmp_path / "b", syntax)).rstrip(b"\0")
+    code = imagecodecs.jpeg8_encode(image, **how)
     assert code.endswith(b"\xff\xd9")
     np.testing.assert_allclose(seen(of_code(code, tmp_path / "a", syntax, image)), image, atol=2)
     made = of_code(code[: len(code) // 2], tmp_path / "a", syntax, image)

@@ -244,3 +244,17 @@ def test_the_items_of_a_file_are_not_without_end(tmp_path: Path, monkeypatch: py
     (one,) = account(path)
     assert isinstance(one, Refused)
     assert one.reason is Reason.TOO_LARGE
+
+
+def test_an_offset_table_is_not_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its offsets, unpacked, would take eight times their bytes."""
+    path = compressed(dicom(FRAMES[0]), tmp_path / "a", JPEGLSLossless)
+    dataset = dcmread(path)
+    (code,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    table = pack("<HHL16x", 0xFFFE, 0xE000, 16)
+    dataset.PixelData = table + encapsulate([code], has_bot=False)[8:]
+    dataset.save_as(path)
+    monkeypatch.setattr(fragments, "_MOST_ITEMS", 4)
+    assert [type(one) for one in account(path)] == [Frame]
+    monkeypatch.setattr(fragments, "_MOST_ITEMS", 3)
+    assert [getattr(one, "reason", None) for one in account(path)] == [Reason.TOO_LARGE]

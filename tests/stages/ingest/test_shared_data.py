@@ -43,8 +43,8 @@ SHARPER = (
     "pydicom-data/data__emri_small_jpeg_2k_lossless_too_short.dcm",
 )
 
-# What GDCM reads and the reference stack does not: scan parameters that a sequential JPEG may not have.
-# Beside each stands the same image with right parameters, where the data has it.
+# What libjpeg-turbo reads and the reference stack does not: scan parameters that sequential JPEG may not
+# have. Beside each stands the same image with right parameters, where the data has it.
 SCANS = {
     "dwv/data__nema-mr1_jply.dcm": None,
     "pydicom/test_files__JPEG-lossy.dcm": "pydicom/test_files__JPGExtended.dcm",

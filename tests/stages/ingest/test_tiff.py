@@ -107,6 +107,15 @@ def test_white_is_zero_of_signed_samples_stays_as_stored(tmp_path: Path, dtype: 
     np.testing.assert_array_equal(seen(tmp_path / "a"), ramp(dtype=dtype, most=255))
 
 
+@pytest.mark.parametrize(("side", "reason"), [(160, None), (176, Reason.TOO_LARGE)])
+def test_a_tile_over_the_limit_is_not_unfolded(tmp_path: Path, side: int, reason: Reason | None) -> None:
+    """Though its page is under it."""
+    tifffile.imwrite(tmp_path / "a", ramp(), tile=(side, 160), photometric=GREY, compression="zlib")
+    place = Place(str(tmp_path / "a"), 0, Kind.RASTER)
+    (found,) = read_frames([place], IngestOptions(max_pixels=160 * 160))
+    assert getattr(found, "reason", None) is reason
+
+
 @pytest.mark.parametrize(("samples", "reason"), [(64, None), (65, Reason.TOO_LARGE)])
 def test_a_page_of_very_many_samples_is_not_decoded(
     tmp_path: Path, samples: int, reason: Reason | None
