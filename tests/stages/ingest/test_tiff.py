@@ -111,7 +111,7 @@ def test_white_is_zero_of_signed_samples_stays_as_stored(tmp_path: Path, dtype: 
 def test_a_tile_over_the_limit_is_not_unfolded(tmp_path: Path, side: int, reason: Reason | None) -> None:
     """Though its page is under it."""
     tifffile.imwrite(tmp_path / "a", ramp(), tile=(side, 160), photometric=GREY, compression="zlib")
-    place = Place(str(tmp_path / "a"), 0, Kind.RASTER)
+    place = Place(str(tmp_path / "a"), 0, FileKind.RASTER)
     (found,) = read_frames([place], IngestOptions(max_pixels=160 * 160))
     assert getattr(found, "reason", None) is reason
 
