@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base import Reason
+from stages.grid import STORED, Display, Grid, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,18 @@ class Place:
     kind: FileKind
 
 
+@dataclass(frozen=True, slots=True)
+class StackId:
+    """Which stack of its series a row is of: slices of one orientation, shape and acquisition, in order.
+
+    What a neighbour is, what is cut, the largest object, a volume and a segmentation all go by stack.
+    """
+
+    number: int = 1  # from 1, in the order of acquisition
+    of: int = 1  # how many stacks the series has
+    slices: int = 0  # how many slices the source holds of it, those refused later included; 0: unknown
+
+
 class Uncounted:
     """A batch that counts nothing for operators."""
 
@@ -56,8 +69,10 @@ class Located(Uncounted):
 
     A series longer than the batch size is cut into ``parts`` pieces that share ``group``; such a
     piece holds no other series. Short series travel together, whole, with ``group`` None and
-    ``parts`` 1. ``before`` and ``after`` are the neighbours of a cut: context for 2.5-D input, never
-    counted, delivered or indexed. They belong to the series of the first and of the last row.
+    ``parts`` 1. Rows of one stack follow each other in its order. ``before`` and ``after`` are the
+    neighbours of a cut: context for 2.5-D input, never counted, delivered or indexed. They belong to the
+    stacks of the first and of the last row. ``copies`` are frames that the source holds once more, with
+    the same pixels: they are counted and go no further.
     """
 
     keys: tuple[bytes, ...]  # 32 bytes each: HMAC-SHA-256 under the site secret
@@ -67,6 +82,11 @@ class Located(Uncounted):
     after: Place | None = None
     group: bytes | None = None
     parts: int = 1
+    stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
+    copies: tuple[Place, ...] = ()
+
+    def __post_init__(self) -> None:
+        _fill_stacks(self)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -81,10 +101,12 @@ class Located(Uncounted):
             self.after if hi == len(self) else self._across(hi, hi - 1),
             self.group,
             self.parts,
+            self.stacks[lo:hi],
+            self.copies if lo == 0 else (),
         )
 
     def _across(self, neighbour: int, row: int) -> Place | None:
-        return self.places[neighbour] if self.series[neighbour] == self.series[row] else None
+        return self.places[neighbour] if same_stack(self, neighbour, row) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +127,10 @@ class Rows:
     series: tuple[bytes, ...]
     sealed: tuple[bytes, ...]  # identity and origin, HPKE to the index's owner, bound to the key
     tickets: tuple[bytes, ...]  # the row's Place, AES-GCM under the site secret, bound to the key
+    stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
+
+    def __post_init__(self) -> None:
+        _fill_stacks(self)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -116,6 +142,7 @@ class Rows:
             tuple(self.series[i] for i in rows),
             tuple(self.sealed[i] for i in rows),
             tuple(self.tickets[i] for i in rows),
+            tuple(self.stacks[i] for i in rows),
         )
 
     @classmethod
@@ -126,7 +153,18 @@ class Rows:
             tuple(series for rows in many for series in rows.series),
             tuple(sealed for rows in many for sealed in rows.sealed),
             tuple(ticket for rows in many for ticket in rows.tickets),
+            tuple(stack for rows in many for stack in rows.stacks),
         )
+
+
+def same_stack(rows: Located | Rows, one: int, other: int) -> bool:
+    """Whether two rows are slices of one stack, so that they can be neighbours in the body."""
+    return rows.series[one] == rows.series[other] and rows.stacks[one].number == rows.stacks[other].number
+
+
+def _fill_stacks(rows: Located | Rows) -> None:
+    if not rows.stacks:
+        object.__setattr__(rows, "stacks", (StackId(),) * len(rows.keys))
 
 
 class OfRows:
@@ -150,24 +188,12 @@ class OfRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Display:
-    """How stored pixels become the standard view: rows to posterior, columns to the patient's left.
-
-    Transpose first, then the flips. All False where orientation is unknown or not near axial.
-    """
-
-    transpose: bool = False
-    flip_rows: bool = False
-    flip_columns: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Frame:
     """One decoded image: values in modality units on the stored grid, one channel, finite or not."""
 
     image: NDArray[Any]  # [H, W], integer or float
     spacing_mm: tuple[float, float] | None  # row, column, on the stored grid; None where unknown
-    display: Display = Display()
+    display: Display = STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,44 +207,12 @@ class Frames(OfRows):
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """The affine resampling from one stored image to the model's field, enough to undo it.
-
-    Field pixel (r, c) looks at displayed pixel ``(r, c) * scale + offset`` (pixel centres, row first).
-    """
-
-    shape: tuple[int, int]  # stored H, W
-    display: Display
-    scale: tuple[float, float]  # displayed pixels per field pixel
-    offset: tuple[float, float]
-    spacing_known: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared(OfRows):
     """Model input: every slice with its neighbours as channels (previous, self, next)."""
 
     rows: Rows
     x_NCHW: NDArray[np.float32]
     grids: tuple[Grid, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """A binary mask on the stored grid, eight pixels a byte."""
-
-    shape: tuple[int, int]
-    bits: NDArray[np.uint8]
-
-    @classmethod
-    def pack(cls, mask_HW: NDArray[Any]) -> Mask:
-        """From any array whose non-zero pixels are the structure."""
-        return cls((mask_HW.shape[0], mask_HW.shape[1]), np.packbits(mask_HW != 0))
-
-    def unpack(self) -> NDArray[np.uint8]:
-        """The mask as 0 and 1, [H, W]."""
-        h, w = self.shape
-        return np.unpackbits(self.bits, count=h * w).reshape(h, w)
 
 
 @dataclass(frozen=True, slots=True)

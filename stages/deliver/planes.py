@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from stages.batches import Mask, Place, Segmented
+from stages.batches import Place, Segmented
 from stages.components import large_components
+from stages.grid import Mask
 from stages.ingest.site import Site
 
 

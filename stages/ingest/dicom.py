@@ -24,7 +24,8 @@ from pydicom.pixels.utils import as_pixel_options
 from pydicom.tag import BaseTag
 
 from stages.base import Reason
-from stages.batches import Display, Frame
+from stages.batches import Frame
+from stages.grid import Display
 from stages.ingest.codecs import decoded
 from stages.ingest.deidentify import DICOM_TAGS, of_dataset
 from stages.ingest.elements import Parsed, Stream, parse

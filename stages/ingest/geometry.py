@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stages.batches import Display
+from stages.grid import Display
 
 AXIAL_DEGREES: Final = 30.0  # a slice tilted further from axial is shown as stored
 _LEAST_COSINE: Final = math.cos(math.radians(AXIAL_DEGREES))

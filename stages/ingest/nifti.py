@@ -24,7 +24,8 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from stages.base import Reason
-from stages.batches import Display, Frame
+from stages.batches import Frame
+from stages.grid import Display
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.geometry import display, spacing

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stages.base import Reject, Split
-from stages.batches import Frame, Frames, Located, Rows
+from stages.batches import Frame, Frames, Located, Rows, same_stack
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.sealing import Sealer
@@ -61,14 +61,15 @@ class Ingest:
                 for (_, one), place, key in zip(kept, places, keys, strict=True)
             ),
             tickets=tuple(site.seal_ticket(place, key) for place, key in zip(places, keys, strict=True)),
+            stacks=tuple(located.stacks[row] for row, _ in kept),
         )
         frames = tuple(one.frame for _, one in kept)
-        return Split(Frames(rows, frames, *self._context(located, rows)), rejected)
+        return Split(Frames(rows, frames, *self._context(located, [row for row, _ in kept])), rejected)
 
-    def _context(self, located: Located, rows: Rows) -> tuple[Frame | None, Frame | None]:
-        """The neighbours of the cut, where the rows next to them are still of their series."""
-        before = located.before if rows.series[:1] == located.series[:1] else None
-        after = located.after if rows.series[-1:] == located.series[-1:] else None
+    def _context(self, located: Located, kept: list[int]) -> tuple[Frame | None, Frame | None]:
+        """The neighbours of the cut, where the kept rows next to them are still of their stack."""
+        before = located.before if kept and same_stack(located, 0, kept[0]) else None
+        after = located.after if kept and same_stack(located, len(located) - 1, kept[-1]) else None
         wanted = [place for place in (before, after) if place is not None]
         found = dict(zip(wanted, read_frames(wanted, self.options), strict=True))
         frames = [None if place is None else found[place] for place in (before, after)]

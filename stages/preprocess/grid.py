@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.batches import Display, Frame, Grid
+from stages.batches import Frame
+from stages.grid import Display, Grid
 
 PLAUSIBLE_SPACING_MM = (0.01, 10.0)  # between in-plane pixels
 LEAST_EXTENT = 8  # field pixels; spacing that makes an image smaller is no spacing of a pelvis

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from stages.base import Reason, Reject, Split
-from stages.batches import Frame, Frames, Grid, Prepared
+from stages.batches import Frame, Frames, Prepared, Rows, same_stack
+from stages.grid import Grid
 from stages.preprocess.background import foreground
 from stages.preprocess.contrast import equalise
 from stages.preprocess.grid import grid_of, inside, to_field
@@ -31,7 +32,7 @@ Slice = tuple[NDArray[np.float32], Grid]
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """Frames to Prepared: channels are the previous, the same and the next slice of a series."""
+    """Frames to Prepared: channels are the previous, the same and the next slice of a stack."""
 
     options: PreprocessOptions = field(default_factory=PreprocessOptions)
     name: ClassVar[str] = "preprocess"
@@ -58,10 +59,12 @@ class Preprocess:
                 kept.append(row)
                 slices.append(prepared)
         rows = frames.rows.take(kept)
-        before = self._context(frames.before) if kept and rows.series[0] == frames.rows.series[0] else None
-        after = self._context(frames.after) if kept and rows.series[-1] == frames.rows.series[-1] else None
+        first = bool(kept) and same_stack(frames.rows, 0, kept[0])
+        last = bool(kept) and same_stack(frames.rows, len(frames) - 1, kept[-1])
+        before = self._context(frames.before) if first else None
+        after = self._context(frames.after) if last else None
         x_NHW = [x_HW for x_HW, _ in slices]
-        x_NCHW = with_neighbours(x_NHW, rows.series, before, after, self.options.size)
+        x_NCHW = with_neighbours(x_NHW, rows, before, after, self.options.size)
         return Split(Prepared(rows, x_NCHW, tuple(grid for _, grid in slices)), tuple(rejected))
 
     def _context(self, frame: Frame | None) -> NDArray[np.float32] | None:
@@ -102,21 +105,21 @@ def normalise(
 
 def with_neighbours(
     x_NHW: Sequence[NDArray[np.float32]],
-    series: Sequence[bytes],
+    rows: Rows,
     before_HW: NDArray[np.float32] | None,
     after_HW: NDArray[np.float32] | None,
     size: int,
 ) -> NDArray[np.float32]:
-    """Stacked to (previous, self, next); a slice is its own neighbour where its series ends."""
+    """Stacked to (previous, self, next); a slice is its own neighbour where its stack ends."""
     count = len(x_NHW)
     x_NCHW = np.empty((count, 3, size, size), np.float32)
     for row, x_HW in enumerate(x_NHW):
         previous_HW = next_HW = x_HW
-        if row > 0 and series[row - 1] == series[row]:
+        if row > 0 and same_stack(rows, row - 1, row):
             previous_HW = x_NHW[row - 1]
         elif row == 0 and before_HW is not None:
             previous_HW = before_HW
-        if row + 1 < count and series[row + 1] == series[row]:
+        if row + 1 < count and same_stack(rows, row, row + 1):
             next_HW = x_NHW[row + 1]
         elif row + 1 == count and after_HW is not None:
             next_HW = after_HW

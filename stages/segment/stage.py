@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base import Reason, Reject, Split
-from stages.batches import Mask, Prepared, Segmented
+from stages.batches import Prepared, Rows, Segmented, same_stack
 from stages.components import large_components
+from stages.grid import Mask
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
 from stages.segment.options import SegmentOptions
@@ -73,7 +74,7 @@ class Segment:
         probability_NHW = probability_NHW[kept]
         threshold = self.options.threshold
         if self.options.largest_component:
-            probability_NHW = keep_large_components(probability_NHW, rows.series, threshold)
+            probability_NHW = keep_large_components(probability_NHW, rows, threshold)
         grids = [batch.grids[i] for i in kept]
         masks = tuple(
             Mask.pack(to_original(probability_HW, grid) >= threshold)
@@ -96,19 +97,22 @@ class Segment:
 
 
 def keep_large_components(
-    probability_NHW: NDArray[np.float32], series: tuple[bytes, ...], threshold: float
+    probability_NHW: NDArray[np.float32], rows: Rows, threshold: float
 ) -> NDArray[np.float32]:
-    """Set to 0 what belongs to no large component of its series (components.py).
+    """Set to 0 what belongs to no large component of its stack (components.py).
 
-    Rows of a series follow each other in slice order. What is below the threshold is left as it is: the
-    border of the object that stays is interpolated from it.
+    A stack of which only a part is here is left as it is: what is small here may belong to an object that
+    is large in the whole, so delivery decides. Rows of a stack follow each other in slice order. What is
+    below the threshold stays too: the border of the object that stays is interpolated from it.
     """
     inside_NHW = probability_NHW >= threshold
     kept_NHW = probability_NHW.copy()
-    starts = [i for i in range(len(series)) if i == 0 or series[i] != series[i - 1]]
-    for lo, hi in pairwise([*starts, len(series)]):
-        of_series = inside_NHW[lo:hi]
-        for row, large_HW in enumerate(large_components(hi - lo, of_series.__getitem__), lo):
+    starts = [i for i in range(len(rows)) if i == 0 or not same_stack(rows, i - 1, i)]
+    for lo, hi in pairwise([*starts, len(rows)]):
+        if hi - lo < rows.stacks[lo].slices:
+            continue
+        of_stack = inside_NHW[lo:hi]
+        for row, large_HW in enumerate(large_components(hi - lo, of_stack.__getitem__), lo):
             kept_NHW[row, inside_NHW[row] & ~large_HW] = 0
     return kept_NHW
 

@@ -11,7 +11,8 @@ import pytest
 from evaluation.cases import Case
 from evaluation.report_html import SIDE, SLICES, WORST, Gallery, chosen, picture_png
 from evaluation.scoring import CaseScore, Evaluation, score
-from stages.batches import Display, Frame, Frames, Rows
+from stages.batches import Frame, Frames, Rows
+from stages.grid import Display
 
 
 def case(name: str = "a", count: int = 12, display: Display = Display()) -> Case:

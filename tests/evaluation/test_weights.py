@@ -10,7 +10,7 @@ import torch
 
 from evaluation.cases import Case, find_pairs, read_case
 from evaluation.scoring import evaluate_cases
-from stages.batches import Display
+from stages.grid import Display
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint

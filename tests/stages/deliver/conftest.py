@@ -16,9 +16,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from stages.base import Split
-from stages.batches import FileKind, Mask, Place, Rows, Segmented
+from stages.batches import FileKind, Place, Rows, Segmented
 from stages.deliver.options import DeliverOptions
 from stages.deliver.stage import Deliver, Delivered
+from stages.grid import Mask
 from stages.ingest.site import Site
 
 SECRET = bytes(range(32))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.batches import Display, Frame
+from stages.batches import Frame
 from stages.deliver.overlay import (
     FOOTER,
     GAP,
@@ -21,6 +21,7 @@ from stages.deliver.overlay import (
     chosen,
     contact_sheet,
 )
+from stages.grid import Display
 
 
 @given(areas=st.lists(st.integers(0, 50), min_size=1, max_size=80), most=st.integers(1, 12))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydicom.sequence import Sequence
 
-from stages.batches import Display, FileKind, Frame, Place
+from stages.batches import FileKind, Frame, Place
+from stages.grid import Display
 from stages.ingest.decode import read_frames
 from stages.ingest.options import IngestOptions
 from tests.stages.ingest.maker import dicom, item, ramp, save

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.batches import Display
+from stages.grid import Display
 from stages.ingest.geometry import display, spacing
 
 LEFT, POSTERIOR, HEAD = np.eye(3)

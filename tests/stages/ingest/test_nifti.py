@@ -12,7 +12,8 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 
 from stages.base import Reason
-from stages.batches import Display, FileKind, Frame, Located, Place, Refused
+from stages.batches import FileKind, Frame, Located, Place, Refused
+from stages.grid import Display
 from stages.ingest.decode import Decoded, decode, read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.nifti import slice_axis

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.batches import Display, Frame
+from stages.batches import Frame
+from stages.grid import Display
 from stages.preprocess.grid import displayed, grid_of, inside, stored, to_field, to_original, weights
 
 SIZE = 64

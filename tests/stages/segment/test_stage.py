@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.base import Reason, Split
-from stages.batches import Prepared, Segmented
+from stages.batches import Prepared, Rows, Segmented, StackId
 from stages.segment.checkpoint import WeightsError
 from stages.segment.options import SegmentOptions
 from stages.segment.stage import Segment, confidence, keep_large_components
@@ -102,6 +102,13 @@ def test_stage_travels(tiny_weights: Path) -> None:
     assert stage.name == "segment"
 
 
+def rows_of(*stacks: tuple[bytes, int], slices: int = 0) -> Rows:
+    """A row for each series and number of a stack."""
+    blank = (b"",) * len(stacks)
+    ids = tuple(StackId(number, 2, slices) for _, number in stacks)
+    return Rows(blank, tuple(series for series, _ in stacks), blank, blank, ids)
+
+
 def test_largest_object_of_each_series_stays() -> None:
     """Objects are connected through slices of one series, never into the next series."""
     probability = np.full((4, 8, 8), 0.1, np.float32)
@@ -109,12 +116,31 @@ def test_largest_object_of_each_series_stays() -> None:
     probability[1, 5:8, 5:7] = 0.9  # series A: six voxels in one slice, under four fifths of eight
     probability[2:4, 5, 5] = 0.9  # series B: two voxels, below A's six
     probability[3, 0, 0] = 0.9  # series B: one voxel
-    a, b = b"a", b"b"
-    kept = keep_large_components(probability, (a, a, b, b), 0.5)
+    kept = keep_large_components(probability, rows_of((b"a", 1), (b"a", 1), (b"b", 1), (b"b", 1)), 0.5)
     assert np.argwhere(kept[1] >= 0.5).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     assert kept[1, 6, 6] == 0
     assert np.argwhere(kept[2:] >= 0.5).tolist() == [[0, 5, 5], [1, 5, 5]]
     assert kept[0, 7, 0] == np.float32(0.1)  # what is below the threshold is left as it is
+
+
+def test_stacks_of_one_series_are_apart() -> None:
+    """An object of the next stack is no continuation, and is measured against its own stack alone."""
+    probability = np.zeros((2, 8, 8), np.float32)
+    probability[0, 1:5, 1:5] = 0.9
+    probability[1, 6, 6] = 0.9
+    kept = keep_large_components(probability, rows_of((b"a", 1), (b"a", 2)), 0.5)
+    np.testing.assert_array_equal(kept, probability)
+
+
+def test_a_part_of_a_stack_loses_nothing() -> None:
+    """What is small in a piece of a cut stack may belong to a large object of the whole."""
+    probability = np.zeros((2, 8, 8), np.float32)
+    probability[0, 1:5, 1:5] = 0.9
+    probability[1, 7, 7] = 0.9
+    part = rows_of((b"a", 1), (b"a", 1), slices=3)
+    np.testing.assert_array_equal(keep_large_components(probability, part, 0.5), probability)
+    whole = rows_of((b"a", 1), (b"a", 1), slices=2)
+    assert keep_large_components(probability, whole, 0.5)[1].max() == 0
 
 
 def test_confidence_by_hand() -> None:
