@@ -55,6 +55,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"  # a transfer syntax, bit depth or layout nobody here decodes
     CORRUPT = "corrupt"  # the decoder failed, or the header contradicts itself
     TOO_LARGE = "too_large"  # over the configured limit on pixels or bytes
+    CONFLICT = "conflict"  # another image has its SOP Instance UID
     DEGENERATE = "degenerate"  # constant, non-finite or too small to be looked at
     OVERFLOW = "overflow"  # a feature outside the plaintext range of the encryption
     POISON = "poison"  # this row, alone, killed its worker

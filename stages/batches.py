@@ -71,8 +71,7 @@ class Located(Uncounted):
     piece holds no other series. Short series travel together, whole, with ``group`` None and
     ``parts`` 1. Rows of one stack follow each other in its order. ``before`` and ``after`` are the
     neighbours of a cut: context for 2.5-D input, never counted, delivered or indexed. They belong to the
-    stacks of the first and of the last row. ``copies`` are frames that the source holds once more, with
-    the same pixels: they are counted and go no further.
+    stacks of the first and of the last row.
     """
 
     keys: tuple[bytes, ...]  # 32 bytes each: HMAC-SHA-256 under the site secret
@@ -83,7 +82,6 @@ class Located(Uncounted):
     group: bytes | None = None
     parts: int = 1
     stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
-    copies: tuple[Place, ...] = ()
 
     def __post_init__(self) -> None:
         _fill_stacks(self)
@@ -102,7 +100,6 @@ class Located(Uncounted):
             self.group,
             self.parts,
             self.stacks[lo:hi],
-            self.copies if lo == 0 else (),
         )
 
     def _across(self, neighbour: int, row: int) -> Place | None:
@@ -117,6 +114,14 @@ class Refused:
     key: bytes
     reason: Reason
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Frames of a file that the source holds elsewhere too, with the same pixels: counted, and no work."""
+
+    path: str
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)

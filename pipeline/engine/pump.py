@@ -18,7 +18,7 @@ from pipeline.engine.gather import Gather, Share, claim
 from pipeline.engine.readahead import ReadAhead
 from pipeline.engine.retries import Retries, Trip
 from stages.base import Reason, Reject
-from stages.batches import Located, Refused
+from stages.batches import Copied, Located, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,12 @@ class Admitted:
     piece: Located
 
 
-Event = Admitted | Measured | Rejected | Finished | Refused
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """Nothing is in flight and the sources have nothing yet: a moment to show progress."""
+
+
+Event = Waited | Admitted | Measured | Rejected | Finished | Refused | Copied
 
 
 class Pump:
@@ -60,10 +65,10 @@ class Pump:
         self._retries = Retries()
         self._groups: dict[bytes, Unit] = {}
         self._bytes_per_row = 0.0
-        self._ahead: ReadAhead[Located | Refused] | None = None
+        self._ahead: ReadAhead[Located | Refused | Copied] | None = None
         self.stopped = False
 
-    def run(self, *sources: Iterable[Located | Refused]) -> Iterator[Event]:
+    def run(self, *sources: Iterable[Located | Refused | Copied]) -> Iterator[Event]:
         """Everything that happens, until the sources are exhausted and every unit is finished.
 
         Sources take turns; the pieces of one series come from one source, in order.
@@ -76,6 +81,8 @@ class Pump:
                 wait_s = 0.02 if self._room() and not self._ahead.exhausted else 0.2
                 for landing in self._crew.landed(wait_s if self._air else 0.0):
                     yield from self._land(landing.flight, landing.hop, landing.news)
+                if not self._air:
+                    yield Waited()
         finally:
             self._ahead.stop()
 
@@ -128,7 +135,7 @@ class Pump:
                 return
             if self.stopped and not self._begun(item):
                 continue  # left for a resumed run
-            if isinstance(item, Refused):
+            if not isinstance(item, Located):
                 yield item
                 continue
             unit = self._unit(item)
@@ -136,7 +143,7 @@ class Pump:
             yield Admitted(item)
             self._launch(Trip("front", (item,), range(len(item)), (Share(unit, item.keys, first),)))
 
-    def _begun(self, item: Located | Refused) -> bool:
+    def _begun(self, item: Located | Refused | Copied) -> bool:
         """Whether this is a further piece of a series that has entered the stream."""
         return isinstance(item, Located) and item.group in self._groups
 

@@ -70,7 +70,7 @@ def read_vector(file: Path) -> NDArray[np.float32]:
 def _piece(image: Path, frame: int | None, settings: Settings) -> Located:
     """One row with the places of its neighbours."""
     site = Site(secrets.token_bytes(32))
-    rows = [item for item in scan([image], site, settings.ingest) if not isinstance(item, Refused)]
+    rows = [item for item in scan([image], site, settings.ingest) if isinstance(item, Located)]
     if not rows:
         refused = next(scan([image], site, settings.ingest))
         raise VectorError(
@@ -82,7 +82,7 @@ def _piece(image: Path, frame: int | None, settings: Settings) -> Located:
         raise VectorError(f"{image} has {count} frames, numbered from 0: there is no frame {wanted}")
     if count == 1 and rows[0].places[0].kind is FileKind.DICOM:
         beside = [file for file in sorted(image.parent.iterdir()) if file.is_file()]
-        rows = [item for item in scan(beside, site, settings.ingest) if not isinstance(item, Refused)]
+        rows = [item for item in scan(beside, site, settings.ingest) if isinstance(item, Located)]
     for piece in rows:
         for row, place in enumerate(piece.places):
             if Path(place.path).resolve() == image.resolve() and place.frame == wanted:

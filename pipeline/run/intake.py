@@ -14,7 +14,7 @@ from pipeline.run.job import Job
 from pipeline.run.ledger import Done, Ledger
 from pipeline.run.preflight import exists
 from pipeline.run.summary import Skipped
-from stages.batches import Located, Refused
+from stages.batches import Copied, Located, Refused
 from stages.encrypt.keys.site import load_site_secret
 from stages.index.reader import Reader, open_reader
 from stages.ingest.site import Site
@@ -34,7 +34,12 @@ class Intake:
         self._lock = threading.Lock()  # of the ledger's connection and of ``skipped``
         self._origin: dict[int, Source] = {}  # of units on their way, by the identity of their first piece
 
-    def streams(self) -> list[Iterator[Located | Refused]]:
+    @property
+    def scanned(self) -> int:
+        """How many files the sources have looked at so far."""
+        return sum(source.scanned for source in self._sources)
+
+    def streams(self) -> list[Iterator[Located | Refused | Copied]]:
         """What is left to do of each source."""
         return [self._left(source) for source in self._sources]
 
@@ -48,8 +53,11 @@ class Intake:
             for source in self._sources:
                 stack.callback(source.close)
 
-    def _left(self, source: Source) -> Iterator[Located | Refused]:
+    def _left(self, source: Source) -> Iterator[Located | Refused | Copied]:
         for unit in units(source):
+            if isinstance(unit, Copied):
+                yield unit
+                continue
             if not isinstance(unit, Refused) and self._skips(unit):
                 source.finished(unit)
                 continue
@@ -71,9 +79,9 @@ class Intake:
 def opened(job: Job) -> Iterator[Intake]:
     """The intake of a job; closed with its sources at the end."""
     site = Site(load_site_secret(job.keys))
-    sources = open_sources(job.sources, site, job.settings.ingest)
     log = open_reader(job.index) if job.resume and exists(job.index) else None
-    with Ledger(job.results) as ledger:
+    with Ledger(job.results) as ledger, Ledger(job.results) as of_files:
+        sources = open_sources(job.sources, site, job.settings.ingest, of_files.files_of)
         intake = Intake(sources) if log is None else Intake(sources, _borne_out(ledger, log))
         try:
             yield intake

@@ -1,5 +1,7 @@
 """The ledger of a results folder: which units are finished, so that ``--resume`` repeats none of them.
 
+It also names the files of each series, so that slices which come in a later run complete it.
+
 A unit is entered only when all its rows are durable in the index or in the dead letters and its results
 are delivered. Losing the last entries at a power cut costs repeated work, never a row: the index skips
 what it holds.
@@ -8,15 +10,17 @@ what it holds.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from stages.batches import FileKind
 from stages.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from pipeline.engine.accounting import Finished
     from stages.batches import Located
@@ -40,6 +44,8 @@ class Ledger:
             self._db.executescript(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
                 "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT)"
+                " WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS files (series BLOB, path BLOB, PRIMARY KEY (series, path))"
                 " WITHOUT ROWID"
             )
         except sqlite3.DatabaseError as error:
@@ -49,14 +55,26 @@ class Ledger:
     def enter(self, unit: Finished) -> None:
         """A unit is finished."""
         row = (_identity(unit.pieces), unit.kept, unit.rejected)
+        files = {
+            (series, os.fsencode(place.path))
+            for piece in unit.pieces
+            for series, place in zip(piece.series, piece.places, strict=True)
+            if place.kind is FileKind.DICOM  # any other file is a series by itself
+        }
         with self._db:
             self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", row)
+            self._db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?)", sorted(files))
 
     def find(self, pieces: Sequence[Located]) -> Done | None:
         """What became of the unit of these pieces, None where it is not finished."""
         query = "SELECT kept, rejected FROM done WHERE unit = ?"
         row = self._db.execute(query, (_identity(pieces),)).fetchone()
         return Done(*row) if row else None
+
+    def files_of(self, series: bytes) -> list[Path]:
+        """Where slices of the series lay when it was streamed; a file may be gone since."""
+        query = "SELECT path FROM files WHERE series = ? ORDER BY path"
+        return [Path(os.fsdecode(path)) for (path,) in self._db.execute(query, (series,))]
 
     def close(self) -> None:
         """Close the database."""

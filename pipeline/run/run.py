@@ -60,6 +60,7 @@ def run(job: Job, watcher: Watcher) -> Summary:
             for unit in books.book(event):
                 intake.finished(unit)
             if books.due():
+                books.tally.scanned = intake.scanned
                 books.show(pump.queued(), watcher)
         for unit in books.flush():
             intake.finished(unit)

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.engine.accounting import Finished, Rejected
 from pipeline.engine.pump import Admitted, Event, Measured
 from pipeline.run.ledger import Done
-from stages.batches import Located, Refused
+from stages.batches import Copied, Located, Refused
 from stages.errors import EngineError
 
 _BATCHES = 10_000  # percentiles are of the newest batches, so that memory stays flat
@@ -39,7 +39,8 @@ class Summary:
     inputs: int
     frames: int
     indexed: int
-    already_indexed: int
+    already_indexed: int  # copies included
+    copies: int
     rejected: int
     rejects_by_reason: dict[str, int]
     undelivered: int
@@ -77,6 +78,8 @@ class Tally:
     inputs: int = 0
     frames: int = 0
     kept: int = 0
+    scanned: int = 0  # files that the sources have looked at
+    copies: int = 0  # frames that a source holds once more, with the same pixels
     rejected: int = 0
     undelivered: int = 0
     passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
@@ -106,6 +109,10 @@ class Tally:
                 self.undelivered += 1
             case Rejected():
                 self.reasons[event.reject.reason] += 1
+            case Copied():
+                self.inputs += 1
+                self.frames += event.frames
+                self.copies += event.frames
             case Refused():
                 self.inputs += 1
                 self.frames += 1
@@ -119,9 +126,10 @@ class Tally:
 
         Raises LostRowsError where rows are missing or the index grew by more than was kept.
         """
-        if indexed > self.kept or self.kept + self.rejected != self.frames:
+        if indexed > self.kept or self.kept + self.copies + self.rejected != self.frames:
             raise LostRowsError(
-                f"{self.frames} frames came in, {self.kept} were kept and {self.rejected} rejected, "
+                f"{self.frames} frames came in, {self.kept} were kept, {self.copies} were "
+                f"copies and {self.rejected} rejected, "
                 f"and the index grew by {indexed}: the sum does not come out"
             )
         seconds = time.monotonic() - self.began_s
@@ -130,7 +138,8 @@ class Tally:
             inputs=self.inputs + skipped.inputs,
             frames=self.frames + skipped.kept + skipped.rejected,
             indexed=indexed,
-            already_indexed=self.kept - indexed + skipped.kept,
+            already_indexed=self.kept - indexed + self.copies + skipped.kept,
+            copies=self.copies,
             rejected=self.rejected + skipped.rejected,
             rejects_by_reason=dict(sorted(self.reasons.items())),
             undelivered=self.undelivered,

@@ -23,6 +23,8 @@ _VALUE_TRANSFORMATION: Final = BaseTag(0x00289145)
 _PIXEL_SPACING: Final = BaseTag(0x00280030)
 _IMAGER_PIXEL_SPACING: Final = BaseTag(0x00181164)
 _ORIENTATION: Final = BaseTag(0x00200037)
+_PLANE_POSITION: Final = BaseTag(0x00209113)
+_POSITION: Final = BaseTag(0x00200032)
 _INTERCEPT: Final = BaseTag(0x00281052)
 _SLOPE: Final = BaseTag(0x00281053)
 _MODALITY_LUT: Final = BaseTag(0x00283000)
@@ -34,6 +36,7 @@ FUNCTIONAL_TAGS: Final = (
     _PIXEL_SPACING,
     _IMAGER_PIXEL_SPACING,
     _ORIENTATION,
+    _POSITION,
     _INTERCEPT,
     _SLOPE,
     _MODALITY_LUT,
@@ -42,19 +45,24 @@ FUNCTIONAL_TAGS: Final = (
 
 def spacing_mm(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     """Distance between pixel centres, row and column; that at the detector where nothing better is known."""
-    measures = _macro(dataset, frame, _PIXEL_MEASURES)
+    measures = macro(dataset, frame, _PIXEL_MEASURES)
     found = spacing(numbers(measures, _PIXEL_SPACING, 2))
     return found or spacing(numbers(dataset, _IMAGER_PIXEL_SPACING, 2))
 
 
 def orientation(dataset: Dataset, frame: int) -> tuple[float, ...] | None:
     """The direction cosines of a row and of a column."""
-    return numbers(_macro(dataset, frame, _PLANE_ORIENTATION), _ORIENTATION, 6)
+    return numbers(macro(dataset, frame, _PLANE_ORIENTATION), _ORIENTATION, 6)
+
+
+def position(dataset: Dataset, frame: int) -> tuple[float, ...] | None:
+    """Where the centre of the first pixel lies, LPS millimetres."""
+    return numbers(macro(dataset, frame, _PLANE_POSITION), _POSITION, 3)
 
 
 def rescale(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     """Slope and intercept to modality units; None where there are none, ``nan`` where they are garbage."""
-    group = _macro(dataset, frame, _VALUE_TRANSFORMATION)
+    group = macro(dataset, frame, _VALUE_TRANSFORMATION)
     if not text(group, _SLOPE) and not text(group, _INTERCEPT):
         return None
     values = (numbers(group, _SLOPE, 1), numbers(group, _INTERCEPT, 1))
@@ -64,20 +72,21 @@ def rescale(dataset: Dataset, frame: int) -> tuple[float, float] | None:
 
 def has_modality_lut(dataset: Dataset) -> bool:
     """Whether there is a table to modality units; writers also leave empty ones."""
-    items = _items(dataset, _MODALITY_LUT)
-    return bool(items and text(items[0], _LUT_DESCRIPTOR) and text(items[0], _LUT_DATA))
+    tables = items(dataset, _MODALITY_LUT)
+    return bool(tables and text(tables[0], _LUT_DESCRIPTOR) and text(tables[0], _LUT_DATA))
 
 
-def _macro(dataset: Dataset, frame: int, tag: BaseTag) -> Dataset:
+def macro(dataset: Dataset, frame: int, tag: BaseTag) -> Dataset:
     """The first item of a functional group's macro; the object itself where there is none."""
     for groups, index in ((_PER_FRAME, frame), (_SHARED, 0)):
-        items = _items(dataset, groups)
-        macro = _items(items[index], tag) if index < len(items) else ()
-        if macro:
-            return macro[0]
+        found = items(dataset, groups)
+        macros = items(found[index], tag) if index < len(found) else ()
+        if macros:
+            return macros[0]
     return dataset
 
 
-def _items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
+def items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
+    """The items of a sequence; none where there is none."""
     value = dataset[tag].value if tag in dataset else None
     return value if isinstance(value, Items) else ()

@@ -1,4 +1,4 @@
-"""What one file holds, from its header: its frames' keys and places, and what they are sorted by.
+"""What one file holds, from its header: its frames' record ids and places, and what they are sorted by.
 
 A header's claim of several frames is believed only where the file holds them all; where it does not, the
 file is refused as one, never frame by frame. What that costs beside a parse of the header: one pass
@@ -11,43 +11,58 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Final
 
+from pydicom import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from stages.base import Reason
 from stages.batches import FileKind, Place
 from stages.ingest import nifti, raster
+from stages.ingest.acquisition import ACQUISITION_TAGS, acquisition
 from stages.ingest.dicom import count_verified
-from stages.ingest.elements import Parsed, integer, numbers, parse, text
+from stages.ingest.elements import Parsed, integer, parse, text
 from stages.ingest.faults import BadData, reading
 from stages.ingest.files import open_regular, sha256_of
+from stages.ingest.functional import FUNCTIONAL_TAGS, orientation, position, spacing_mm
 from stages.ingest.options import IngestOptions
-from stages.ingest.series import Series, Slice
 from stages.ingest.site import Site
+from stages.ingest.slices import Slice
 from stages.ingest.sniff import HEAD_BYTES, sniff
 
 _PIXELS_A_BYTE: Final = 8  # of a compressed picture, roughly and rather too many
 _SOP_INSTANCE: Final = BaseTag(0x00080018)
 _SERIES_INSTANCE: Final = BaseTag(0x0020000E)
 _INSTANCE_NUMBER: Final = BaseTag(0x00200013)
-_POSITION: Final = BaseTag(0x00200032)
-_ORIENTATION: Final = BaseTag(0x00200037)
+_STUDY_INSTANCE: Final = BaseTag(0x0020000D)
+_PATIENT_NAME: Final = BaseTag(0x00100010)
+_PATIENT_ID: Final = BaseTag(0x00100020)
+_BIRTH_DATE: Final = BaseTag(0x00100030)
 _NUMBER_OF_FRAMES: Final = BaseTag(0x00280008)
 _FRAME_SIZE: Final = (BaseTag(0x00280010), BaseTag(0x00280011))
 _ONE_FRAME: Final = ("", "0", "1")  # as pydicom takes them
 _TAGS: Final = (
-    *(_SOP_INSTANCE, _SERIES_INSTANCE, _INSTANCE_NUMBER, _POSITION, _ORIENTATION, _NUMBER_OF_FRAMES),
-    *_FRAME_SIZE,
+    *(_SOP_INSTANCE, _SERIES_INSTANCE, _STUDY_INSTANCE, _PATIENT_NAME, _PATIENT_ID, _BIRTH_DATE),
+    *(_INSTANCE_NUMBER, _NUMBER_OF_FRAMES, *_FRAME_SIZE, *FUNCTIONAL_TAGS, *ACQUISITION_TAGS),
 )
 
 
-def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]:
-    """The file's frames, and whether they are a whole series; if not, other files may belong to it."""
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The frames of one file. ``whole``: it is a series by itself; else other files may belong to it."""
+
+    series: bytes  # the pseudonym
+    slices: tuple[Slice, ...]
+    whole: bool
+
+
+def probe(path: Path, site: Site, options: IngestOptions) -> Probed:
+    """The file's frames. Raises BadData, or whatever a reader raises over hostile bytes."""
     name = str(path)
     with open_regular(name, options.max_file_bytes) as (file, size):
         head = file.read(HEAD_BYTES)
@@ -63,8 +78,10 @@ def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]
             pixels = size * _PIXELS_A_BYTE // max(count, 1)
         _check_count(count, options)
         digest = sha256_of(file)
-    slices = (Slice(site.content_key(digest, k), Place(name, k, kind), pixels) for k in range(count))
-    return Series(site.series(digest.hex()), tuple(slices)), True
+    slices = (
+        Slice(site.content_key(digest, k), Place(name, k, kind), pixels, frames=count) for k in range(count)
+    )
+    return Probed(site.series(digest.hex()), tuple(slices), True)
 
 
 def _header(file: BufferedReader, head: bytes, size: int) -> Parsed:
@@ -82,7 +99,7 @@ def _header(file: BufferedReader, head: bytes, size: int) -> Parsed:
 
 def _dicom(
     path: str, file: BufferedReader, size: int, parsed: Parsed, site: Site, options: IngestOptions
-) -> tuple[Series, bool]:
+) -> Probed:
     dataset = parsed.dataset
     rows, columns = (integer(dataset, tag) or 0 for tag in _FRAME_SIZE)
     single = text(dataset, _NUMBER_OF_FRAMES) in _ONE_FRAME
@@ -91,20 +108,36 @@ def _dicom(
     uid = text(dataset, _SOP_INSTANCE)
     digest = b"" if uid else sha256_of(file)
     key = partial(site.key, uid) if uid else partial(site.content_key, digest)
-    series_uid = text(dataset, _SERIES_INSTANCE)
-    if count > 1 or not series_uid:
-        slices = (Slice(key(k), Place(path, k, FileKind.DICOM), rows * columns) for k in range(count))
-        return Series(site.series(uid or digest.hex()), tuple(slices)), True
     instance = re.fullmatch(r"[+-]?\d{1,12}", text(dataset, _INSTANCE_NUMBER))
-    only = Slice(
-        key(0),
-        Place(path, 0, FileKind.DICOM),
-        rows * columns,
-        numbers(dataset, _POSITION, 3),
-        numbers(dataset, _ORIENTATION, 6),
-        int(instance[0]) if instance else None,
+    slices = (
+        Slice(
+            key(k),
+            Place(path, k, FileKind.DICOM),
+            rows * columns,
+            position(dataset, k),
+            orientation(dataset, k),
+            int(instance[0]) if instance else None,
+            (rows, columns),
+            spacing_mm(dataset, k),
+            count,
+            acquisition(dataset, k),
+        )
+        for k in range(count)
     )
-    return Series(site.series(series_uid), (only,)), False
+    return Probed(_series(dataset, uid or digest.hex(), site), tuple(slices), False)
+
+
+def _series(dataset: Dataset, instance: str, site: Site) -> bytes:
+    """The pseudonym, from patient, study and series: writers have used one UID for series of two patients.
+
+    An object that names no series is one by itself.
+    """
+    uid = text(dataset, _SERIES_INSTANCE)
+    if not uid:
+        return site.series(instance)
+    name = text(dataset, _PATIENT_NAME).rstrip("^= ").casefold()
+    patient = (text(dataset, _PATIENT_ID), name, text(dataset, _BIRTH_DATE))
+    return site.series(*patient, text(dataset, _STUDY_INSTANCE), uid)
 
 
 def _check_count(count: int, options: IngestOptions) -> None:

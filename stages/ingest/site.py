@@ -27,7 +27,7 @@ _FRAME_BYTES: Final = 8
 _UID: Final = b"MedSecure-U key uid v1\x00"
 _CONTENT: Final = b"MedSecure-U key content v1\x00"
 _PATH: Final = b"MedSecure-U key path v1\x00"
-_SERIES: Final = b"MedSecure-U series v1\x00"
+_SERIES: Final = b"MedSecure-U series v2\x00"
 _GROUP: Final = b"MedSecure-U group v1\x00"
 _TICKET: Final = b"MedSecure-U ticket v1"
 
@@ -57,9 +57,9 @@ class Site:
         """The key under which a file that cannot be opened is accounted for."""
         return self._pseudonym(_PATH, os.fsencode(path))
 
-    def series(self, uid: str) -> bytes:
-        """A series' pseudonym."""
-        return self._pseudonym(_SERIES, uid.encode())
+    def series(self, *names: str) -> bytes:
+        """A series' pseudonym, from all that names it: patient, study and series; or a file's digest."""
+        return self._pseudonym(_SERIES, json.dumps(names).encode())
 
     def group(self, series: bytes, path: str) -> bytes:
         """The mark that the pieces of one cut share; two copies of a series are two cuts."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from stages.batches import Located, Refused
+from stages.batches import Copied, Located, Refused
 
 Unit = tuple[Located, ...] | Refused
 
@@ -23,8 +23,12 @@ class Source(Protocol):
     has ended or was abandoned; it is not called when the process is killed.
     """
 
-    def __iter__(self) -> Iterator[Located | Refused]:
-        """All work, pieces of one series behind one another."""
+    def __iter__(self) -> Iterator[Located | Refused | Copied]:
+        """All work, pieces of one series behind one another; and copies, which are no work."""
+
+    @property
+    def scanned(self) -> int:
+        """How many files were looked at so far."""
 
     def finished(self, unit: Unit) -> None:
         """Every row is indexed or rejected, durably, and delivered or undeliverable."""
@@ -33,11 +37,11 @@ class Source(Protocol):
         """Release what the source holds."""
 
 
-def units(found: Iterable[Located | Refused]) -> Iterator[Unit]:
+def units(found: Iterable[Located | Refused | Copied]) -> Iterator[Unit | Copied]:
     """The same work, in units."""
     pieces: list[Located] = []
     for item in found:
-        if isinstance(item, Refused):
+        if not isinstance(item, Located):
             yield item
             continue
         pieces.append(item)

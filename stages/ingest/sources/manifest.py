@@ -1,40 +1,14 @@
-"""A manifest as a source: a text file that lists one path a line.
+"""A manifest: a text file that lists one path a line, as a source.
 
 Blank lines and lines that begin with ``#`` are skipped; a relative path counts from the manifest's folder.
-The listed files count as one folder; a listed folder is walked.
+A listed folder is walked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from stages.batches import Located, Refused
 from stages.errors import OperatorError
-from stages.ingest.options import IngestOptions
-from stages.ingest.site import Site
-from stages.ingest.sources.base import Unit
-from stages.ingest.sources.folder import scan
-
-
-@dataclass(frozen=True)
-class ManifestSource:
-    """The files that a manifest lists; they stay where they are."""
-
-    manifest: Path
-    site: Site
-    options: IngestOptions
-
-    def __iter__(self) -> Iterator[Located | Refused]:
-        """See ``Source``. Raises OperatorError where the manifest cannot be read."""
-        return scan(listed(self.manifest), self.site, self.options)
-
-    def finished(self, unit: Unit) -> None:
-        """See ``Source``; nothing is to be forgotten."""
-
-    def close(self) -> None:
-        """See ``Source``; nothing is held."""
 
 
 def listed(manifest: Path) -> list[Path]:

@@ -9,17 +9,22 @@ from typing import Final
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.base import Source
-from stages.ingest.sources.folder import FolderSource
-from stages.ingest.sources.manifest import ManifestSource
+from stages.ingest.sources.folder import Earlier, FolderSource, nothing_earlier
+from stages.ingest.sources.manifest import listed
 
 MANIFEST: Final = "manifest:"
 
 
-def open_sources(given: Sequence[str], site: Site, options: IngestOptions) -> list[Source]:
-    """One source for all files and folders, so that each is read once, and one for each manifest."""
-    paths = tuple(Path(one) for one in given if not one.startswith(MANIFEST))
-    sources: list[Source] = [FolderSource(paths, site, options)] if paths else []
-    return sources + [ManifestSource(path, site, options) for path in manifests(given)]
+def open_sources(
+    given: Sequence[str], site: Site, options: IngestOptions, earlier: Earlier = nothing_earlier
+) -> list[Source]:
+    """One source of all files and folders, listed ones included, so that a series may lie in any of them.
+
+    Raises OperatorError where a manifest cannot be read.
+    """
+    paths = [Path(one) for one in given if not one.startswith(MANIFEST)]
+    paths += [path for manifest in manifests(given) for path in listed(manifest)]
+    return [FolderSource(paths, site, options, earlier)]
 
 
 def manifests(given: Sequence[str]) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
@@ -110,3 +110,15 @@ def account(path: Path) -> list[Frame | Refusal | Refused]:
         else:
             rows.append(found)
     return rows
+
+
+def pseudonym(site: Site, series: str = SERIES) -> bytes:
+    """Of the series of an object that ``dicom`` makes."""
+    return site.series(PATIENT_ID, NAME.casefold(), BORN, STUDY, series)
+
+
+def set_uid(path: Path, uid: str) -> None:
+    """Give the file's object another SOP Instance UID."""
+    dataset = dcmread(path)
+    dataset.SOPInstanceUID = uid
+    dataset.save_as(path, enforce_file_format=True)

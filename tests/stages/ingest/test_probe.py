@@ -89,9 +89,8 @@ def test_an_object_without_series_is_a_series_by_itself(
     for name in "12":
         made = dicom(ramp(), f"{SERIES}.{name}")
         del made.SeriesInstanceUID
-        series, whole = probe(save(made, tmp_path / name), site, options)
-        assert whole
-        assert series.pseudonym == site.series(f"{SERIES}.{name}")
+        found = probe(save(made, tmp_path / name), site, options)
+        assert found.series == site.series(f"{SERIES}.{name}")
 
 
 def test_a_frame_s_pixels_are_counted_for_the_size_of_batches(
@@ -99,7 +98,7 @@ def test_a_frame_s_pixels_are_counted_for_the_size_of_batches(
 ) -> None:
     """Of a slice, and of each frame of an object."""
     for image in (ramp(12, 10), np.stack([ramp(12, 10)] * 3)):
-        series, _ = probe(save(dicom(image), tmp_path / "a"), site, options)
+        series = probe(save(dicom(image), tmp_path / "a"), site, options)
         assert {one.pixels for one in series.slices} == {120}
 
 
@@ -108,7 +107,7 @@ def test_the_pixels_of_a_slice_are_those_of_its_volume_shared_out(
 ) -> None:
     """So that batches of large volumes stay within memory."""
     nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4), np.int16), np.eye(4)), tmp_path / "a.nii")
-    series, _ = probe(tmp_path / "a.nii", site, options)
+    series = probe(tmp_path / "a.nii", site, options)
     assert [one.pixels for one in series.slices] == [30] * 4
 
 
@@ -118,7 +117,7 @@ def test_the_pixels_of_a_picture_are_guessed_from_its_size(
 ) -> None:
     """Rather too many, eight for each byte, and each page has its share."""
     tifffile.imwrite(tmp_path / "a", np.stack([ramp()] * pages), photometric="minisblack")
-    series, _ = probe(tmp_path / "a", site, options)
+    series = probe(tmp_path / "a", site, options)
     assert {one.pixels for one in series.slices} == {(tmp_path / "a").stat().st_size * 8 // pages}
 
 
@@ -131,5 +130,5 @@ def test_the_instance_number_is_read_as_far_as_it_is_one(
     """Up to the twelve digits that an IS can hold."""
     path = save(dicom(ramp(), InstanceNumber="9" * 12), tmp_path / "a")
     path.write_bytes(path.read_bytes().replace(b"9" * 12, written.ljust(12).encode()))
-    (only,) = probe(path, site, options)[0].slices
+    (only,) = probe(path, site, options).slices
     assert only.instance == read

@@ -2,82 +2,24 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.base import Reason
-from stages.batches import FileKind, Located, Place, Refused
+from stages.batches import FileKind, Located, Place, Refused, StackId
 from stages.ingest.options import IngestOptions
-from stages.ingest.series import Series, Slice, batches, ordered
+from stages.ingest.series import Series, batches
 from stages.ingest.site import Site
+from stages.ingest.slices import Slice
 
 SITE = Site(bytes(32))
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-TILTED = (1.0, 0.0, 0.0, 0.0, 0.978, -0.208)
-
-
-def slice_at(name: str, depth: float | None = None, instance: int | None = None) -> Slice:
-    position = None if depth is None else (0.0, 0.0, depth)
-    return Slice(SITE.key(name, 0), Place(name, 0, FileKind.DICOM), 1, position, AXIAL, instance)
-
-
-def names(slices: tuple[Slice, ...]) -> str:
-    return "".join(one.place.path for one in slices)
-
-
-@given(st.permutations("abcdef"))
-def test_slices_are_sorted_by_position_whatever_their_names(order: list[str]) -> None:
-    """Along the normal; instance numbers that run the other way do not matter."""
-    slices = [slice_at(name, 3.0 * "fbdaec".index(name), -"fbdaec".index(name)) for name in order]
-    assert names(ordered(slices)) == "fbdaec"
-
-
-def test_position_is_measured_along_the_normal_of_tilted_slices() -> None:
-    """In oblique series no single coordinate tells the order."""
-    normal = np.cross(TILTED[:3], TILTED[3:])
-    corners = [
-        tuple(normal * depth + np.array(TILTED[3:]) * slip) for depth, slip in ((1, 9), (2, 0), (3, -9))
-    ]
-    slices = [
-        Slice(b"", Place(name, 0, FileKind.DICOM), 1, at, TILTED)
-        for name, at in zip("cba", corners, strict=True)
-    ]
-    assert names(ordered(slices)) == "cba"
-
-
-@given(st.permutations(list(enumerate(zip("aAbBcC", (1, 1, 2, 2, 3, 3), strict=True)))))
-def test_repeated_positions_become_stacks_one_after_the_other(
-    order: list[tuple[int, tuple[str, int]]],
-) -> None:
-    """Two phases at three depths: neighbours in the order are neighbours in the body."""
-    assert names(ordered([slice_at(name, depth, n) for n, (name, depth) in order])) == "abcABC"
-
-
-@pytest.mark.parametrize("depths", [(1.0, None, 3.0), (None, None, None), (1.0, float("inf"), 2.0)])
-def test_without_all_positions_the_instance_number_decides(depths: tuple[float | None, ...]) -> None:
-    """One slice without position and the others' positions are of no use."""
-    slices = [slice_at(name, depth, n) for name, depth, n in zip("abc", depths, (3, 1, 2), strict=True)]
-    assert names(ordered(slices)) == "bca"
-
-
-def test_without_numbers_the_path_decides() -> None:
-    """The last resort is at least the same every time."""
-    assert names(ordered([slice_at("c"), slice_at("a"), slice_at("b", None, 9)])) == "bac"
-
-
-def test_slices_that_are_not_parallel_are_not_sorted_by_position() -> None:
-    """Localisers of three directions share a series; their depths cannot be compared."""
-    other = Slice(b"", Place("b", 0, FileKind.DICOM), 1, (0.0, 0.0, -5.0), (0.0, 1.0, 0.0, 0.0, 0.0, -1.0), 2)
-    assert names(ordered([other, slice_at("a", 9.0, 1)])) == "ab"
 
 
 def series(number: int, length: int, pixels: int = 1) -> Series:
     slices = tuple(
         Slice(SITE.key(f"{number}", k), Place(f"/{number}", k, FileKind.NIFTI), pixels) for k in range(length)
     )
-    return Series(SITE.series(f"{number}"), slices)
+    return Series(SITE.series(f"{number}"), (slices,))
 
 
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 16))
@@ -152,7 +94,8 @@ def test_two_copies_of_a_long_series_are_two_groups() -> None:
     """Whoever gathers pieces by group must not wait for four where two come."""
     one = series(1, 4)
     copy = Series(
-        one.pseudonym, tuple(Slice(s.key, Place("/copy", s.place.frame, s.place.kind), 1) for s in one.slices)
+        one.pseudonym,
+        (tuple(Slice(s.key, Place("/copy", s.place.frame, s.place.kind), 1) for s in one.slices),),
     )
     made = [
         located
@@ -167,3 +110,20 @@ def test_refused_files_pass_at_once() -> None:
     """A refusal does not wait until the batch before it is full."""
     refused = Refused("/x", b"", Reason.EMPTY, "")
     assert next(batches([series(1, 2), refused], IngestOptions(), SITE)) == refused
+
+
+def test_a_row_says_which_stack_it_is_of() -> None:
+    """Its number, how many stacks the series has, and how many slices the stack."""
+    one, two = series(1, 2).slices, series(2, 3).slices
+    (made,) = batches([Series(b"s", (one, two))], IngestOptions(), SITE)
+    assert isinstance(made, Located)
+    assert made.stacks == (StackId(1, 2, 2),) * 2 + (StackId(2, 2, 3),) * 3
+
+
+def test_a_cut_between_two_stacks_has_no_context() -> None:
+    """The last slice of one stack is no neighbour of the first of the next."""
+    many = Series(b"s", (series(1, 2).slices, series(2, 2).slices))
+    left, right = batches([many], IngestOptions(batch=2), SITE)
+    assert isinstance(left, Located)
+    assert isinstance(right, Located)
+    assert (left.after, right.before) == (None, None)

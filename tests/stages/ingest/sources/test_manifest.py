@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.batches import Located
+from stages.batches import Located, Refused
 from stages.errors import OperatorError
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
-from stages.ingest.sources.manifest import ManifestSource, listed
+from stages.ingest.sources.manifest import listed
 from stages.ingest.sources.opening import absolute, location, open_sources
-from tests.stages.ingest.maker import dicom, ramp, save
+from tests.stages.ingest.maker import SERIES, dicom, ramp, save, set_uid, write_series
 
 SITE, OPTIONS = Site(bytes(32)), IngestOptions()
 
@@ -30,11 +30,11 @@ def test_only_what_is_listed_is_read(tmp_path: Path) -> None:
     save(dicom(ramp(8, 8)), tmp_path / "b.dcm")
     manifest = tmp_path / "list.txt"
     manifest.write_text("a.dcm\ngone.dcm\n")
-    found = list(ManifestSource(manifest, SITE, OPTIONS))
+    found = [one for source in open_sources([f"manifest:{manifest}"], SITE, OPTIONS) for one in source]
     assert [Path(place.path).name for one in found if isinstance(one, Located) for place in one.places] == [
         "a.dcm"
     ]
-    assert [Path(one.path).name for one in found if not isinstance(one, Located)] == ["gone.dcm"]
+    assert [Path(one.path).name for one in found if isinstance(one, Refused)] == ["gone.dcm"]
 
 
 @pytest.mark.parametrize(("data", "message"), [(b"\xff\xfe", "is not UTF-8"), (b"# none\n", "lists no file")])
@@ -46,17 +46,17 @@ def test_what_is_no_manifest_is_an_error(tmp_path: Path, data: bytes, message: s
         listed(manifest)
 
 
-def test_paths_are_one_source_and_each_manifest_is_another(tmp_path: Path) -> None:
-    """Folders that overlap are read once, so they go together."""
-    opened = open_sources([str(tmp_path), "manifest:one.txt", "file.dcm", "manifest:two.txt"], SITE, OPTIONS)
-    assert [type(source).__name__ for source in opened] == [
-        "FolderSource",
-        "ManifestSource",
-        "ManifestSource",
-    ]
-    assert open_sources(["manifest:one.txt"], SITE, OPTIONS) == [
-        ManifestSource(Path("one.txt"), SITE, OPTIONS)
-    ]
+def test_all_files_and_folders_are_one_source(tmp_path: Path) -> None:
+    """A series may lie in a folder and, in part, in files that a manifest lists."""
+    write_series(tmp_path / "study", [1.0, 3.0])
+    write_series(tmp_path / "late", [2.0])
+    set_uid(tmp_path / "late" / "0000.dcm", f"{SERIES}.99")
+    (tmp_path / "list.txt").write_text("late/0000.dcm\n")
+    (only,) = open_sources([str(tmp_path / "study"), f"manifest:{tmp_path / 'list.txt'}"], SITE, OPTIONS)
+    (made,) = only
+    assert isinstance(made, Located)
+    names = [Path(place.path).parent.name for place in made.places]
+    assert names == ["study", "late", "study"]
 
 
 def test_a_source_is_the_same_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

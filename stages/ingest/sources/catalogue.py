@@ -1,0 +1,130 @@
+"""The headers of a whole source in a temporary SQLite file, so that memory does not grow with the source."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, Self
+
+from stages.batches import FileKind, Place
+from stages.ingest.acquisition import Acquisition
+from stages.ingest.slices import Slice
+
+_TOGETHER: Final = 1000  # rows of one transaction
+
+
+class Catalogue:
+    """Slices by series, in the order in which they were found. A context manager; one thread at a time.
+
+    The file is written and read by one process and goes with it: nothing of it has to survive a crash.
+    """
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="medsecure-scan-")
+        self._db = sqlite3.connect(Path(self._folder.name) / "headers.sqlite", check_same_thread=False)
+        self._db.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;"
+            "CREATE TABLE slices (series BLOB, key BLOB, path BLOB, frame INT, kind TEXT, header TEXT,"
+            " given INT DEFAULT 0);"
+            "CREATE INDEX by_series ON slices (series);"
+            "CREATE INDEX by_key ON slices (key);"
+            "CREATE TABLE whole (series BLOB PRIMARY KEY) WITHOUT ROWID;"
+            "CREATE TABLE looked_at (path BLOB PRIMARY KEY) WITHOUT ROWID;"
+        )
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def add(self, series: bytes, slices: Iterable[Slice]) -> None:
+        """Keep slices of a series that may have more of them."""
+        self._waiting += [(series, *_row(one)) for one in slices]
+        if len(self._waiting) >= _TOGETHER:
+            self._write()
+
+    def is_new(self, series: bytes) -> bool:
+        """Whether a series that is one file is seen for the first time; from now on it is known."""
+        return self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (series,)).rowcount == 1
+
+    def look_at(self, path: Path) -> bool:
+        """Whether a file is to be read: True once for each path."""
+        return self._db.execute("INSERT OR IGNORE INTO looked_at VALUES (?)", (_bytes(path),)).rowcount == 1
+
+    def waiting(self) -> list[bytes]:
+        """The series that have slices which were not given yet, in the order in which they were found."""
+        self._write()
+        query = "SELECT series FROM slices WHERE NOT given GROUP BY series ORDER BY MIN(rowid)"
+        return [series for (series,) in self._db.execute(query)]
+
+    def given(self, series: bytes) -> list[Slice]:
+        """The slices of a series that were given already."""
+        return self._slices("SELECT * FROM slices WHERE series = ? AND given ORDER BY rowid", series)
+
+    def take(self, series: bytes) -> list[Slice]:
+        """The slices of a series that were not given yet; from now on they are."""
+        self._write()
+        found = self._slices("SELECT * FROM slices WHERE series = ? AND NOT given ORDER BY rowid", series)
+        self._db.execute("UPDATE slices SET given = 1 WHERE series = ?", (series,))
+        return found
+
+    def drop(self, series: bytes, path: str) -> None:
+        """Forget a file's slices: they are a copy of others, or refused."""
+        self._db.execute("DELETE FROM slices WHERE series = ? AND path = ?", (series, _bytes(path)))
+
+    def elsewhere(self, series: bytes) -> dict[bytes, Slice]:
+        """Slices with the same record ids that were given as part of other series."""
+        query = (
+            "SELECT other.* FROM slices AS mine JOIN slices AS other ON other.key = mine.key"
+            " WHERE mine.series = ?1 AND other.series <> ?1 AND other.given ORDER BY other.rowid"
+        )
+        found: dict[bytes, Slice] = {}
+        for one in self._slices(query, series):
+            found.setdefault(one.key, one)
+        return found
+
+    def _slices(self, query: str, series: bytes) -> list[Slice]:
+        return [_slice(row) for row in self._db.execute(query, (series,))]
+
+    def _write(self) -> None:
+        self._db.executemany(
+            "INSERT INTO slices (series, key, path, frame, kind, header) VALUES (?,?,?,?,?,?)", self._waiting
+        )
+        self._waiting.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+        self._folder.cleanup()
+
+
+def _row(one: Slice) -> tuple[bytes, bytes, int, str, str]:
+    header = [
+        *(one.pixels, one.position, one.orientation, one.instance),
+        *(one.shape, one.spacing_mm, one.frames, one.acquisition),
+    ]
+    return (one.key, _bytes(one.place.path), one.place.frame, one.place.kind, json.dumps(header))
+
+
+def _slice(row: tuple[Any, ...]) -> Slice:
+    _, key, path, frame, kind, header, _ = row
+    pixels, position, orientation, instance, shape, spacing_mm, frames, acquisition = json.loads(header)
+    return Slice(
+        key,
+        Place(os.fsdecode(path), frame, FileKind(kind)),
+        pixels,
+        position and tuple(position),
+        orientation and tuple(orientation),
+        instance,
+        (shape[0], shape[1]),
+        spacing_mm and (spacing_mm[0], spacing_mm[1]),
+        frames,
+        Acquisition(*acquisition),
+    )
+
+
+def _bytes(path: Path | str) -> bytes:
+    """A file's name need not be UTF-8."""
+    return os.fsencode(path)
