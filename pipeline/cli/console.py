@@ -143,8 +143,10 @@ class Terminal:
         self._marks = [*(mark for mark in self._marks if now - mark[0] < 2 * _PLAIN_EVERY_S), (now, passed)]
         began, before = self._marks[0]
         rate = (passed - before) / (now - began) if now > began else 0.0
-        counts = f"{tally.scanned:,} files scanned · " if not tally.frames else ""
-        counts += f"{tally.kept:,} indexed · {tally.rejected:,} rejected · {tally.frames - done:,} in progress"
+        done += tally.copies
+        counts = f"{tally.kept:,} indexed · {tally.rejected:,} rejected · {tally.frames - done:,} in progress"
+        if not tally.frames and tally.scanned:
+            counts = f"{tally.scanned:,} files scanned"
         queues = " ".join(f"{name} {depth}" for name, depth in queued.items() if depth)
         if self._console.is_terminal:
             self._progress.update(self._task, rate=rate, counts=counts, queues=queues)

@@ -1,4 +1,8 @@
-"""DICOMDIR: the directory of a medium (PS3.3 annex F) says which files a series has, before they are read."""
+"""DICOMDIR: the directory of a medium (PS3.3 annex F) says which files a series has, before they are read.
+
+pydicom's ``FileSet`` leaves out files that it does not find under the very name; here a missing file is
+refused like any other, and names are found on a medium that was mounted in small letters.
+"""
 
 from __future__ import annotations
 
@@ -11,38 +15,60 @@ from pydicom import Dataset, dcmread
 from stages.ingest.faults import BadData, reading
 
 NAME: Final = "DICOMDIR"
-_UP: Final = ("", ".", "..")
+_NO_NAMES: Final = ("", ".", "..")
 
 
 def listed_series(directory: Path) -> list[list[Path]]:
-    """The files of each series, in the order of the records; none where the directory cannot be read.
+    """The files of each series; none where the directory cannot be read.
 
     A name that leads out of the medium's folder is left out.
     """
     try:
         with reading():
-            return [files for files in _series(directory) if files]
+            return _Directory(directory).series()
     except BadData:
         return []
 
 
-def _series(directory: Path) -> Iterator[list[Path]]:
-    files: list[Path] = []
-    for record in dcmread(directory).DirectoryRecordSequence:
-        if record.DirectoryRecordType == "SERIES":
-            yield files
-            files = []
-        elif path := _file(directory.parent, record):
-            files.append(path)
-    yield files
+class _Directory:
+    """Records that point at one another by their offset in the file (PS3.3 section F.3.2.2)."""
 
+    def __init__(self, path: Path) -> None:
+        self._folder = path.parent
+        dataset = dcmread(path)
+        self._records: dict[int, Dataset] = {
+            record.seq_item_tell: record
+            for record in dataset.DirectoryRecordSequence  # type: ignore[attr-defined]  # set by the reader
+        }
+        self._first = dataset.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity
 
-def _file(folder: Path, record: Dataset) -> Path | None:
-    """The file of a record; media are written in capitals, and mounted in small letters by some systems."""
-    names = record.get("ReferencedFileID") or ()
-    parts = [names] if isinstance(names, str) else list(names)
-    if not parts or any(part in _UP or "/" in part for part in parts):
-        return None
-    exact = folder.joinpath(*parts)
-    small = folder.joinpath(*(part.lower() for part in parts))
-    return small if small.exists() and not exact.exists() else exact
+    def series(self) -> list[list[Path]]:
+        """The files below each record of a series that has some."""
+        found = []
+        for record in self._below(self._first):
+            if record.DirectoryRecordType == "SERIES":
+                lower = self._below(record.OffsetOfReferencedLowerLevelDirectoryEntity)
+                found.append([path for one in lower if (path := self._file(one)) is not None])
+        return [files for files in found if files]
+
+    def _below(self, first: int) -> Iterator[Dataset]:
+        """This record, those after it and all below them; each record once, whatever links lead to it."""
+        waiting, seen = [first], set()
+        while waiting:
+            offset = waiting.pop()
+            record = self._records.get(offset)
+            if record is None or offset in seen:
+                continue
+            seen.add(offset)
+            yield record
+            waiting.append(record.OffsetOfTheNextDirectoryRecord)
+            waiting.append(record.OffsetOfReferencedLowerLevelDirectoryEntity)
+
+    def _file(self, record: Dataset) -> Path | None:
+        names = record.get("ReferencedFileID") or ()
+        parts = [names] if isinstance(names, str) else list(names)
+        if not parts or any(part in _NO_NAMES or "/" in part for part in parts):
+            return None
+        exact = self._folder.joinpath(*parts)
+        small = self._folder.joinpath(*(part.lower() for part in parts))
+        return small if small.exists() and not exact.exists() else exact

@@ -62,7 +62,9 @@ def test_the_sum_comes_out() -> None:
 def test_a_sum_that_does_not_come_out_is_an_error(kept: int, lost: int, indexed: int) -> None:
     """A row too few, a row too many, or an index that grew by more than was kept."""
     tally = tally_of(Admitted(piece(range(4))), Finished((piece(range(4)),), kept, lost, 0.1))
-    with pytest.raises(LostRowsError, match=f"4 frames came in, {kept} were kept and {lost} rejected"):
+    with pytest.raises(
+        LostRowsError, match=f"4 frames came in, {kept} were kept, 0 were copies and {lost} rejected"
+    ):
         tally.summary(indexed, CHECKPOINT, complete=True)
 
 

@@ -53,6 +53,11 @@ def phases(depths: list[float], values: list[str], mark: str, shift_mm: float = 
     ]
 
 
+def image_of(one: Slice) -> int:
+    """Which image of its place it is, by its name."""
+    return "abcd".index(one.place.path[1])
+
+
 @given(st.permutations("abcdef"), st.permutations(range(6)))
 def test_slices_are_ordered_by_position_whatever_names_and_numbers(order: list[str], turn: list[int]) -> None:
     """Along the normal; files and Instance Numbers in any order make the same stack."""
@@ -112,9 +117,7 @@ def test_two_marks_together_explain_what_one_does_not() -> None:
     slices = phases([0.0, 3.0, 6.0], ["0", "800", "800", "800"], "b_value")
     directions = ["", "1\\0\\0", "0\\1\\0", "0\\0\\1"]
     slices = [
-        replace(
-            one, acquisition=one.acquisition._replace(gradient=directions["abcd".index(one.place.path[1])])
-        )
+        replace(one, acquisition=one.acquisition._replace(gradient=directions[image_of(one)]))
         for one in slices
     ]
     assert len(names(*slices)) == 4
@@ -150,10 +153,7 @@ def test_repeated_places_without_any_mark_are_dealt_out_by_number(major: str) ->
     """Whether numbers run through the slices first or through the phases."""
     slices = phases([0.0, 3.0, 6.0], ["", "", ""], "echo")
     if major == "slice":
-        slices = [
-            replace(one, instance=3 * int(one.place.path[0]) + "abc".index(one.place.path[1]))
-            for one in slices
-        ]
+        slices = [replace(one, instance=3 * int(one.place.path[0]) + image_of(one)) for one in slices]
     assert names(*reversed(slices)) == ["0a 1a 2a ", "0b 1b 2b ", "0c 1c 2c "]
 
 
