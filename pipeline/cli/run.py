@@ -13,6 +13,7 @@ from pipeline.cli import demo as the_demo
 from pipeline.cli.console import Json, Terminal, emit, show_summary
 from pipeline.cli.options import Config, DeviceOption, EngineOption, settings
 from pipeline.run.job import Job
+from stages.ingest.options import Layout
 
 if TYPE_CHECKING:
     from pipeline.run.summary import Summary
@@ -49,6 +50,12 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip the series that an earlier run finished.")
     ] = False,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(
+            "--layout", help="series-per-folder: each folder holds whole series, so they start at once."
+        ),
+    ] = None,
     metrics_port: Annotated[
         int | None, typer.Option("--metrics-port", help="Serve /metrics on this port.", min=0, max=65535)
     ] = None,
@@ -67,7 +74,7 @@ def run(
         "metrics_port": metrics_port,
         "max_rejects": share(max_rejects),
     }
-    chosen = settings(config, run=asked)
+    chosen = settings(config, run=asked, ingest={"layout": layout})
     job = Job(tuple(source), index, results, keys, chosen, resume)
     summary = stream(job)
     if as_json:

@@ -16,7 +16,7 @@ from pipeline.engine.accounting import Finished, Rejected
 from pipeline.engine.flow import FlowOptions
 from pipeline.engine.graph import Graph
 from pipeline.engine.pump import Event, Measured, Pump
-from stages.batches import Located, Refused
+from stages.batches import Copied, Located, Refused
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Outcome:
     rejected: list[Rejected] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    copied: list[Copied] = field(default_factory=list)
 
     def note(self, event: Event) -> None:
         match event:
@@ -38,6 +39,8 @@ class Outcome:
                 self.measured.append(event)
             case Refused():
                 self.refused.append(event)
+            case Copied():
+                self.copied.append(event)
 
     @property
     def kept(self) -> int:
@@ -68,7 +71,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 def execute(engine: str) -> Execute:
     def run(
         graph: Graph[Located, object],
-        source: Iterable[Located | Refused],
+        source: Iterable[Located | Refused | Copied],
         flow: FlowOptions = FlowOptions(hops=()),
         on_event: Callable[[Event, Crew], None] = lambda _event, _crew: None,
     ) -> Outcome:

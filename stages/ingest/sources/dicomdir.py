@@ -37,8 +37,7 @@ class _Directory:
         self._folder = path.parent
         dataset = dcmread(path)
         self._records: dict[int, Dataset] = {
-            record.seq_item_tell: record
-            for record in dataset.DirectoryRecordSequence  # type: ignore[attr-defined]  # set by the reader
+            record.seq_item_tell: record for record in dataset.DirectoryRecordSequence
         }
         self._first = dataset.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from actors import crew
 from actors.crew import StageFailed
 from pipeline.engine.flow import FlowOptions
 from pipeline.engine.graph import Graph
-from pipeline.engine.pump import Admitted, Measured
+from pipeline.engine.pump import Admitted, Measured, Waited
 from stages.base import Reason
-from stages.batches import Refused
+from stages.batches import Copied, Located, Refused
 from tests.pipeline.conftest import Execute
 from tests.pipeline.toys import (
     Bulky,
@@ -80,6 +81,28 @@ def test_refused_files_pass_through(execute: Execute, tmp_path: Path) -> None:
     refused = Refused("broken", key_of(99), Reason.EMPTY, "zero bytes")
     outcome = execute(graph(tmp_path), [*pieces(1), refused])
     assert outcome.refused == [refused]
+
+
+def test_copies_pass_through(execute: Execute, tmp_path: Path) -> None:
+    """They are counted by whoever keeps the books, and are no work."""
+    outcome = execute(graph(tmp_path), [*pieces(1), Copied("again", 3)])
+    assert (outcome.copied, outcome.kept) == ([Copied("again", 3)], 4)
+
+
+def test_a_source_that_is_slow_in_coming_leaves_moments_to_show_progress(
+    execute: Execute, tmp_path: Path
+) -> None:
+    """A scan of hours yields nothing until its end; the run is heard of all the same."""
+    seen = threading.Event()
+
+    def scanning() -> Iterator[Located]:
+        assert seen.wait(60)
+        yield from pieces(1)
+
+    outcome = execute(
+        graph(tmp_path), scanning(), on_event=lambda event, _: seen.set() if event == Waited() else None
+    )
+    assert outcome.kept == 4
 
 
 def test_a_cut_series_is_delivered_whole(execute: Execute, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.run.intake import Intake, opened
 from pipeline.run.job import Job
 from pipeline.run.ledger import Done, Ledger
 from stages.base import Reason
-from stages.batches import Located, Refused
+from stages.batches import Copied, Located, Refused
 from stages.ingest.sources.base import Unit
 from tests.pipeline.toys import key_of, piece
 
@@ -27,12 +27,16 @@ CUT = [piece(range(start, start + 4), group=key_of(7), parts=2) for start in (10
 class Listed:
     """A source of these items that keeps what it hears."""
 
-    items: tuple[Located | Refused, ...]
+    items: tuple[Located | Refused | Copied, ...]
     heard: list[Unit] = field(default_factory=list)
     closed: int = 0
 
-    def __iter__(self) -> Iterator[Located | Refused]:
+    def __iter__(self) -> Iterator[Located | Refused | Copied]:
         return iter(self.items)
+
+    @property
+    def scanned(self) -> int:
+        return len(self.items)
 
     def finished(self, unit: Unit) -> None:
         self.heard.append(unit)
@@ -124,6 +128,15 @@ def test_a_source_hears_of_what_an_earlier_run_finished() -> None:
     assert list(stream) == [piece(range(4, 8))]
     assert source.heard == [(piece(range(4)),)]
     assert (intake.skipped.inputs, intake.skipped.kept, intake.skipped.rejected) == (4, 3, 1)
+
+
+def test_copies_pass_and_files_are_counted() -> None:
+    """A copy is nobody's work: no source is told of it."""
+    source = Listed((Copied("a", 2), piece(range(4))))
+    intake = Intake([source, Listed((REFUSED,))], lambda _: Done(4, 0))
+    assert [list(stream) for stream in intake.streams()] == [[Copied("a", 2)], [REFUSED]]
+    assert source.heard == [(piece(range(4)),)]
+    assert intake.scanned == 3
 
 
 def test_every_source_is_closed_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.engine.accounting import Finished
 from pipeline.run.ledger import Done, Ledger
+from stages.batches import FileKind, Located, Place
 from tests.pipeline.toys import key_of, piece
 
 CUT = tuple(piece(range(start, start + 4), group=key_of(7), parts=2) for start in (0, 4))
@@ -66,3 +67,19 @@ def test_a_closed_ledger_is_closed(tmp_path: Path) -> None:
     ledger.close()
     with pytest.raises(sqlite3.ProgrammingError):
         ledger.enter(Finished(CUT, 8, 0, 0.5))
+
+
+def test_the_files_of_a_series_are_found_for_a_later_run(tmp_path: Path) -> None:
+    """Of DICOM, whose series may come in parts; any other file is a series by itself."""
+    places = (
+        Place("/b\udcff", 0, FileKind.DICOM),
+        Place("/a", 0, FileKind.DICOM),
+        Place("/n", 0, FileKind.NIFTI),
+    )
+    keys = (key_of(1), key_of(2), key_of(3))
+    unit = Located(keys, (b"s", b"s", b"t"), places)
+    with Ledger(tmp_path) as ledger:
+        ledger.enter(Finished((unit,), 3, 0, 0.5))
+        ledger.enter(Finished((unit,), 3, 0, 0.5))
+        assert ledger.files_of(b"s") == [Path("/a"), Path("/b\udcff")]
+        assert ledger.files_of(b"t") == []

@@ -14,7 +14,7 @@ from pipeline.run import summary
 from pipeline.run.ledger import Done
 from pipeline.run.summary import LostRowsError, Skipped, Tally
 from stages.base import Reason, Reject
-from stages.batches import FileKind, Located, Place, Refused
+from stages.batches import Copied, FileKind, Located, Place, Refused
 from tests.pipeline.toys import key_of, piece
 
 CHECKPOINT = {"size": 9, "root": "00"}
@@ -103,6 +103,14 @@ def test_a_file_is_one_input_whatever_its_frames() -> None:
            for lo, hi in ((0, 3), (3, 6))]  # fmt: skip
     done = tally_of(*map(Admitted, cut), Finished(tuple(cut), 6, 0, 0.1)).summary(6, {}, complete=True)
     assert (done.inputs, done.frames) == (1, 6)
+
+
+def test_copies_are_counted_and_go_no_further() -> None:
+    """They were in the index with the frames that they are copies of; the sum holds."""
+    tally = tally_of(Admitted(piece(range(4))), Copied("a", 3), Finished((piece(range(4)),), 4, 0, 0.1))
+    summary = tally.summary(4, CHECKPOINT, complete=True)
+    assert (summary.frames, summary.indexed, summary.already_indexed, summary.copies) == (7, 4, 3, 3)
+    assert summary.inputs == 5
 
 
 def test_skipped_pieces_count_as_indexed_before() -> None:
