@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag
 
 from stages.ingest.elements import text
 from stages.ingest.faults import BadData, reading
-from stages.ingest.functional import items, macro
+from stages.ingest.functional import has, items, macro
 
 _CONTENT: Final = BaseTag(0x00209111)
 _FRAME_TYPES: Final = (BaseTag(0x00189226), BaseTag(0x00189329))  # of MR and of CT
@@ -129,7 +129,7 @@ def _first(dataset: Dataset, tags: Iterable[BaseTag]) -> str:
 
 def _value(dataset: Dataset, tag: BaseTag) -> object:
     """The element's value as pydicom converts it; None where it is missing or cannot be converted."""
-    if tag not in dataset:
+    if not has(dataset, tag):
         return None
     try:
         with reading():

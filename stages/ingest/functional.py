@@ -86,7 +86,12 @@ def macro(dataset: Dataset, frame: int, tag: BaseTag) -> Dataset:
     return dataset
 
 
+def has(dataset: Dataset, tag: BaseTag) -> bool:
+    """Whether there is such an element; ``in dataset`` takes twenty times as long."""
+    return tag in dataset.keys()  # noqa: SIM118
+
+
 def items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
     """The items of a sequence; none where there is none."""
-    value = dataset[tag].value if tag in dataset else None
+    value = dataset[tag].value if has(dataset, tag) else None
     return value if isinstance(value, Items) else ()

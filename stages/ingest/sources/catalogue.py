@@ -33,8 +33,9 @@ class Catalogue:
             "CREATE INDEX by_series ON slices (series);"
             "CREATE INDEX by_key ON slices (key);"
             "CREATE TABLE whole (series BLOB PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE looked_at (path BLOB PRIMARY KEY) WITHOUT ROWID;"
+            "CREATE TABLE listed (path BLOB PRIMARY KEY) WITHOUT ROWID;"
         )
+        self._lists = False
         self._waiting: list[tuple[Any, ...]] = []
 
     def add(self, series: bytes, slices: Iterable[Slice]) -> None:
@@ -47,9 +48,15 @@ class Catalogue:
         """Whether a series that is one file is seen for the first time; from now on it is known."""
         return self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (series,)).rowcount == 1
 
-    def look_at(self, path: Path) -> bool:
-        """Whether a file is to be read: True once for each path."""
-        return self._db.execute("INSERT OR IGNORE INTO looked_at VALUES (?)", (_bytes(path),)).rowcount == 1
+    def list_file(self, path: Path) -> bool:
+        """Whether a file that is named by itself is named for the first time; from now on it is known."""
+        self._lists = True
+        return self._db.execute("INSERT OR IGNORE INTO listed VALUES (?)", (_bytes(path),)).rowcount == 1
+
+    def is_listed(self, path: Path) -> bool:
+        """Whether a file that was found in a folder was named by itself before."""
+        query = "SELECT 1 FROM listed WHERE path = ?"
+        return self._lists and self._db.execute(query, (_bytes(path),)).fetchone() is not None
 
     def waiting(self) -> list[bytes]:
         """The series that have slices which were not given yet, in the order in which they were found."""

@@ -86,7 +86,8 @@ class Scan:
 
     def _found(self, sources: Sequence[Path], catalogue: Catalogue) -> Iterator[Found]:
         absolute = [source.absolute() for source in sources]
-        yield from self._of_files([path for path in absolute if not _is_folder(path)], catalogue)
+        named = [path for path in absolute if not _is_folder(path)]
+        yield from self._of_files([path for path in named if catalogue.list_file(path)], catalogue)
         seen: set[tuple[int, int]] = set()
         for source in absolute:
             if _is_folder(source):
@@ -115,21 +116,19 @@ class Scan:
             for directory in files:
                 if directory.name.upper() == NAME:
                     yield from self._of_medium(directory, catalogue)
-            yield from self._of_files(files, catalogue)
+            yield from self._of_files([path for path in files if not catalogue.is_listed(path)], catalogue)
             if self._options.layout is Layout.SERIES_PER_FOLDER:
                 yield from self._whole(catalogue)
 
     def _of_medium(self, directory: Path, catalogue: Catalogue) -> Iterator[Found]:
         """The series that a DICOMDIR lists, each as soon as its files are read."""
         for files in listed_series(directory):
-            yield from self._of_files(files, catalogue)
+            yield from self._of_files([path for path in files if catalogue.list_file(path)], catalogue)
             yield from self._whole(catalogue)
 
     def _of_files(self, paths: Iterable[Path], catalogue: Catalogue) -> Iterator[Found]:
         """What is whole by itself or refused; slices of series go into the catalogue."""
         for path in paths:
-            if not catalogue.look_at(path):
-                continue
             self.files += 1
             try:
                 with reading():
