@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.cases import CaseError, Pair, find_pairs
+from evaluation.pairs import CaseError, Pair, find_pairs
 from evaluation.scoring import CaseScore, Evaluation
 from stages.errors import OperatorError
 from stages.segment import checkpoint

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from evaluation.cases import Pair, find_pairs, read_case
+from evaluation.cases import read_case
+from evaluation.pairs import Pair, find_pairs
 from evaluation.scoring import Evaluation, evaluate_cases
 from stages.files import make_directory, write_whole
 from stages.preprocess.options import PreprocessOptions

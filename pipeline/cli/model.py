@@ -15,7 +15,7 @@ from stages.errors import OperatorError
 from stages.files import write_whole
 
 if TYPE_CHECKING:
-    from evaluation.evaluate import Evaluation
+    from evaluation.scoring import Evaluation
     from training.train import Progress
 
 
@@ -38,14 +38,14 @@ def evaluate(
     Example: medsecure evaluate --source cases/ --html worst.html
     """
     from evaluation.evaluate import evaluate as evaluate_cases
-    from evaluation.report_html import Gallery
+    from evaluation.report_html import WorstCases
     from pipeline.run.run import device_here
     from stages.segment.checkpoint import describe
 
     chosen = settings(config, run={"device": device}, segment={"weights": weights})
     if html is not None and not html.parent.is_dir():
         raise OperatorError(f"the folder {html.parent} does not exist: make it, or choose another --html")
-    gallery = Gallery()
+    worst_cases = WorstCases()
     evaluation = evaluate_cases(
         source,
         chosen.ingest,
@@ -53,11 +53,11 @@ def evaluate(
         chosen.segment,
         device_here(chosen),
         lambda name: stderr().print(f"[dim]{escape(name)}[/]"),
-        gallery.keep if html else None,
+        worst_cases.keep if html else None,
     )
     if html is not None:
         info = describe(chosen.segment.weights)
-        write_whole(html, gallery.page(evaluation, f"{info.path.name} {info.digest[:16]}").encode())
+        write_whole(html, worst_cases.page(evaluation, f"{info.path.name} {info.digest[:16]}").encode())
     if as_json:
         emit(evaluation.as_json())
     else:
