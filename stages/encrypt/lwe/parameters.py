@@ -123,7 +123,7 @@ def by_number(number: int) -> Parameters:
     """The parameter set with this wire id."""
     if number not in TABLE:
         raise ParameterError(
-            f"LWE parameter set {number} is unknown or too weak: this version knows {_known()}"
+            f"LWE parameter set {number} is unknown or too weak: this version knows {_listed()}"
         )
     return TABLE[number]
 
@@ -131,11 +131,11 @@ def by_number(number: int) -> Parameters:
 def require_known(parameters: Parameters) -> None:
     """Refuse a parameter set that is not exactly an entry of the table."""
     if TABLE.get(parameters.number) != parameters:
-        raise ParameterError(f"LWE parameter set {parameters.name} is not in the table: use {_known()}")
+        raise ParameterError(f"LWE parameter set {parameters.name} is not in the table: use {_listed()}")
 
 
-def _known() -> str:
-    return ", ".join(f"{one.name} ({number})" for number, one in TABLE.items())
+def _listed() -> str:
+    return ", ".join(f"{name} ({number})" for number, name in zip(TABLE, known_parameters(), strict=True))
 
 
 def known_parameters() -> tuple[str, ...]:
