@@ -82,6 +82,7 @@ def test_file_keeps_what_was_fitted(tiny: Segmenter, fitted: Path) -> None:
         )  # the net is half precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_runtimes_agree(tiny_weights: Path, fitted: Path, known: bool) -> None:
     """OpenVINO says what torch says, also that nothing is known."""
@@ -102,6 +103,7 @@ def test_unlike_slices_are_flagged_by_the_stage(fitted: Path, batch_of: Callable
     assert kept.counters["out_of_distribution"] == int((kept.novelty_N > 1).sum())
 
 
+@pytest.mark.slow
 def test_refit_adds_only_the_statistics(cases: Path, tmp_path: Path) -> None:
     """A file trained before they existed gets them from its own cases; everything else stays."""
     options = TrainOptions(epochs=2, batch=6, model=TINY)
