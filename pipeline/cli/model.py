@@ -81,18 +81,19 @@ def train(
     Example: MEDSECURE__TRAIN__MINUTES=60 medsecure train --data cases/ --out weights.safetensors
     """
     from pipeline.run.run import device_here
+    from training.train import TrainJob
     from training.train import train as train_model
 
     chosen = settings(config, run={"device": device})
-    report = train_model(
-        data,
-        out,
-        chosen.train,
-        resume=resume,
-        progress=_tell,
+    job = TrainJob(
+        out=out,
+        options=chosen.train,
         preprocess=chosen.preprocess,
         device=device_here(chosen),
+        progress=_report,
+        resume=resume,
     )
+    report = train_model(data, job)
     if as_json:
         validation = report.validation.as_json() if report.validation else None
         emit(
@@ -162,7 +163,7 @@ def refit(
     typer.echo(f"{made.weights}: {made.slices} slices to compare with, SHA-256 {made.digest}")
 
 
-def _tell(progress: Progress) -> None:
+def _report(progress: Progress) -> None:
     done = f"epoch {progress.epoch} · {progress.fraction:.0%}"
     dice = progress.validation_dice
     seen = "" if dice is None else f" · validation Dice {dice:.4f}"

@@ -18,7 +18,7 @@ from stages.segment.options import ModelConfig
 from training.dataset import read_slices
 from training.loss import segmentation_loss
 from training.options import TrainOptions
-from training.train import Progress, train
+from training.train import Progress, TrainJob, train
 from training.trainer import ResumeError, Trainer, schedule
 
 TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
@@ -46,7 +46,10 @@ def run(
         if one.epoch == die_after:
             raise KilledError
 
-    train(data, out, options, resume=resume, progress=progress, preprocess=recipe, device="cpu")
+    train(
+        data,
+        TrainJob(out=out, options=options, preprocess=recipe, device="cpu", progress=progress, resume=resume),
+    )
     return seen
 
 
@@ -287,13 +290,12 @@ def test_training_on_cuda_learns(cases: Path, tmp_path: Path, compiled: bool) ->
     """bfloat16, from graphs, augmented on the device: the loss falls as on the CPU."""
     options = TrainOptions(epochs=40, batch=6, learning_rate=0.01, model=TINY, compile=compiled)
     losses: list[float] = []
-    train(
-        cases,
-        tmp_path / "w.safetensors",
-        options,
-        resume=False,
-        progress=lambda one: losses.append(one.loss),
+    job = TrainJob(
+        out=tmp_path / "w.safetensors",
+        options=options,
         preprocess=RECIPE,
         device="cuda",
+        progress=lambda one: losses.append(one.loss),
     )
+    train(cases, job)
     assert losses[-1] < losses[0] / 1.5

@@ -18,7 +18,7 @@ from stages.segment.options import ModelConfig, SegmentOptions
 from stages.segment.stage import Segment
 from training.options import TrainOptions
 from training.refit import refit
-from training.train import train
+from training.train import TrainJob, train
 
 TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
 RECIPE = PreprocessOptions(size=32, spacing_mm=2.0)
@@ -108,13 +108,8 @@ def test_refit_adds_only_the_statistics(cases: Path, tmp_path: Path) -> None:
     """A file trained before they existed gets them from its own cases; everything else stays."""
     options = TrainOptions(epochs=2, batch=6, model=TINY)
     old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
-    train(
-        *(cases, old, options),
-        resume=False,
-        progress=lambda _: None,
-        preprocess=RECIPE,
-        device="cpu",
-    )
+    job = TrainJob(out=old, options=options, preprocess=RECIPE, device="cpu", progress=lambda _: None)
+    train(cases, job)
     segmenter, info = checkpoint.load(old)
     wanted = segmenter.state_dict()
     segmenter.novelty = Novelty(TINY.channels[-1])
