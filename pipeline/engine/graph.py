@@ -31,7 +31,7 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True)
 class Graph(Generic[A, B]):
-    """Stages from A to B, and how they meet; nothing runs."""
+    """Stages from A to B, and how they are connected; nothing runs."""
 
     front: tuple[Stage[Any, Any], ...]
     side: tuple[Stage[Any, Any], ...] = ()

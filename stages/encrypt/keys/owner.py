@@ -46,7 +46,7 @@ def expand_secret(parameters: Parameters, seed: bytes, key_id: bytes) -> SecretK
 def generate(parameters: Parameters, seed: bytes, seed_A: bytes) -> LwePublicKey:
     """KeyGen: B = A S + E, everything from two seeds.
 
-    One secret seed goes with one seed_A for ever: under a second A the same E would cancel.
+    One secret seed is used with one seed_A only: under a second A the same E would cancel.
     """
     require_known(parameters)
     n, slots = parameters.n, parameters.slots

@@ -1,7 +1,7 @@
-"""The LWE parameter sets this product knows, as data; anything else is refused.
+"""The LWE parameter sets that this product supports, as data; any other is refused.
 
-``estimates`` are bits of an attack's cost: what the named tool said, the minimum over the named attacks,
-under the cost model that each entry names. ``benchmarks/security_estimate.py`` asks the tool again where
+``estimates`` are bits of an attack's cost: the output of the named tool, the minimum over the named attacks,
+under the cost model that each entry names. ``benchmarks/security_estimate.py`` runs the tool again where
 it is installed. For comparison: n = 1024, q = 2^32, sigma = 6.4 (as in SimplePIR) is estimated at 121.5
 bits, below LEAST_BITS, and has no entry here.
 """

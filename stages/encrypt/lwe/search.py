@@ -54,7 +54,7 @@ def score_block(
 ) -> BlockScores:
     """The encrypted scores of a block's columns: 2 D (n + N) wrapping operations, no copies.
 
-    ``positions_N`` says which columns of the block these are; None means all.
+    ``positions_N`` gives the columns' positions in the block; None means all.
     """
     check_weights(header, weights_D)
     words_D = weight_words(weights_D, header.parameters)
