@@ -21,9 +21,19 @@ from stages.ingest.site import Site
 from stages.ingest.sources.base import Unit
 
 
+class StayingFiles:
+    """The end of a source whose files stay where they are: nothing to remove, nothing held."""
+
+    def finished(self, unit: Unit) -> None:
+        """See ``Source``."""
+
+    def close(self) -> None:
+        """See ``Source``."""
+
+
 @dataclass(frozen=True)
-class FolderSource:
-    """Files and folders, once; they stay where they are."""
+class FolderSource(StayingFiles):
+    """Files and folders, once."""
 
     paths: tuple[Path, ...]
     site: Site
@@ -32,12 +42,6 @@ class FolderSource:
     def __iter__(self) -> Iterator[Located | Refused]:
         """See ``Source``."""
         return scan(self.paths, self.site, self.options)
-
-    def finished(self, unit: Unit) -> None:
-        """See ``Source``; nothing is to be forgotten."""
-
-    def close(self) -> None:
-        """See ``Source``; nothing is held."""
 
 
 def scan(sources: Sequence[Path], site: Site, options: IngestOptions) -> Iterator[Located | Refused]:

@@ -14,13 +14,12 @@ from stages.batches import Located, Refused
 from stages.errors import OperatorError
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
-from stages.ingest.sources.base import Unit
-from stages.ingest.sources.folder import scan
+from stages.ingest.sources.folder import StayingFiles, scan
 
 
 @dataclass(frozen=True)
-class ManifestSource:
-    """The files that a manifest lists; they stay where they are."""
+class ManifestSource(StayingFiles):
+    """The files that a manifest lists."""
 
     manifest: Path
     site: Site
@@ -29,12 +28,6 @@ class ManifestSource:
     def __iter__(self) -> Iterator[Located | Refused]:
         """See ``Source``. Raises OperatorError where the manifest cannot be read."""
         return scan(listed(self.manifest), self.site, self.options)
-
-    def finished(self, unit: Unit) -> None:
-        """See ``Source``; nothing is to be forgotten."""
-
-    def close(self) -> None:
-        """See ``Source``; nothing is held."""
 
 
 def listed(manifest: Path) -> list[Path]:

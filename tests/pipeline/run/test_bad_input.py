@@ -110,6 +110,7 @@ SIDES = st.one_of(st.integers(1, 12), st.integers(13, 300), st.sampled_from([1, 
 KINDS = st.sampled_from(["constant", "colour", "inverted", "holes", "extreme", "noise"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, while the images are made
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
