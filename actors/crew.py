@@ -1,8 +1,8 @@
-"""What the pump asks of whoever runs the hops, on threads or on Ray.
+"""The contract between the pump and the crew that runs the hops, on threads or on Ray.
 
 A *flight* is one batch on its way through all hops of a leg, submitted at once; each hop lands with a
-receipt. When the world fails under a flight (a killed process, a lost object) it lands once as ``Lost``
-and never again; the pump then decides what to repeat. A stage that raises is a bug and ends the run as
+receipt. When the infrastructure fails (a killed process, a lost object) the flight lands once as ``Lost``
+and never again; the pump then decides what to repeat. A stage that raises is a bug and ends the run with
 ``StageFailed``.
 """
 
@@ -24,20 +24,20 @@ CLOSING_S: Final = 10.0  # a warning names the stages that are still closing, th
 _LOG: Final = logging.getLogger(__name__)
 
 
-class StageFailed(EngineError):  # noqa: N818 (a verdict on a stage, read aloud as one)
-    """A stage raised, or could not be opened: the run cannot go on."""
+class StageFailed(EngineError):  # noqa: N818 (reads as a verdict on a stage)
+    """A stage raised, or could not be opened: the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The world failed under a flight; its rows are untouched and may be submitted again."""
+    """The infrastructure failed under a flight; its rows are untouched and may be submitted again."""
 
     cause: str
 
 
 @dataclass(frozen=True, eq=False)
 class Flight:
-    """Handles to what one trip will bring; only the crew looks inside."""
+    """Handles to the outputs of one trip; only the crew reads them."""
 
     leg: str
     hops: int
@@ -47,7 +47,7 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """News of one hop of a flight."""
+    """The outcome of one hop of a flight: its receipt, or a loss."""
 
     flight: Flight
     hop: int
@@ -64,7 +64,7 @@ class Crew(Protocol):
         """
 
     def landed(self, timeout_s: float) -> list[Landing]:
-        """News since the last call; waits up to ``timeout_s`` where there is none. Raises StageFailed."""
+        """Landings since the last call; waits up to ``timeout_s`` if there are none. Raises StageFailed."""
 
     def close(self) -> None:
         """Release every host, however long each takes; flights in the air are abandoned.
@@ -75,7 +75,7 @@ class Crew(Protocol):
 
 @contextmanager
 def manned(crew: Crew) -> Iterator[Crew]:
-    """The crew, which is closed in the end; of two failures the first is raised and the other logged."""
+    """Yields the crew and closes it; of two failures the first is raised and the other logged."""
     try:
         yield crew
     except BaseException:
@@ -87,6 +87,6 @@ def manned(crew: Crew) -> Iterator[Crew]:
     crew.close()
 
 
-def tell_closing(names: Sequence[str], waited_s: float) -> None:
-    """Log which stages are still closing: a sink may have much to write."""
+def log_closing(names: Sequence[str], waited_s: float) -> None:
+    """Log the stages that are still closing: a sink may have much to write."""
     _LOG.warning("closing for %.0f s so far, not finished yet: %s", waited_s, ", ".join(names))

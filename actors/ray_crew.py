@@ -1,8 +1,8 @@
 """The Ray crew: one actor a replica, chained object references from hop to hop.
 
 The batch stays in the object store; only receipts come to the driver. Actors restart without limit and
-their tasks are never retried by Ray: a lost flight goes back to the pump, which knows what is safe to
-repeat (with Ray's own retries a poison batch kills its innocent neighbours, or loops for ever).
+their tasks are never retried by Ray: the crew reports a lost flight to the pump, which knows what is safe to
+repeat (with Ray's own retries a poison batch kills its neighbours, or repeats without end).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from actors import crew
-from actors.crew import Flight, Landing, Lost, StageFailed, tell_closing
+from actors.crew import Flight, Landing, Lost, StageFailed, log_closing
 from actors.host import Hop, Host
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _start(hop: Hop) -> list[_Replica]:
 
 
 def _ready(replica: _Replica) -> None:
-    """Wait until the actor answers; a killed one is being restarted by Ray meanwhile."""
+    """Wait until the actor answers; Ray restarts a killed one."""
     deadline = time.monotonic() + _REVIVAL_S
     while True:
         try:
@@ -154,7 +154,7 @@ def _ready(replica: _Replica) -> None:
 def _close(replicas: Sequence[_Replica]) -> list[str]:
     """Let every host release its stages; what went wrong.
 
-    A process that dies meanwhile is closed once more, after its restart: what it left is finished then.
+    A process that dies during that is closed once more, after its restart, which finishes its work.
     """
     began_s = time.monotonic()
     closing = {replica.actor.close.remote(): (replica, False) for replica in replicas}
@@ -162,7 +162,7 @@ def _close(replicas: Sequence[_Replica]) -> list[str]:
     while closing:
         done, _ = ray.wait(list(closing), timeout=crew.CLOSING_S)
         if not done:
-            tell_closing([replica.name for replica, _ in closing.values()], time.monotonic() - began_s)
+            log_closing([replica.name for replica, _ in closing.values()], time.monotonic() - began_s)
         for ref in done:
             replica, again = closing.pop(ref)
             try:

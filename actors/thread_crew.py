@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors import crew
-from actors.crew import Flight, Landing, StageFailed, tell_closing
+from actors.crew import Flight, Landing, StageFailed, log_closing
 from actors.host import Hop, Host
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ThreadCrew:
             for threads in self._all():
                 threads.opened()
         except BaseException:  # an interrupt as well: threads that are still opening must not be left behind
-            with suppress(StageFailed):  # the first failure is the one to tell
+            with suppress(StageFailed):  # the first failure is the one to report
                 self.close()
             raise
 
@@ -116,7 +116,7 @@ class HopThreads:
             self._jobs.put(None)
         began_s = time.monotonic()
         while wait(self._closed, crew.CLOSING_S).not_done:
-            tell_closing([self.name], time.monotonic() - began_s)
+            log_closing([self.name], time.monotonic() - began_s)
         for thread in self._threads:
             thread.join()
         errors = [error for closed in self._closed if (error := closed.exception()) is not None]

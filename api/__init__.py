@@ -1,1 +1,1 @@
-"""HTTP servers: what other machines may ask. Start at ``replica``."""
+"""HTTP servers for requests of other machines. Start at ``replica``."""

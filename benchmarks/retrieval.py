@@ -26,7 +26,8 @@ import torch
 
 from benchmarks import slices
 from benchmarks.report import Goal, at_least, at_most, emit, seconds, table
-from evaluation.cases import find_pairs, read_case
+from evaluation.cases import read_case
+from evaluation.pairs import find_pairs
 from stages.encrypt.keys.owner import SecretKey, expand_secret, generate, open_scores
 from stages.encrypt.lwe.parameters import LWE32, TABLE, Parameters
 from stages.encrypt.lwe.quantise import quantise_rows, scale_for

@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from threadpoolctl import threadpool_limits
-
 from benchmarks.report import seconds
 from stages.batches import Rows, Sealed
 from stages.encrypt.keys.owner import open_scores
-from stages.encrypt.lwe.search import BlockScores, score_block, score_queries
+from stages.encrypt.lwe.search import BlockScores, score_block
 from stages.encrypt.lwe.wire import decode_header
 from stages.index.options import IndexOptions
 from stages.index.reader import Reader, open_reader
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from stages.encrypt.lwe.scheme import EncryptedBlock
     from stages.index.store.segments import EncryptedBlock as Stored
 
-QUERIES = (1, 16, 64)
 SEALED_BYTES = 300  # a record's sealed identity, about
 REPEATS = 3
 ENOUGH_S = 2.0
@@ -59,9 +56,7 @@ def write_index(folder: Path, blocks: Sequence[EncryptedBlock], records: int) ->
     raise AssertionError
 
 
-def measure(
-    folder: Path, sizes: Sequence[int], weights_QD: NDArray[Any], secret: SecretKey
-) -> dict[str, Any]:
+def measure(folder: Path, sizes: Sequence[int], weights_D: NDArray[Any], secret: SecretKey) -> dict[str, Any]:
     """Microseconds per record of server and owner, and the memory's limit, for the first ``size`` records."""
     reader = open_reader(folder)
     found: dict[str, Any] = {"bytes on disk/record": _bytes(folder) / reader.size, "sizes": []}
@@ -70,12 +65,11 @@ def measure(
         records = sum(len(block) for block in _some(reader, count))
         fresh = open_reader(folder)
         row: dict[str, Any] = {"records": records}
-        first = _wall(lambda r=fresh, c=count: _serve(r, c, weights_QD[:1], 1))
+        first = _wall(lambda r=fresh, c=count: _serve(r, c, weights_D, 1))
         row["1 queries, first, us/record"] = 1e6 * first / records
-        for Q in QUERIES:
-            for threads in (1, 2):
-                took = _median(lambda q=Q, t=threads, r=fresh, c=count: _serve(r, c, weights_QD[:q], t))
-                row[f"{Q} queries, {threads} threads, us/record"] = 1e6 * took / records
+        for threads in (1, 2):
+            took = _median(lambda t=threads, r=fresh, c=count: _serve(r, c, weights_D, t))
+            row[f"1 queries, {threads} threads, us/record"] = 1e6 * took / records
         row["mapping alone, us/record"] = 1e6 * _median(lambda r=fresh, c=count: _touch(r, c)) / records
         read = 1e6 * _median(lambda r=fresh, c=count: _read(r, c)) / records
         row["memory limit, us/record"] = read - row["mapping alone, us/record"]
@@ -83,8 +77,8 @@ def measure(
         found["sizes"].append(row)
     block = next(reader.blocks())
     header = decode_header(block.header)
-    answer = _answer(block, weights_QD[:1])[0]
-    open_one = seconds(lambda: open_scores(secret, header, answer, weights_QD[0]))
+    answer = _answer(block, weights_D)
+    open_one = seconds(lambda: open_scores(secret, header, answer, weights_D))
     words = answer.head_n.nbytes + answer.scores_N.nbytes
     found["owner, us/record"] = 1e6 * open_one / len(block)
     found["bytes/score"] = words / len(block)
@@ -92,11 +86,11 @@ def measure(
     return found
 
 
-def _serve(reader: Reader, count: int, weights_QD: NDArray[Any], threads: int) -> int:
-    """The server's part over ``count`` blocks; how many scores it made. BLAS keeps to one thread each."""
-    with threadpool_limits(1, user_api="blas"), _mapper(threads) as over:
-        answers = over(lambda block: _answer(block, weights_QD), _some(reader, count))
-        return sum(len(answer.scores_N) for each in answers for answer in each)
+def _serve(reader: Reader, count: int, weights_D: NDArray[Any], threads: int) -> int:
+    """The server's part over ``count`` blocks; how many scores it made."""
+    with _mapper(threads) as over:
+        answers = over(lambda block: _answer(block, weights_D), _some(reader, count))
+        return sum(len(answer.scores_N) for answer in answers)
 
 
 @contextmanager
@@ -114,12 +108,9 @@ def _mapper(threads: int) -> Iterator[Any]:
         yield over
 
 
-def _answer(block: Stored, weights_QD: NDArray[Any]) -> tuple[BlockScores, ...]:
+def _answer(block: Stored, weights_D: NDArray[Any]) -> BlockScores:
     header = decode_header(block.header)
-    if len(weights_QD) == 1:
-        args = (block.head_Dn, block.columns_ND, weights_QD[0], block.positions_N)
-        return (score_block(header, *args),)
-    return score_queries(header, block.head_Dn, block.columns_ND, weights_QD, block.positions_N)
+    return score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
 
 
 def _some(reader: Reader, count: int) -> Iterator[Stored]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.cases import find_pairs, read_case
+from evaluation.cases import read_case
+from evaluation.pairs import find_pairs
 from stages.batches import Frame, Frames, Located, Rows
 from stages.ingest.decode import read_frames
 from stages.ingest.options import IngestOptions

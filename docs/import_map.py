@@ -7,6 +7,7 @@ result is committed; a test holds it equal to what this script would write.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -129,11 +130,17 @@ def rules(contracts: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| wall | rule |", "|---|---|"]
     for one in contracts:
         if one["type"] == "layers":
-            said = " → ".join(_layer(layer) for layer in one["layers"])
+            said = " → ".join(_layer(layer) for layer in full_layers(one))
         else:
             said = f"{_names(one['source_modules'])} never {_how(one)} {_names(one['forbidden_modules'])}"
         lines.append(f"| {one['name']} | {said} |")
     return "\n".join(lines) + "\n"
+
+
+def full_layers(contract: Mapping[str, Any]) -> list[str]:
+    """The layers of a contract, with the full names of their modules."""
+    inside = "".join(f"{one}." for one in contract.get("containers", ()))
+    return [re.sub(r"[\w.]+", lambda name: inside + name[0], layer) for layer in contract["layers"]]
 
 
 def filled(page: str, name: str, text: str) -> str:

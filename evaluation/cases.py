@@ -20,14 +20,12 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from evaluation.pairs import PICTURES, CaseError, Pair, find_pairs, suffix_of
+from evaluation.pairs import PICTURES, CaseError, Pair, suffix_of
 from stages.batches import Frame, Frames, Rows
 from stages.ingest.faults import BadData, reading
 from stages.ingest.nifti import open_nifti, slice_axis
 from stages.ingest.options import IngestOptions
 from stages.ingest.raster import open_raster
-
-__all__ = ["Case", "CaseError", "Pair", "find_pairs", "read_case"]
 
 AXES = 3  # of a volume
 

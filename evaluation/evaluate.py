@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.cases import Case, CaseError, find_pairs, read_case
+from evaluation.cases import Case, read_case
 from evaluation.dice import Volume
+from evaluation.pairs import find_pairs
 from evaluation.scoring import CaseScore, Evaluation, evaluate_cases
 from stages.ingest.options import IngestOptions
 from stages.preprocess.options import PreprocessOptions
@@ -17,8 +18,6 @@ from stages.preprocess.stage import Preprocess
 from stages.segment.checkpoint import describe
 from stages.segment.options import SegmentOptions
 from stages.segment.stage import Segment
-
-__all__ = ["CaseError", "CaseScore", "Evaluation", "evaluate"]
 
 
 def evaluate(

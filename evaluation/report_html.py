@@ -47,7 +47,7 @@ footer { color: #8d979e; margin-top: 2rem }
 
 
 @dataclass
-class Gallery:
+class WorstCases:
     """Keeps the worst cases while an evaluation goes on; memory is bounded by their number."""
 
     worst: list[tuple[CaseScore, Case, Volume]] = field(default_factory=list)

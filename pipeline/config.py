@@ -125,7 +125,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    """A misspelt variable would otherwise be passed over in silence."""
+    """Without this a misspelt variable would be ignored silently."""
     for name in environment:
         if name.upper().startswith(PREFIX):  # pydantic-settings reads either case
             section, _, key = name[len(PREFIX) :].lower().partition("__")

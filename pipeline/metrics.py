@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A graph that a metric is asked for in."""
+    """A Grafana panel that shows a metric."""
 
     row: str  # the dashboard's row
     title: str
@@ -33,7 +33,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One row: what it counts, by which labels, and the panels that ask for it."""
+    """One row: what it counts, by which labels, and the panels that show it."""
 
     name: str
     kind: Kind

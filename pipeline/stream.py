@@ -49,5 +49,5 @@ def stream(
 
 
 def features(segmented: Segmented) -> Features:
-    """What goes on to encryption: masks stay with the clinic."""
+    """The part that is passed to encryption: masks stay with the clinic."""
     return Features(segmented.rows, segmented.feature_ND)

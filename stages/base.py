@@ -48,15 +48,15 @@ class Reason(StrEnum):
 
     UNREADABLE = "unreadable"  # the operating system refused, or the file vanished
     EMPTY = "empty"  # zero bytes
-    NOT_AN_IMAGE = "not_an_image"  # no known image format, whatever the suffix says
+    NOT_AN_IMAGE = "not_an_image"  # no known image format, with any suffix
     ENCRYPTED = "encrypted"  # an encrypted container or attribute hides the pixels
     NO_PIXELS = "no_pixels"  # a valid object without pixel data (SR, RTSTRUCT, DICOMDIR)
     TRUNCATED = "truncated"  # the file ends before its pixels do
-    UNSUPPORTED = "unsupported"  # a transfer syntax, bit depth or layout nobody here decodes
+    UNSUPPORTED = "unsupported"  # a transfer syntax, bit depth or layout that no decoder here supports
     CORRUPT = "corrupt"  # the decoder failed, or the header contradicts itself
     TOO_LARGE = "too_large"  # over the configured limit on pixels or bytes
     CONFLICT = "conflict"  # another image has its SOP Instance UID
-    DEGENERATE = "degenerate"  # constant, non-finite or too small to be looked at
+    DEGENERATE = "degenerate"  # constant, non-finite or too small to segment
     OVERFLOW = "overflow"  # a feature outside the plaintext range of the encryption
     POISON = "poison"  # this row, alone, killed its worker
     ERASED = "erased"  # its record was erased from the index, which does not take it again
@@ -91,6 +91,6 @@ class Stage(Protocol[In, Out]):
     def open(self) -> AbstractContextManager[Callable[[In], Split[Out]]]:
         """Acquire weights, keys and files; yield the batch function; release on exit.
 
-        A killed worker releases nothing: whatever must survive that is made durable
+        A killed worker releases nothing: state that must survive this is made durable
         before the batch function returns.
         """

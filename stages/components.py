@@ -1,6 +1,6 @@
 """The large connected components of a binary volume, found slice by slice.
 
-No more than two slices are in memory at once, so that a series of any length can be looked at as a whole.
+No more than two slices are in memory at once, so that a series of any length can be processed as a whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAST: Final = 0.8
 def large_components(count: int, mask_of: Callable[[int], NDArray[Any]]) -> Iterator[NDArray[np.bool_]]:
     """Each slice's pixels that belong to a large face-connected object of the volume, [H, W], in order.
 
-    ``mask_of`` gives the slice of a number below ``count``, [H, W], non-zero inside; it is asked twice.
+    ``mask_of`` gives the slice of a number below ``count``, [H, W], non-zero inside; it is called twice.
     Slices of different shapes do not touch.
     """
     flat: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]  # sizes of the objects within the slices

@@ -2,14 +2,14 @@
 
 What POSIX (IEEE Std 1003.1-2024) promises, and what follows from it here:
 
-* ``rename`` replaces a file between one look of a reader and the next, but says nothing of a crash: so the
-  new content is written under a temporary name in the same file system and synced first;
+* ``rename`` replaces a file atomically for readers, but promises nothing about a crash: so the new
+  content is written under a temporary name in the same file system and synced first;
 * bytes are durable when ``fsync`` on the file returns, its name when ``fsync`` on the directory returns:
-  so both are called, in this order, and nothing is reported as written before;
+  so both are called, in this order, before a write is reported as done;
 * ``open`` gives a new file its mode at once: so a secret is never readable, not even while it is empty;
-* after an ``fsync`` that failed, the kernel may take the lost pages for clean: so it is never tried again.
+* after an ``fsync`` that failed, the kernel may mark the lost pages as clean: so it is never tried again.
 
-A killed process leaves its temporary file behind; whoever writes that file next removes it. Of two
+A killed process leaves its temporary file behind; the next write of the same file removes it. Of two
 processes that write one file at the same time, one may therefore fail; neither leaves a part of a file.
 """
 
@@ -100,7 +100,7 @@ def create(file: Path, data: bytes, mode: int = PUBLIC) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a durable file or directory over whatever has the name, durably.
+    """Rename a durable file or directory durably, replacing any of that name.
 
     Where the directories differ, a power cut may leave the source's name there as well.
     """
@@ -176,7 +176,7 @@ def _part(directory: Path, name: str) -> Path:
 
 
 def _drop_parts(directory: Path, name: str) -> None:
-    """Remove what killed processes left half written of the names that match this pattern."""
+    """Remove temporary files that killed processes left, of the names that match this pattern."""
     pattern = re.compile(rf"\.{name}\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}{re.escape(_PART)}", re.DOTALL)
     for path in directory.iterdir():
         if pattern.fullmatch(path.name):

@@ -1,9 +1,9 @@
 """Work in the background: behind everything else on the machine, one at a time, and stopped when asked.
 
-Lowest priority is SCHED_IDLE (sched(7)): a core is used only while nothing else wants it. Linux may share
-cores between sessions before it looks at tasks (autogroups, sched(7)); a process that leads a session of its
-own (setsid(1)) lowers that session's weight too. A signal asks to stop; where work is repeated anyway it
-stops that at once.
+Lowest priority is SCHED_IDLE (sched(7)): a core runs it only while no other process needs the core. Linux may
+share cores between sessions before it considers tasks (autogroups, sched(7)); a process that leads a session
+of its own (setsid(1)) lowers that session's weight too. A signal requests a stop; work that is repeated
+anyway stops at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLL_S = 0.2
 
 
 class Stopped(BaseException):  # as KeyboardInterrupt: no handler of errors may keep it
-    """Somebody asked the work to stop."""
+    """A stop of the work was requested."""
 
 
 class QueueBusyError(OperatorError):
@@ -111,7 +111,7 @@ def stop(folder: Path, patience_s: float) -> bool | None:
 
 
 class Stop:
-    """Whether somebody asked to stop, by SIGTERM or SIGINT."""
+    """Whether a stop was requested, by SIGTERM or SIGINT."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -1,4 +1,4 @@
-"""Training slices in memory: what the stream would feed the model, with the reference on its grid."""
+"""Training slices in memory: the model's input as the stream makes it, with the reference on its grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from evaluation.cases import Case, CaseError, Pair, find_pairs, read_case
+from evaluation.cases import Case, read_case
+from evaluation.pairs import CaseError, Pair, find_pairs
 from stages.preprocess.grid import to_field
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.stage import Preprocess

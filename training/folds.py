@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.cases import CaseError, Pair, find_pairs
+from evaluation.pairs import CaseError, Pair, find_pairs
 from evaluation.scoring import CaseScore, Evaluation
 from stages.errors import OperatorError
 from stages.segment import checkpoint
 from training.dataset import joined, read_labelled
-from training.train import Progress, fit, recorded
+from training.train import Progress, TrainJob, fit, recorded
 from training.trainer import INERT
 
 if TYPE_CHECKING:
@@ -61,16 +61,15 @@ def crossvalidate(
         weights = out / f"fold-{fold}.safetensors"
         slices = joined(case for case in labelled if fold_of[case.name] != fold)
         if not (resume and _finished(weights, options, slices.digest, preprocess)):
-            fit(
-                slices,
-                [pair for pair in pairs if fold_of[pair.name] == fold],
-                weights,
-                options,
-                resume=resume and weights.with_suffix(".pt").is_file(),
-                progress=lambda one, fold=fold: progress(fold, one),  # type: ignore[misc]  # bound now
+            job = TrainJob(
+                out=weights,
+                options=options,
                 preprocess=preprocess,
                 device=device,
+                progress=lambda one, fold=fold: progress(fold, one),  # type: ignore[misc]  # bound now
+                resume=resume and weights.with_suffix(".pt").is_file(),
             )
+            fit(slices, [pair for pair in pairs if fold_of[pair.name] == fold], job)
         scores.extend((fold, CaseScore(**case)) for case in checkpoint.describe(weights).metrics["cases"])
     return document(scores, options, folds, joined(labelled).digest)
 

@@ -1,4 +1,4 @@
-"""``python -m training.queue``: trains what ``queue.toml`` lists while the machine has nothing better to do.
+"""``python -m training.queue``: trains what ``queue.toml`` lists with idle core time.
 
 Everything lies in a cache folder outside the tree: prepared cases, and per training its state, its standing,
 its weights and its figures. Work goes on at the batch where it was stopped.
@@ -57,7 +57,7 @@ def run(
     plan: PlanFile = PLAN,
     splits: SplitsFile = SPLITS,
 ) -> None:
-    """Train what is not finished, one after another, until nothing is left or somebody stops it."""
+    """Train what is not finished, one after another, until nothing is left or it is stopped."""
     trainings, parts = read_plan(plan), read_splits(splits)
     trainings.refuse_other_folds(parts.folds)
     parts.check(data)
@@ -92,7 +92,7 @@ def status(cache: Cache, plan: PlanFile = PLAN, as_json: Json = False) -> None:
 
 @app.command()
 def stop(cache: Cache) -> None:
-    """Ask the queue to stop and wait until it has; what it learned is saved."""
+    """Ask the queue to stop and wait for it; its state is saved."""
     stopped = background.stop(cache, PATIENCE_S)
     if stopped is False:
         raise OperatorError(f"process {background.worker(cache)} does not stop within {PATIENCE_S:g} s")
@@ -108,7 +108,7 @@ def measure(
     plan: PlanFile = PLAN,
     splits: SplitsFile = SPLITS,
 ) -> None:
-    """Look at the held-out patients with a candidate's weights, once."""
+    """Measure the held-out patients with a candidate's weights, once."""
     from training.session import measure_held_out  # noqa: PLC0415  # torch takes seconds
 
     if read_plan(plan).named(name).fold is not None:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from evaluation.cases import Pair, find_pairs, read_case
+from evaluation.cases import read_case
+from evaluation.pairs import Pair, find_pairs
 from evaluation.scoring import Evaluation, evaluate_cases
 from stages.files import make_directory, write_whole
 from stages.preprocess.options import PreprocessOptions
@@ -38,7 +39,7 @@ class Progress:
     fraction: float  # of the schedule, 0..1
     loss: float
     seconds: float  # of training so far, earlier runs included
-    validation_dice: float | None = None  # pooled, on the field; only where it was looked at
+    validation_dice: float | None = None  # pooled, on the field; only of epochs that measured it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,64 +53,48 @@ class TrainReport:
     validation: Evaluation | None
 
 
-def train(
-    data: Path,
-    out: Path,
-    options: TrainOptions,
-    *,
-    resume: bool,
-    progress: Callable[[Progress], None],
-    preprocess: PreprocessOptions,
-    device: str,
-) -> TrainReport:
-    """Train on the cases in ``data`` and write ``out``; the state lies beside it as ``.pt`` meanwhile.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """How a training runs and where its files go, whatever it learns from."""
+
+    out: Path  # the weights file
+    options: TrainOptions
+    preprocess: PreprocessOptions
+    device: str
+    progress: Callable[[Progress], None]
+    resume: bool = False
+
+
+def train(data: Path, job: TrainJob) -> TrainReport:
+    """Train on the cases in ``data`` and write ``job.out``; until then the state is beside it as ``.pt``.
 
     Beside the weights come their model card and the curves of loss and validation Dice. Raises CaseError for
     bad data, WeightsError for another name than .safetensors and ResumeError when there is nothing fitting
     to resume.
     """
-    checkpoint.refuse_other_suffix(out)
-    folder = options.validation
-    held_out = () if folder is None else find_pairs(folder)  # a wrong folder is said now, not after hours
-    return fit(
-        read_slices(data, preprocess),
-        held_out,
-        out,
-        options,
-        resume=resume,
-        progress=progress,
-        preprocess=preprocess,
-        device=device,
-    )
+    checkpoint.refuse_other_suffix(job.out)
+    folder = job.options.validation
+    held_out = () if folder is None else find_pairs(folder)  # a wrong folder fails now, not after hours
+    return fit(read_slices(data, job.preprocess), held_out, job)
 
 
-def fit(
-    slices: Slices,
-    held_out: Sequence[Pair],
-    out: Path,
-    options: TrainOptions,
-    *,
-    resume: bool,
-    progress: Callable[[Progress], None],
-    preprocess: PreprocessOptions,
-    device: str,
-) -> TrainReport:
+def fit(slices: Slices, held_out: Sequence[Pair], job: TrainJob) -> TrainReport:
     """``train`` on slices in memory, measured on the cases held out."""
-    make_directory(out.parent)
-    torch.set_num_threads(options.threads)
-    watched = joined(read_labelled(held_out, preprocess)) if held_out else None
-    trainer = Trainer(slices, options, device, preprocess)
-    state_path = out.with_suffix(".pt")
-    if resume:
+    make_directory(job.out.parent)
+    torch.set_num_threads(job.options.threads)
+    watched = joined(read_labelled(held_out, job.preprocess)) if held_out else None
+    trainer = Trainer(slices, job.options, job.device, job.preprocess)
+    state_path = job.out.with_suffix(".pt")
+    if job.resume:
         trainer.resume(state_path)
     while trainer.fraction < 1:
         trainer.run_epoch()
-        due = watched is not None and trainer.epoch % options.validation_epochs == 0
+        due = watched is not None and trainer.epoch % job.options.validation_epochs == 0
         dice = trainer.validate(watched) if due and watched is not None else None
         trainer.save(state_path)
-        progress(Progress(trainer.epoch, trainer.fraction, trainer.loss, trainer.seconds, dice))
-    evaluation = finish(trainer, held_out, out, preprocess)
-    return TrainReport(out, trainer.epoch, trainer.seconds, trainer.loss, evaluation)
+        job.progress(Progress(trainer.epoch, trainer.fraction, trainer.loss, trainer.seconds, dice))
+    evaluation = finish(trainer, held_out, job.out, job.preprocess)
+    return TrainReport(job.out, trainer.epoch, trainer.seconds, trainer.loss, evaluation)
 
 
 def finish(

@@ -15,7 +15,7 @@ from stages.errors import OperatorError
 from stages.files import write_whole
 
 if TYPE_CHECKING:
-    from evaluation.evaluate import Evaluation
+    from evaluation.scoring import Evaluation
     from training.train import Progress
 
 
@@ -38,14 +38,14 @@ def evaluate(
     Example: medsecure evaluate --source cases/ --html worst.html
     """
     from evaluation.evaluate import evaluate as evaluate_cases
-    from evaluation.report_html import Gallery
+    from evaluation.report_html import WorstCases
     from pipeline.run.run import device_here
     from stages.segment.checkpoint import describe
 
     chosen = settings(config, run={"device": device}, segment={"weights": weights})
     if html is not None and not html.parent.is_dir():
         raise OperatorError(f"the folder {html.parent} does not exist: make it, or choose another --html")
-    gallery = Gallery()
+    worst_cases = WorstCases()
     evaluation = evaluate_cases(
         source,
         chosen.ingest,
@@ -53,11 +53,11 @@ def evaluate(
         chosen.segment,
         device_here(chosen),
         lambda name: stderr().print(f"[dim]{escape(name)}[/]"),
-        gallery.keep if html else None,
+        worst_cases.keep if html else None,
     )
     if html is not None:
         info = describe(chosen.segment.weights)
-        write_whole(html, gallery.page(evaluation, f"{info.path.name} {info.digest[:16]}").encode())
+        write_whole(html, worst_cases.page(evaluation, f"{info.path.name} {info.digest[:16]}").encode())
     if as_json:
         emit(evaluation.as_json())
     else:
@@ -81,18 +81,19 @@ def train(
     Example: MEDSECURE__TRAIN__MINUTES=60 medsecure train --data cases/ --out weights.safetensors
     """
     from pipeline.run.run import device_here
+    from training.train import TrainJob
     from training.train import train as train_model
 
     chosen = settings(config, run={"device": device})
-    report = train_model(
-        data,
-        out,
-        chosen.train,
-        resume=resume,
-        progress=_tell,
+    job = TrainJob(
+        out=out,
+        options=chosen.train,
         preprocess=chosen.preprocess,
         device=device_here(chosen),
+        progress=_report,
+        resume=resume,
     )
+    report = train_model(data, job)
     if as_json:
         validation = report.validation.as_json() if report.validation else None
         emit(
@@ -162,7 +163,7 @@ def refit(
     typer.echo(f"{made.weights}: {made.slices} slices to compare with, SHA-256 {made.digest}")
 
 
-def _tell(progress: Progress) -> None:
+def _report(progress: Progress) -> None:
     done = f"epoch {progress.epoch} · {progress.fraction:.0%}"
     dice = progress.validation_dice
     seen = "" if dice is None else f" · validation Dice {dice:.4f}"

@@ -17,7 +17,7 @@ from stages.files import write_whole
 if TYPE_CHECKING:
     from stages.index.log.proof import ErasureProof, GrowthProof, KeyProof, Proof
     from stages.index.reader import Reader
-    from stages.index.verifier import LogKey, Proven
+    from stages.index.verifier import LogKey, VerifiedProof
 
 T = TypeVar("T")
 
@@ -167,9 +167,9 @@ def log_keys(files: Sequence[Path]) -> tuple[LogKey, ...]:
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
-def _facts(proven: Proven) -> dict[str, object]:
-    """What a proof shows; ``key`` stands beside ``record_id`` until 1.0."""
-    facts = proven.facts()
+def _facts(verified: VerifiedProof) -> dict[str, object]:
+    """The facts that a proof shows; ``key`` stands beside ``record_id`` until 1.0."""
+    facts = verified.facts()
     return {**facts, "record_id": facts["key"]} if "key" in facts else facts
 
 

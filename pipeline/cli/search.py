@@ -81,7 +81,7 @@ def search(
     top: Annotated[int, typer.Option("--top", help="The number of records to return.", min=1)] = 10,
     replicas: Annotated[
         tuple[str, str] | None,
-        typer.Option("--private", metavar="URL URL", help="Ask two replicas; neither learns the query."),
+        typer.Option("--private", metavar="URL URL", help="Query two replicas; neither learns the query."),
     ] = None,
     ca: Annotated[
         Path | None, typer.Option("--ca", help="The authority that signed the replicas' certificates, PEM.")
@@ -123,7 +123,7 @@ def search(
         emit([hit.as_json() for hit in result.hits])
     else:
         show_hits(result.hits)
-    tell_closed(result.closed, as_json)
+    report_closed(result.closed, as_json)
 
 
 @contextmanager
@@ -135,20 +135,22 @@ def _source(
     answers: Path | None,
 ) -> Iterator[query.Scorer]:
     """The scorer: the index here, or two replicas."""
-    from pipeline.queries import replicas as private
+    from pipeline.queries import replicas
     from pipeline.queries import search as query
     from pipeline.queries.transcript import recording
 
-    access = private.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
+    access = replicas.Access(os.environ.get("MEDSECURE_TOKEN") or None, ca)
     with ExitStack() as stack:
-        recorder = None if answers is None else stack.enter_context(recording(answers, reader.checkpoint))
+        transcript = None
+        if answers is not None:
+            transcript = stack.enter_context(recording(answers, reader.checkpoint))
         if urls is None:
-            yield query.Direct(reader, owners, recorder)
+            yield query.Direct(reader, owners, transcript)
         else:
-            yield stack.enter_context(private.replicas(urls, reader, access, recorder))
+            yield stack.enter_context(replicas.replicas(urls, reader, access, transcript))
 
 
-def tell_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
+def report_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
     """Name on stderr the blocks that need another key: one JSON line, or a sentence for each key."""
     if as_json and closed:
         typer.echo(json.dumps({"unreadable": [asdict(one) for one in closed]}), err=True)

@@ -1,8 +1,8 @@
 """Accounting: every row of every piece is resolved exactly once, whatever fails in between.
 
-A *unit* is what is finished as a whole: one piece, or all pieces of a series that was cut. It is
+A *unit* is work that is finished as a whole: one piece, or all pieces of a series that was cut. It is
 finished when each of its rows is indexed or rejected and its results are delivered; only then does the
-ledger hear of it, so that a resumed run repeats whole units.
+ledger record it, so that a resumed run repeats whole units.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Unit:
         return places[copy % len(places)]
 
     def reject(self, rejects: Iterable[Reject], *, counted: bool = True) -> list[Rejected]:
-        """Account for rows that go no further; with ``counted`` False, only say that they did not."""
+        """Account for rows that go no further; with ``counted`` False they are reported, not counted."""
         letters = []
         for reject in rejects:
             place = self.place_of(reject.key, self.rejections[reject.key])

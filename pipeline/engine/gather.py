@@ -40,7 +40,7 @@ class Gather:
         self.rows += len(share.keys)
 
     def due(self, *, ending: bool) -> tuple[tuple[Any, ...], tuple[Share, ...]] | None:
-        """A block that is full, old or, when nothing more comes, whatever is left."""
+        """A block that is full or old; the remaining rows once no more come."""
         if not self._waiting:
             return None
         old = time.monotonic() - self._waiting[0][2] >= self._age_s

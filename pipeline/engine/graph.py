@@ -7,6 +7,7 @@ series pass (deliver), a *gather* that regroups rows into blocks, and a *back* t
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -30,7 +31,7 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True)
 class Graph(Generic[A, B]):
-    """Stages from A to B, and how they meet; nothing runs."""
+    """Stages from A to B, and how they are connected; nothing runs."""
 
     front: tuple[Stage[Any, Any], ...]
     side: tuple[Stage[Any, Any], ...] = ()
@@ -38,6 +39,13 @@ class Graph(Generic[A, B]):
     narrow: Callable[[Any], Any] | None = None
     block_join: Callable[[Sequence[Any]], Any] | None = None
     back: tuple[Stage[Any, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise GraphError where a name stands twice: hops, replicas, receipts and metrics go by it."""
+        counts = Counter(stage.name for stage in (*self.front, *self.side, *self.back))
+        for name, count in counts.items():
+            if count > 1:
+                raise GraphError(f"{count} stages are named {name}: give each a name of its own")
 
     @staticmethod
     def of(stage: Stage[A, B]) -> Graph[A, B]:

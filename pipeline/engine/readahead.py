@@ -20,7 +20,7 @@ _READ_AHEAD = 4  # items of each source
 
 
 class ReadAhead(Generic[T]):
-    """Hands out the sources' items without ever blocking longer than asked."""
+    """Returns the sources' items, and never blocks longer than the given timeout."""
 
     def __init__(self, *sources: Iterable[T]) -> None:
         self._arrived = threading.Semaphore(0)  # one for each entry in the lanes' queues
@@ -56,7 +56,7 @@ class ReadAhead(Generic[T]):
         self._stopped.set()
 
     def _take(self) -> tuple[_Lane[T], T | _End]:
-        """The entry of the lane whose turn it is; the semaphore says that there is one."""
+        """The entry of the lane whose turn it is; the semaphore guarantees that there is one."""
         while True:
             lane = self._lanes[0]
             self._lanes.rotate(-1)

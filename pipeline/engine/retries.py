@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.engine.gather import Share, cut
 
-_ALONE = 2  # a trip that was lost so many times flies alone
+_ALONE = 2  # a trip that was lost this often is submitted alone
 
 
 @dataclass

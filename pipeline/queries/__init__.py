@@ -1,1 +1,1 @@
-"""What is asked of an index: search, sums, audit, and answers to others. Start at ``search``."""
+"""Queries of an index: search, sums, audit, and answers to other queriers. Start at ``search``."""

@@ -1,7 +1,7 @@
 """The server's side of a search: scores a request over the ciphertexts of an index, and holds no key.
 
 A request is pinned to a checkpoint. An index that has grown since answers for that prefix if its root there
-is the same. Answers are made block by block, so memory is bounded by a few blocks, whatever the index's size.
+is the same. Answers are computed block by block, so memory holds a few blocks at most.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _ROUNDING = 1 / 12  # variance of rounding to an integer
 
 
 class CohortError(OperatorError):
-    """A cohort that cannot be added up; one sentence says why."""
+    """A cohort that cannot be added up; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the signed root says of a log's blocks, records and earlier states."""
+"""Proofs of a log's blocks, records and earlier states against the signed root."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_prefix(directory: Path, reader: Reader, pinned: Checkpoint, whose: str
 
 
 def root_at(directory: Path, reader: Reader, size: int) -> bytes:
-    """The root the log had with so many records; empty where that was never a checkpoint."""
+    """The root of the log at this number of records; empty where that was never a checkpoint."""
     if size == reader.size:
         return reader.root
     try:

@@ -1,7 +1,7 @@
 """The querier's side of the two-server private query (S1'): two replicas, one checkpoint, shares of weights.
 
-The querier keeps its own copy of the log (tiles, manifest, checkpoint; ciphertexts are not needed). It gives
-size and root that both replicas must answer for, says which records there have to be, and proves the hits,
+The querier keeps its own copy of the log (tiles, manifest, checkpoint; ciphertexts are not needed). The copy
+gives the size and root that both replicas must answer for, lists the records to expect, and proves the hits,
 so that no replica learns which records were found. Answers are read block by block from both at once.
 """
 
@@ -41,7 +41,7 @@ _MAX_SENTENCE: Final = 300
 
 
 class ReplicaError(OperatorError):
-    """A replica that cannot be asked, or whose answer is none: names its URL."""
+    """A replica that does not answer, or answers with something else; the message names its URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class Replicas:
         client: httpx.Client,
         urls: tuple[str, str],
         reader: Reader,
-        recorder: Transcript | None,
+        transcript: Transcript | None,
     ) -> None:
         self._client = client
         self._urls = urls
         self._reader = reader
-        self._recorder = recorder
+        self._transcript = transcript
 
     def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
         """See ``pipeline.queries.search.Scorer``: the sums of both replicas' answers."""
@@ -86,7 +86,7 @@ class Replicas:
             self._require_gone(at, self._reader.size)
 
     def confirm(self, index: int) -> None:
-        """Nothing: the querier holds no ciphertexts, and asks nobody for a record it found."""
+        """Check nothing: the querier holds no ciphertexts, and requests no record that it found."""
 
     def check(self) -> None:
         """Both replicas are of this log and at least as long. Raises ReplicaError, naming both."""
@@ -136,7 +136,7 @@ class Replicas:
     @contextmanager
     def _asked(self, url: str, parameters: Parameters, share_D: Words) -> Iterator[Iterator[Scored]]:
         wanted = ScoreRequest(parameters, self._reader.size, self._reader.root, share_D)
-        note = note_of(self._recorder, url, parameters, share_D)
+        note = note_of(self._transcript, url, parameters, share_D)
         request = self._client.build_request("POST", f"{url}/score", content=wanted.encode())
         with _told(url):
             response = self._client.send(request, stream=True)
@@ -159,19 +159,19 @@ class Replicas:
 
 @contextmanager
 def replicas(
-    urls: tuple[str, str], reader: Reader, access: Access, recorder: Transcript | None = None
+    urls: tuple[str, str], reader: Reader, access: Access, transcript: Transcript | None = None
 ) -> Iterator[Replicas]:
     """Two replicas that hold the log at the reader's checkpoint. Raises ReplicaError."""
     names = tuple(url.rstrip("/") for url in urls)
     if names[0] == names[1]:
-        raise ReplicaError(f"{names[0]} is named twice: one server with both shares knows the query")
+        raise ReplicaError(f"{names[0]} is named twice: one server with both shares learns the query")
     for url in names:
         _require_safe(url)
     headers = {"authorization": f"Bearer {access.token}"} if access.token else {}
     with httpx.Client(
         headers=headers, timeout=access.wait_s, verify=_trust(access.ca), trust_env=False
     ) as client:
-        found = Replicas(client, (names[0], names[1]), reader, recorder)
+        found = Replicas(client, (names[0], names[1]), reader, transcript)
         found.check()
         yield found
 
@@ -192,7 +192,7 @@ def _answers(
 
 
 def _exactly(url: str, pieces: Iterator[bytes]) -> Callable[[int], bytes]:
-    """Reads so many bytes of a stream of pieces, holding no more than one piece too much."""
+    """Reads a given number of bytes from a stream of pieces; holds at most one piece too many."""
     held = bytearray()
 
     def read(count: int) -> bytes:
@@ -231,12 +231,12 @@ def _require(url: str, response: httpx.Response) -> None:
 
 
 def _require_safe(url: str) -> None:
-    """Plain HTTP only to this very machine: who hears both links knows the query."""
+    """Plain HTTP to this machine only: a party that reads both links learns the query."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ReplicaError(f"{url} is no address of a replica: give https://HOST:PORT")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ReplicaError(f"{url} is not encrypted, and who hears both links knows the query: use https")
+        raise ReplicaError(f"{url} is not encrypted, and reading both links reveals the query: use https")
 
 
 def is_loopback(host: str) -> bool:

@@ -1,8 +1,8 @@
 """Search of an encrypted index (S1, and S1' with two replicas).
 
 The querier quantises a feature vector to weights, lets a source score every block, and opens the answers
-with the secret key. Who scores sees ciphertexts and weights (or one share of them), never a score. Each
-hit is then proven to be in the log by an inclusion proof against the signed checkpoint.
+with the secret key. A scorer sees ciphertexts and weights (or one share of them), never a score. An
+inclusion proof against the signed checkpoint then proves that each hit is in the log.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 
 class Scorer(Protocol):
-    """Whoever holds the ciphertexts."""
+    """Scores the blocks of a log: the holder of the ciphertexts, or a client of replicas."""
 
     def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
         """The answer for every block of the log at the querier's checkpoint, in order."""
 
     def confirm(self, index: int) -> None:
-        """Check what the source holds of a record where that can be done. Raises DamagedError."""
+        """Check the source's bytes of a record, if it has any. Raises DamagedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class Hit:
 class Closed:
     """Blocks that the given keys cannot open."""
 
-    key_id: str  # hex, of the key that could
+    key_id: str  # hex, of the key that opens them
     blocks: int
     records: int
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The hits, and what would need other keys."""
+    """The hits, and the blocks that need other keys."""
 
     hits: tuple[Hit, ...]
     closed: tuple[Closed, ...]
@@ -88,23 +88,23 @@ class _Candidate:
 
 
 class Direct:
-    """The index's folder itself, scored in this process; blocks under other keys are passed over."""
+    """Scores the index's folder in this process, and skips blocks under other keys."""
 
     def __init__(
-        self, reader: Reader, key_ids: Collection[bytes], recorder: Transcript | None = None
+        self, reader: Reader, key_ids: Collection[bytes], transcript: Transcript | None = None
     ) -> None:
         self._reader = reader
         self._key_ids = key_ids
-        self._recorder = recorder
+        self._transcript = transcript
 
     def ask(self, parameters: Parameters, weights_D: NDArray[np.int32]) -> Iterator[Scored]:
         """See ``Scorer``."""
-        note = note_of(self._recorder, "direct", parameters, weight_words(weights_D, parameters))
+        note = note_of(self._transcript, "direct", parameters, weight_words(weights_D, parameters))
         for block in self._reader.blocks():
             header = decode_header(block.header)
             answer: BlockScores | None = None
-            asked = header.parameters == parameters and header.dimensions == len(weights_D)
-            if asked and header.key_id in self._key_ids:
+            fits = header.parameters == parameters and header.dimensions == len(weights_D)
+            if fits and header.key_id in self._key_ids:
                 answer = score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
             scored = Scored(block.first_index, len(block), block.header, answer)
             note(scored)
@@ -137,7 +137,7 @@ def search(
             header = decode_header(block.header)
             keys = owners.get(header.key_id)
             if keys is None:
-                if not number:  # the same blocks come again for the next parameter set
+                if not number:  # every parameter set goes over the same blocks
                     closed.setdefault(header.key_id, Counter()).update(blocks=1, records=block.records)
                 continue
             if header.parameters != parameters:
@@ -154,7 +154,7 @@ def search(
             f"this key opens none of the {sum(one.records for one in answer)} records: they were encrypted "
             f"under another ({', '.join(one.key_id[:16] for one in answer)})"
         )
-    return SearchResult(tuple(_proven(reader, source, one) for one in best), answer)
+    return SearchResult(tuple(_checked(reader, source, one) for one in best), answer)
 
 
 def _candidates(
@@ -166,14 +166,14 @@ def _candidates(
         yield _Candidate(float(score_N[row]), -index, position, block.header)
 
 
-def _proven(reader: Reader, source: Scorer, found: _Candidate) -> Hit:
-    """A hit with its inclusion proof checked as a stranger would, and that it is the record scored."""
+def _checked(reader: Reader, source: Scorer, found: _Candidate) -> Hit:
+    """A hit: the verifier checks its inclusion proof, and its leaf must name the scored column."""
     index = -found.minus_index
     source.confirm(index)
     proof = reader.prove(index)
     leaf = decode_leaf(proof.record)
     same = (leaf.position, leaf.header) == (found.position, sha256(found.header).digest())
     with suppress(ProofError):
-        proven = verify_proof(proof.encode(), reader.log)
-        return Hit(leaf.key.hex(), index, found.score, proof_ok=same and proven.record == proof.record)
+        checked = verify_proof(proof.encode(), reader.log)
+        return Hit(leaf.key.hex(), index, found.score, proof_ok=same and checked.record == proof.record)
     return Hit(leaf.key.hex(), index, found.score, proof_ok=False)

@@ -1,7 +1,7 @@
-"""What a search was answered, kept in a file, so that it can be audited later (``pipeline.queries.audit``).
+"""The transcript of a search: its requests and the answers, in a file for ``pipeline.queries.audit``.
 
 The file holds the checkpoint, every request (the weights, or each replica's share of them) and the answer
-for every block. Whoever reads it learns the query: it is made with mode 0600 and appears when it is whole.
+for every block. The file reveals the query: it is created with mode 0600, under its name once it is whole.
 
 Entries follow one another: kind (1 byte), length (4 bytes, little-endian), body. The last is the SHA-256
 of everything before it.
@@ -37,12 +37,12 @@ _OF: Final = struct.Struct("<H")  # the request's number; the frame follows
 
 
 class AnswersError(OperatorError):
-    """A file that holds no answers, or cannot: names it."""
+    """The file holds no answers, or cannot be read or written; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request and whom it was put to: ``direct``, or a replica's URL."""
+    """A request and its recipient: ``direct``, or a replica's URL."""
 
     party: str
     parameters: Parameters
@@ -50,7 +50,7 @@ class Asked:
 
 
 class Transcript:
-    """Writes requests and answers as they come; made by ``recording``."""
+    """Writes requests and answers as they come; ``recording`` opens one."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -59,11 +59,11 @@ class Transcript:
         self._write(_MAGIC)
 
     def checkpoint(self, note: bytes) -> None:
-        """The signed note that all answers are pinned to."""
+        """Write the signed note of the log that all answers are for."""
         self._entry(_CHECKPOINT, note)
 
     def asked(self, request: Asked) -> int:
-        """A request; its number."""
+        """Write a request; its number."""
         name = request.party.encode()
         words = request.words_D.astype(request.parameters.word).tobytes()
         self._entry(_REQUEST, _ASKED.pack(request.parameters.number, len(name)) + name + words)
@@ -71,12 +71,12 @@ class Transcript:
         return self._requests - 1
 
     def answered(self, number: int, block: Scored) -> None:
-        """The answer for one block to the request of that number; what was not scored is not kept."""
+        """Write one block's answer to the request of that number; a block that was not scored is left out."""
         if block.answer is not None:
             self._entry(_ANSWER, _OF.pack(number) + encode_frame(block))
 
     def end(self) -> None:
-        """All is said."""
+        """Write the end mark: the digest of all entries."""
         self._entry(_END, self._digest.digest())
 
     def _entry(self, kind: bytes, body: bytes) -> None:
@@ -89,18 +89,18 @@ class Transcript:
 
 
 def note_of(
-    recorder: Transcript | None, party: str, parameters: Parameters, words_D: Words
+    transcript: Transcript | None, party: str, parameters: Parameters, words_D: Words
 ) -> Callable[[Scored], None]:
-    """Note a request; what notes the answers to it. Nothing where there is no recorder."""
-    if recorder is None:
+    """Write a request; the function that writes its answers. Writes nothing without a transcript."""
+    if transcript is None:
         return lambda _: None
-    number = recorder.asked(Asked(party, parameters, words_D))
-    return lambda block: recorder.answered(number, block)
+    number = transcript.asked(Asked(party, parameters, words_D))
+    return lambda block: transcript.answered(number, block)
 
 
 @contextmanager
 def recording(file: Path, note: bytes) -> Iterator[Transcript]:
-    """A recorder into a new file, which is there once all went well. Raises AnswersError."""
+    """A transcript in a new file, which exists once the block succeeds. Raises AnswersError."""
     if file.exists():
         raise AnswersError(f"{file} exists already: nothing is overwritten, choose another name")
     with ExitStack() as stack:
@@ -108,21 +108,21 @@ def recording(file: Path, note: bytes) -> Iterator[Transcript]:
             stream = stack.enter_context(whole_file(file, SECRET))
         except OSError as error:
             raise AnswersError(f"cannot write {file}: {error.strerror}") from error
-        recorder = Transcript(stream)
-        recorder.checkpoint(note)
-        yield recorder
-        recorder.end()
+        transcript = Transcript(stream)
+        transcript.checkpoint(note)
+        yield transcript
+        transcript.end()
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A file of answers; only where each answer lies is in memory."""
+    """A file of answers; memory holds the place of each answer only."""
 
     file: Path
     checkpoint: bytes
     requests: tuple[Asked, ...]
     places: dict[int, list[tuple[int, int]]] = field(repr=False)  # by first record: offset, length
-    records: dict[int, int] = field(repr=False)  # by first record: how many the answers are about
+    records: dict[int, int] = field(repr=False)  # by first record: how many records the answers cover
 
     def of(self, first_index: int) -> list[tuple[Asked, Scored]]:
         """All answers for the block that begins with this record."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class VectorError(OperatorError):
-    """The query cannot be asked; one sentence says why."""
+    """The query cannot be made; the message is one sentence."""
 
 
 def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArray[np.float32]:

@@ -1,1 +1,1 @@
-"""One run of the stream: what is asked for, its checks, its books, its proof. Start at ``run``."""
+"""One run of the stream: the job, its checks, its books, its summary. Start at ``run``."""

@@ -1,7 +1,7 @@
-"""The bookkeeping of one run: tally, dead letters, ledger, metrics and what the terminal shows.
+"""The bookkeeping of one run: tally, dead letters, ledger, metrics and the terminal's display.
 
-Order matters: a unit's letters are durable before the ledger calls the unit finished, and that is durable
-before the unit's source may forget it.
+Order matters: a unit's letters are durable before the ledger records the unit as finished, and the ledger's
+row is durable before the unit is acknowledged to its source.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _REFUSED_KEPT = 256  # letters of refused files written together
 
 
 class Watcher(Protocol):
-    """Sees a run as it goes; for the terminal."""
+    """Receives the state of a run, for the terminal."""
 
     def update(self, tally: Tally, queued: Mapping[str, int]) -> None:
-        """Called a few times a second."""
+        """Show this state; called a few times a second."""
 
 
 class Books:
-    """Books every event of one run. A context manager; one thread."""
+    """Records every event of one run. A context manager; one thread."""
 
     def __init__(self, job: Job, records: int) -> None:
         self._job = job
@@ -62,7 +62,7 @@ class Books:
             write_whole(job.results / "job.json", json.dumps(_request(job), indent=2).encode() + b"\n")
 
     def book(self, event: Event) -> list[Unit]:
-        """Count and keep one event; the units whose end is now durable."""
+        """Count and store one event; the units whose end is durable since."""
         self.tally.observe(event)
         self._exporter.observe(event)
         match event:
@@ -83,7 +83,7 @@ class Books:
         return []
 
     def flush(self) -> list[Unit]:
-        """Write the letters of refused files that wait for company; those files."""
+        """Write the buffered letters of refused files; those files."""
         self._letters.add(self._of_refused())
         return self._taken()
 
@@ -101,12 +101,12 @@ class Books:
         return taken
 
     def _letters_of(self, unit: Finished) -> list[Letter]:
-        """And no other unit's: those are settled with it, which begins by forgetting what is there."""
+        """The open letters of this unit only: settling another unit deletes its earlier letters first."""
         places = [(place.path, place.frame) for piece in unit.pieces for place in piece.places]
         return [self._open.pop(place) for place in places if place in self._open]
 
     def due(self) -> bool:
-        """Whether what the terminal shows is old."""
+        """Whether the terminal's display is out of date."""
         return time.monotonic() - self._shown_s > _SHOWN_EVERY_S
 
     def show(self, queued: Mapping[str, int], watcher: Watcher) -> None:
@@ -126,7 +126,7 @@ class Books:
 
 
 def _request(job: Job) -> dict[str, object]:
-    """What a later replay needs to run the same way."""
+    """The settings and paths that a replay needs to run the same way."""
     return {
         "sources": [absolute(source) for source in job.sources],
         "index": str(job.index.resolve()),

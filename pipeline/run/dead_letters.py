@@ -71,7 +71,7 @@ class DeadLetters:
             self._insert(letters)
 
     def settle(self, unit: Finished, letters: Iterable[Letter]) -> None:
-        """A unit is finished: its letters are the new ones only, whatever an earlier run had to say."""
+        """Replace the letters of a finished unit: those of earlier runs are deleted."""
         places = {(os.fsencode(place.path), place.frame) for piece in unit.pieces for place in piece.places}
         with self._db:
             self._db.executemany("DELETE FROM letters WHERE path = ? AND frame = ?", sorted(places))

@@ -1,7 +1,7 @@
-"""What of the sources is still to do, and who learns that it is done.
+"""Reads the sources, skips finished units, and returns acknowledgements to the sources.
 
-A resumed run leaves out the units that an earlier run finished, as far as the index bears that out, and
-counts them. A unit's acknowledgement goes to the source that it came from.
+A resumed run skips the units that the ledger records as finished, if the index still holds their records,
+and counts them. A unit is acknowledged to the source that yielded it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Intake:
         self._sources = sources
         self._earlier = earlier
         self._lock = threading.Lock()  # of the ledger's connection and of ``skipped``
-        self._origin: dict[int, Source] = {}  # of units on their way, by the identity of their first piece
+        self._origin: dict[
+            int, Source
+        ] = {}  # of units not finished yet, by the identity of their first piece
 
     @property
     def scanned(self) -> int:
@@ -40,11 +42,11 @@ class Intake:
         return sum(source.scanned for source in self._sources)
 
     def streams(self) -> list[Iterator[Located | Refused | Copied]]:
-        """What is left to do of each source."""
+        """The unfinished work of each source."""
         return [self._left(source) for source in self._sources]
 
     def finished(self, unit: Unit) -> None:
-        """Acknowledge a unit to its source; the very objects that a stream yielded."""
+        """Acknowledge a unit to its source; takes the same objects that a stream yielded."""
         self._origin.pop(_identity(unit)).finished(unit)
 
     def close(self) -> None:
@@ -82,15 +84,15 @@ def opened(job: Job) -> Iterator[Intake]:
     log = open_reader(job.index) if job.resume and exists(job.index) else None
     with Ledger(job.results) as ledger, Ledger(job.results) as of_files:
         sources = open_sources(job.sources, site, job.settings.ingest, of_files.files_of)
-        intake = Intake(sources) if log is None else Intake(sources, _borne_out(ledger, log))
+        intake = Intake(sources) if log is None else Intake(sources, _confirmed(ledger, log))
         try:
             yield intake
         finally:
             intake.close()
 
 
-def _borne_out(ledger: Ledger, log: Reader) -> Earlier:
-    """The ledger's word, where the index still holds what it says: it may be another, or an older copy."""
+def _confirmed(ledger: Ledger, log: Reader) -> Earlier:
+    """The ledger's row of a unit, if the index holds its records: it may be another or an older copy."""
 
     def earlier(pieces: tuple[Located, ...]) -> Done | None:
         done = ledger.find(pieces)

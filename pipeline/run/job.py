@@ -1,4 +1,4 @@
-"""What a run is asked for."""
+"""The job of a run: sources, folders and settings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stages.errors import OperatorError
 
 
 class JobError(OperatorError):
-    """The run cannot start as asked; one sentence says why."""
+    """The run cannot start; the message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for."""
+    """One run's sources, folders and settings."""
 
     sources: tuple[str, ...]  # files, folders, or SCHEME:REST, see ``stages.ingest.sources.opening``
     index: Path

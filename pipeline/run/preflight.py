@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from pipeline.run.job import Job, JobError
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
-from stages.encrypt.public.folder import load_public
+from stages.encrypt.public.folder import PublicKeys, load_public
 from stages.errors import OperatorError
 from stages.files import make_directory
 from stages.index.copies.bucket import refuse_secret
@@ -20,10 +21,27 @@ from stages.index.store.durable import check_free
 from stages.index.store.identity import refuse_other_model
 from stages.ingest.sources.manifest import listed
 from stages.ingest.sources.opening import location, manifests
-from stages.segment.checkpoint import describe
+from stages.segment.checkpoint import WeightsInfo, describe
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class Given:
+    """What the checks read: the job, and the files that several of them need, each read once."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    @cached_property
+    def public(self) -> PublicKeys:
+        """The public bundle. Raises KeyFileError."""
+        return load_public(self.job.keys)
+
+    @cached_property
+    def weights(self) -> WeightsInfo:
+        """The description and the digest of the weights. Raises WeightsError."""
+        return describe(self.job.settings.segment.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +50,32 @@ class Check:
 
     name: str
     about: str
-    run: Callable[[Job], None]
+    run: Callable[[Given], None]
 
 
 def check(job: Job) -> None:
     """Run every check. Raises JobError at the first that fails."""
+    given = Given(job)
     for one in CHECKS:
         try:
-            one.run(job)
+            one.run(given)
         except JobError:
             raise
         except OperatorError as error:
             raise JobError(str(error)) from error
 
 
-def _sources(job: Job) -> None:
-    for source in job.sources:
+def _sources(given: Given) -> None:
+    for source in given.job.sources:
         if not location(source).exists():
             raise JobError(f"there is no source {location(source)}")
-    for manifest in manifests(job.sources):
+    for manifest in manifests(given.job.sources):
         listed(manifest)
 
 
-def _folders(job: Job) -> None:
+def _folders(given: Given) -> None:
     """Nothing that is written lies in what is read: the index may be given away."""
+    job = given.job
     sources = tuple(location(source) for source in job.sources)
     for name, folder in {"results": job.results, "index": job.index}.items():
         others = {"source": sources, "keys": (job.keys,), "index": (job.index,), "results": (job.results,)}
@@ -79,36 +99,36 @@ def _writable(name: str, folder: Path) -> None:
         raise JobError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _no_secret_in_storage(job: Job) -> None:
-    if job.settings.index.objects is not None:
-        refuse_secret(job.settings.index.objects)
+def _no_secret_in_storage(given: Given) -> None:
+    if given.job.settings.index.objects is not None:
+        refuse_secret(given.job.settings.index.objects)
 
 
-def _keys(job: Job) -> None:
-    load_public(job.keys)
-    load_site_secret(job.keys)
-    load_signer(job.keys)
+def _keys(given: Given) -> None:
+    _ = given.public
+    load_site_secret(given.job.keys)
+    load_signer(given.job.keys)
 
 
-def _recipe(job: Job) -> None:
-    describe(job.settings.segment.weights).refuse_other_recipe(job.settings.preprocess)
+def _recipe(given: Given) -> None:
+    given.weights.refuse_other_recipe(given.job.settings.preprocess)
 
 
-def _index_is_free(job: Job) -> None:
-    if exists(job.index):
-        check_free(job.index)
+def _index_is_free(given: Given) -> None:
+    if exists(given.job.index):
+        check_free(given.job.index)
 
 
-def _index_owner(job: Job) -> None:
+def _index_owner(given: Given) -> None:
     """Other keys would index every image again, under pseudonyms and for an owner of their own.
 
     Earlier generations of the same owner are no other keys.
     """
-    if not exists(job.index):
+    if not exists(given.job.index):
         return
-    public = load_public(job.keys)
+    public = given.public
     own = {key_id.hex() for key_id in (public.key_id, *public.earlier)}
-    theirs = [key_id for key_id in stats(job.index).key_ids if key_id not in own]
+    theirs = [key_id for key_id in stats(given.job.index).key_ids if key_id not in own]
     if theirs:
         raise JobError(
             f"the index holds records of key {theirs[0][:16]}, these keys are {public.key_id.hex()[:16]}: "
@@ -116,10 +136,10 @@ def _index_owner(job: Job) -> None:
         )
 
 
-def _index_model(job: Job) -> None:
-    if exists(job.index):
-        digest = bytes.fromhex(describe(job.settings.segment.weights).digest)
-        refuse_other_model(job.index, open_reader(job.index).model, digest)
+def _index_model(given: Given) -> None:
+    index = given.job.index
+    if exists(index):
+        refuse_other_model(index, open_reader(index).model, bytes.fromhex(given.weights.digest))
 
 
 def exists(index: Path) -> bool:

@@ -17,7 +17,7 @@ def replayed(results: Path) -> Job:
     A rejected slice is read again with the files beside it, where its folder was a source: results are
     delivered by series, and one slice alone would replace those of its whole series.
 
-    Raises JobError where there is nothing to repeat or the folder does not say how it was run.
+    Raises JobError where there is nothing to repeat or the folder does not state how it was run.
     """
     paths = {Path(letter.path) for letter in dead_letters.read(results)}
     there = {path for path in paths if path.exists()}

@@ -1,4 +1,4 @@
-"""One run of the stream: checked before it starts, booked while it runs, proven at its end."""
+"""One run of the stream: checked before it starts, recorded while it runs, verified at its end."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ def _compute(settings: Settings) -> Iterator[int]:
 
 
 def device_here(settings: Settings) -> str:
-    """The device for work in this very process. Raises JobError where the one asked for is not there."""
+    """The device for work in this process. Raises JobError where the configured one is missing."""
     return _device(settings, torch.cuda.device_count())
 
 
 def _device(settings: Settings, gpus: int) -> str:
     wanted = settings.run.device
     if wanted == "cuda" and not gpus:
-        raise JobError("--device cuda was asked for but there is no CUDA device")
+        raise JobError("--device cuda: there is no CUDA device here")
     return "cuda" if wanted != "cpu" and gpus else "cpu"
 
 

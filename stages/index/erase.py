@@ -1,4 +1,4 @@
-"""Erasure: a record's bytes go, its leaf stays, and the log says so.
+"""Erasure: a record's bytes are overwritten, its leaf stays, and a log entry records it.
 
 Order: the intent is written down (``erasing``); the erasure entries are committed and published; the blocks
 are written again, without the records, into a new segment; the manifest that leads there replaces the old
@@ -62,7 +62,7 @@ def decode_intent(data: bytes) -> Intent:
     """The intent that these bytes are."""
     digest, _, body = data.partition(b"\n")
     if sha256(body.removesuffix(b"\n")).hexdigest().encode() != digest:
-        raise DamagedError(INTENT, "is damaged: what was to be erased has to be asked for again")
+        raise DamagedError(INTENT, "is damaged: repeat the erasure that was interrupted")
     fields = json.loads(body)
     records = tuple((int(index), str(key)) for index, key in fields["records"])
     return Intent(records, fields["time_ms"], fields["cause"], tuple(Dead(**dead) for dead in fields["dead"]))
@@ -93,7 +93,7 @@ def erase(writer: Writer, records: Mapping[int, bytes], cause: Cause) -> int:
 
 
 def finish(writer: Writer) -> None:
-    """Do what the intent says, wherever it was left off; nothing where there is none."""
+    """Complete the erasure of the intent from any point of interruption; do nothing without one."""
     home = writer.directory
     try:
         intent = decode_intent((home / INTENT).read_bytes())

@@ -35,8 +35,8 @@ class UnwritableError(IndexStoreError):
 
 
 class OtherModelError(IndexStoreError):
-    """Features of one model meet an index of another's: they cannot be compared."""
+    """Features of one model and an index of another model's: they cannot be compared."""
 
 
 class ErasedError(IndexStoreError):
-    """A record that was erased is asked for."""
+    """The requested record was erased."""

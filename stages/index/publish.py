@@ -7,7 +7,7 @@ Invariants:
   wait, and at the end.
 * A tile is durable under its name before a checkpoint that needs it is written. A crash therefore leaves
   the checkpoint at the old size or at the new one, never at a size whose tiles are missing.
-* The cache of keys learns an entry only after the checkpoint that covers it.
+* An entry enters the cache of keys only after the checkpoint that covers it.
 
 Example: at size 250, a block of 10 is committed. Entry 255 completes the bundle and the tile of level 0, so
 both are written in full and one node starts a tile of level 1; entries 256 to 259 start new ones of width
@@ -39,7 +39,7 @@ _MOST: Final = 1 << 17  # entries an append waits for: it bounds the memory
 
 
 class Uncached(NamedTuple):
-    """Where an entry stands that the cache does not know yet."""
+    """The place of an entry that the cache does not hold yet."""
 
     number: int
     leaf_hash: bytes
@@ -84,7 +84,7 @@ class Publisher:
         return self._edge.size
 
     def places(self, keys: Iterable[bytes]) -> dict[bytes, Uncached]:
-        """Where these records stand, for those that are committed and that the cache does not know yet."""
+        """The places of those of these records that are committed and not in the cache yet."""
         return {key: place for key in keys if (place := self._keys.get(key))}
 
     @property

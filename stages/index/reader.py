@@ -2,7 +2,7 @@
 
 What a reader hands out has been checked against that checkpoint: ``record`` and ``prove`` up to the
 signed root, ``blocks`` against the SHA-256 the writer noted (enough for a search, whose hits are then
-taken from ``record``). A writer may append meanwhile: nothing below the checkpoint ever changes.
+taken from ``record``). A writer may append at the same time: nothing below the checkpoint ever changes.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Reader:
 
     @property
     def checkpoint(self) -> bytes:
-        """The signed note that says so."""
+        """The signed note of that checkpoint."""
         return self._note
 
     @property
@@ -105,7 +105,7 @@ class Reader:
         return ((index, key) for index, key in self._tiles.keys(0) if index not in gone)
 
     def present(self, start: int, stop: int) -> list[int]:
-        """Which entries from start to stop-1 are records that the log does not say were erased."""
+        """The entries from start to stop-1 that are records and not erased."""
         if start >= stop:
             return []
         gone = {entry.index for _, entry in self._tiles.erasures()}
@@ -116,7 +116,7 @@ class Reader:
         return next((index for index in self._having(key) if self._eraser(index) is None), None)
 
     def find_erased(self, key: bytes) -> int | None:
-        """The index of the record with this key that the log says was erased, up to this checkpoint."""
+        """The index of the erased record with this key, up to this checkpoint."""
         erasers = ((index, self._eraser(index)) for index in self._having(key))
         return next((index for index, eraser in erasers if eraser is not None and eraser < self.size), None)
 
@@ -148,7 +148,7 @@ class Reader:
         while True:
             extent, block = self._segments.holder(index)
             if isinstance(block, Statements):
-                raise IndexError(f"entry {index} of the index is no record: it says that one was erased")
+                raise IndexError(f"entry {index} of the index is no record: it records an erasure")
             eraser = block.eraser(index - block.first_index)
             if eraser is not None:
                 self._check_erased(index, eraser, extent)
@@ -160,21 +160,21 @@ class Reader:
                 raise DamagedError(extent.file, f"does not hold record {index} ({key}) as committed")
 
     def _check_erased(self, index: int, eraser: int, extent: Extent) -> NoReturn:
-        """A record may be missing where a proven entry of the log says that it was erased."""
+        """A record may be missing where a proven entry of the log erases it."""
         if eraser >= self.size:
             raise ErasedError(f"record {index} was erased after this checkpoint: open the index again")
         erasure, _ = self._erasure(index, eraser, extent)
         day = datetime.fromtimestamp(erasure.time_ms / 1000, UTC).date()
-        raise ErasedError(f"record {index} was erased on {day}, as entry {eraser} of the index says")
+        raise ErasedError(f"record {index} was erased on {day}, by entry {eraser} of the index")
 
     def _erasure(self, index: int, eraser: int, extent: Extent) -> tuple[Erasure, Proof]:
-        """What the entry says that erased the record, and the proof of it."""
+        """The content of the entry that erased the record, and its proof."""
         if index < eraser:
             proof = self.prove(eraser)
             entry = decode_entry(proof.record)
             if isinstance(entry, Erasure) and entry.index == index:
                 return entry, proof
-        raise DamagedError(extent.file, f"lacks record {index}, and no entry of the log says it was erased")
+        raise DamagedError(extent.file, f"lacks record {index}, and no entry of the log erases it")
 
     def _eraser(self, index: int) -> int | None:
         """The entry by which a record was erased, if it was."""
@@ -204,7 +204,7 @@ class Reader:
         extent, block = self._segments.holder(index)
         eraser = block.eraser(index - block.first_index) if isinstance(block, StoredBlock) else None
         if eraser is None or eraser >= self.size:
-            raise IndexStoreError(f"the log of {self.size} entries does not say that {index} was erased")
+            raise IndexStoreError(f"the log of {self.size} entries does not erase {index}")
         return ErasureProof(record, self._erasure(index, eraser, extent)[1])
 
     def prove_growth(self, old: bytes) -> GrowthProof:
@@ -243,7 +243,7 @@ def open_reader(directory: Path, log: tuple[LogKey, ...] | None = None) -> Reade
     """The log at its latest checkpoint, verified under the given public keys or else the index's own."""
     _, own = read_identity(directory)
     if log not in (None, own):
-        raise DamagedError(PUBLIC_KEY, "is not what was asked for")
+        raise DamagedError(PUBLIC_KEY, "is not the expected one")
     checkpoint, note = read_checkpoint(directory, own)
     return Reader(directory, own, checkpoint, note)
 

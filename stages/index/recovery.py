@@ -50,7 +50,7 @@ class Recovered:
 
 
 def recover(directory: Path, checkpoint: Checkpoint) -> Recovered:
-    """Check the end of the log, take in the rest, and cut off whatever was written after it."""
+    """Check the end of the log, recover the committed rest, and truncate what was written after it."""
     edge = _edge(directory, checkpoint)
     manifest = Manifest(directory, checkpoint.size)
     last = manifest[len(manifest) - 1] if len(manifest) else None

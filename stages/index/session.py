@@ -41,7 +41,7 @@ LOCK_WAIT_S: Final = 2.0  # a killed writer's lock goes with its process, which 
 
 @contextmanager
 def open_writer(directory: Path, options: IndexOptions, model: bytes | None = None) -> Iterator[Writer]:
-    """The index's writer, after whatever an interrupted one left behind is taken in or cut off.
+    """The index's writer; the committed remains of an interrupted one are recovered, the others truncated.
 
     Makes the index. In the end everything is published, unless something failed. ``model`` is the SHA-256 of
     the weights that made the features: from the first time on every checkpoint states it, and another is

@@ -19,7 +19,7 @@ from stages.index.store.segments import Segments
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """An index at its latest checkpoint. Nothing here says that it is whole; ``verify`` does."""
+    """An index at its latest checkpoint. This does not check that it is intact; ``verify`` does."""
 
     origin: str
     size: int  # entries in the log: records and erasures

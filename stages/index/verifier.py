@@ -1,14 +1,14 @@
-"""Checks a log's proofs with nothing but its public keys. This one file is all a stranger needs.
+"""Checks a log's proofs with only its public keys. An auditor needs no other file of the product.
 
     python verifier.py FILE --key checkpoint.pub [--key witness.pub]
 
-It uses the standard library and ``cryptography``; the writer uses its hashing and parsing, never the other
-way round. Trees are those of RFC 6962, the checks on them RFC 9162's (2.1.3.2, 2.1.4.2); notes, checkpoints
-and inclusion proofs are C2SP's (signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof); the key tree and
-the other kinds of proof file are described in docs/index.md.
+It imports the standard library and ``cryptography``; the writer imports its hashing and parsing, never the
+other way round. Trees are those of RFC 6962, the checks on them RFC 9162's (2.1.3.2, 2.1.4.2); notes,
+checkpoints and inclusion proofs are C2SP's (signed-note, tlog-checkpoint, tlog-cosignature, tlog-proof);
+docs/index.md describes the key tree and the other kinds of proof file.
 
-Parsing is strict: what our writer would not have written is refused, so no two byte sequences mean the same.
-Whatever the input, what is wrong is a ``ProofError``.
+Parsing is strict: bytes that our writer cannot produce are refused, so no two byte sequences mean the same.
+Every fault of an input raises a ``ProofError``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _VKEY: Final = re.compile(r"([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)")
 
 
 class ProofError(ValueError):
-    """A proof file that is malformed, or that does not prove what it says."""
+    """A proof file that is malformed, or that does not prove its claim."""
 
 
 class NoteError(ProofError):
@@ -161,7 +161,7 @@ def verify_key(key: bytes, leaf: bytes, path: Sequence[bytes], root: bytes) -> b
         return False
     way = int.from_bytes(sha256(key).digest(), "big")
     if leaf and (int.from_bytes(leaf[:HASH_BYTES], "big") ^ way) >> (_BITS - depth):
-        return False  # the leaf stands elsewhere
+        return False  # the leaf is on another way
     node = key_leaf_hash(leaf) if leaf else EMPTY_KEYS
     for level, sibling in enumerate(path, _BITS - depth):
         node = key_node_hash(sibling, node) if way >> level & 1 else key_node_hash(node, sibling)
@@ -305,7 +305,7 @@ def open_note(data: bytes, keys: tuple[LogKey, ...]) -> str:
 
 
 def _signer(line: str, text: str, keys: tuple[LogKey, ...]) -> LogKey | None:
-    """Whose signature the line is; a stranger's is nobody's, as demanded, and a wrong one an error."""
+    """The key of a signature line; None if unknown, as demanded. Raises NoteError for a wrong one."""
     dash, *rest = line.split(" ")
     if dash != "\u2014" or len(rest) != 2 or _NAME.fullmatch(rest[0]) is None:  # noqa: PLR2004 - name, signature
         raise NoteError("a signature line of the note is malformed")
@@ -371,26 +371,26 @@ def _hash(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What an entry of the log says of a record that was erased."""
+    """The content of a log entry about an erased record."""
 
     entry: int  # its own number
-    time_ms: int  # when, by the writer's clock, since 1970 UTC
+    time_ms: int  # of the erasure, by the writer's clock, since 1970 UTC
     cause: str
 
     @property
     def time(self) -> str:
-        """When, as ISO 8601 has it."""
+        """The time of the erasure in ISO 8601."""
         return (_EPOCH + timedelta(milliseconds=self.time_ms)).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
-    """What a good proof says of the log at this checkpoint.
+class VerifiedProof:
+    """The claim of a valid proof about the log at this checkpoint.
 
     inclusion: ``record`` is its record number ``index``, and has this key.
-    erasure: the same, and a later entry says that it was ``erased``.
+    erasure: the same, and a later entry states that it was ``erased``.
     presence, absence: of its first ``checkpoint.keys.size`` records, number ``index`` or none has this key.
-    growth: it begins with the log of the earlier checkpoint ``old``.
+    growth: the log begins with the log of the earlier checkpoint ``old``.
     """
 
     claim: str
@@ -420,8 +420,8 @@ class Proven:
         return facts
 
 
-def verify_proof(data: bytes, keys: tuple[LogKey, ...]) -> Proven:
-    """Check everything; what comes back holds for the log that the keys belong to. Else ``ProofError``."""
+def verify_proof(data: bytes, keys: tuple[LogKey, ...]) -> VerifiedProof:
+    """Check a proof file; the result holds for the log of these keys. Raises ``ProofError``."""
     if len(data) > _MAX_BYTES:
         raise ProofError("the proof is too long")
     before, blank, note = data.partition(b"\n\n")
@@ -430,7 +430,7 @@ def verify_proof(data: bytes, keys: tuple[LogKey, ...]) -> Proven:
     except UnicodeDecodeError as error:
         raise ProofError("the proof is not text") from error
     if not blank or kind not in _KINDS:
-        raise ProofError("this is no proof file: it begins as none does, or has no checkpoint")
+        raise ProofError("this is no proof file: its first line is of no known kind, or it has no checkpoint")
     labels, check = _KINDS[kind]
     head, path = lines[: len(labels)], lines[len(labels) :]
     if len(head) < len(labels) or not all(map(str.startswith, head, (f"{label} " for label in labels))):
@@ -439,9 +439,9 @@ def verify_proof(data: bytes, keys: tuple[LogKey, ...]) -> Proven:
     return check(fields, [_hash(line) for line in path], open_checkpoint(note, keys), keys)
 
 
-def _inclusion(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> Proven:
+def _inclusion(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> VerifiedProof:
     record, index = decode_base64(fields[0]), parse_decimal(fields[1])
-    return Proven("inclusion", log, _included(record, index, path, log), index, record)
+    return VerifiedProof("inclusion", log, _included(record, index, path, log), index, record)
 
 
 def _included(record: bytes, index: int, path: list[bytes], log: Checkpoint) -> bytes:
@@ -454,7 +454,7 @@ def _included(record: bytes, index: int, path: list[bytes], log: Checkpoint) -> 
     return key
 
 
-def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> Proven:
+def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> VerifiedProof:
     record, index = decode_base64(fields[0]), parse_decimal(fields[1])
     entry, place = decode_base64(fields[2]), parse_decimal(fields[3])
     own = path_length(index, log.size) if index < log.size else 0
@@ -468,29 +468,29 @@ def _erasure(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[Log
         raise ProofError("the proof does not hold: its erasure is not one of its record")
     if cause not in CAUSES or time_ms >= _MAX_TIME_MS:
         raise ProofError("the proof's erasure is of an unknown cause or time")
-    return Proven("erasure", log, key, index, record, erased=Erased(place, time_ms, CAUSES[cause]))
+    return VerifiedProof("erasure", log, key, index, record, erased=Erased(place, time_ms, CAUSES[cause]))
 
 
-def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[LogKey, ...]) -> Proven:
+def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[LogKey, ...]) -> VerifiedProof:
     old = open_checkpoint(decode_base64(fields[0]), tuple(key for key in keys if key.kind != COSIGNATURE))
     if (reason := contradiction(old, log)) is not None:
         raise ProofError(f"the proof does not hold: the log states {reason}")
     if not verify_consistency(old.size, log.size, path, old.root, log.root):
         raise ProofError("the proof does not hold: its path does not lead from the old root to the new one")
-    return Proven("growth", log, old=old)
+    return VerifiedProof("growth", log, old=old)
 
 
-def _key(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> Proven:
+def _key(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> VerifiedProof:
     key, leaf = map(decode_base64, fields)
     if log.keys is None or len(key) != HASH_BYTES or not verify_key(key, leaf, path, log.keys.root):
         raise ProofError("the proof does not hold: it does not lead along the key to the key tree's root")
     hashed, index = KEY_LEAF.unpack(leaf) if leaf else (b"", None)
     if hashed == sha256(key).digest():
-        return Proven("presence", log, key, index)
-    return Proven("absence", log, key)
+        return VerifiedProof("presence", log, key, index)
+    return VerifiedProof("absence", log, key)
 
 
-_Check = Callable[[list[str], list[bytes], Checkpoint, tuple[LogKey, ...]], Proven]
+_Check = Callable[[list[str], list[bytes], Checkpoint, tuple[LogKey, ...]], VerifiedProof]
 _KINDS: Final[dict[str, tuple[tuple[str, ...], _Check]]] = {
     INCLUSION: (("extra", "index"), _inclusion),
     GROWTH: (("old",), _growth),
@@ -500,7 +500,7 @@ _KINDS: Final[dict[str, tuple[tuple[str, ...], _Check]]] = {
 
 
 def main() -> int:
-    """Check the file named on the command line and say so in JSON: exit code 0, or 1 if it does not hold."""
+    """Check the file named on the command line; print JSON; exit code 0, or 1 if the proof fails."""
     parser = argparse.ArgumentParser(description="Check a proof of a MedSecure-U log.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--key", type=Path, action="append", required=True, help="a public key file")

@@ -1,9 +1,9 @@
-"""A witness: it remembers the newest checkpoint it saw of a log, and cosigns only what continues that.
+"""A witness: stores the newest checkpoint it saw of a log, and cosigns only a log that continues it.
 
 A party that can sign for a log can show two readers different logs, or an old one. A witness that both ask
 prevents that: its state is the last note it accepted, it moves forward only, and a note that does not
 continue it is kept beside it as evidence. The first note is taken on trust. Cosignatures are
-those of Ed25519 in c2sp.org/tlog-cosignature: on everything the note says, with the time.
+those of Ed25519 in c2sp.org/tlog-cosignature: on the whole text of the note, with the time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WAIT_S: Final = 2.0  # for another run of the same witness
 
 
 class WitnessError(OperatorError):
-    """A witness key or state that cannot be used as asked."""
+    """A witness key or state that cannot be used."""
 
 
 class EquivocationError(ForkedError):
@@ -100,7 +100,7 @@ def witness(reader: Reader, state: Path, key: WitnessKey | None, time_s: int) ->
 
 
 def _checked(reader: Reader, state: Path) -> Checkpoint:
-    """What the state says, if the reader's checkpoint continues it."""
+    """The checkpoint of the state, if the reader's checkpoint continues it."""
     note = state.read_bytes()
     try:
         old = open_checkpoint(note, reader.log)

@@ -1,10 +1,10 @@
 """The one writer: appends blocks, each durable before its entries are returned.
 
 A commit is two syncs at once: the block's bytes at the end of the segment, and its row at the end of the
-manifest. Then the block is part of the log, whatever happens, and is acknowledged; tiles and checkpoint
+manifest. Then the block is part of the log in any event, and is acknowledged; tiles and checkpoint
 follow (``publish``). A crash in between leaves a row without its block, or half a row, which the next
 writer cuts off (``recovery``). A key that is in the log is never appended again, so a retried batch
-changes nothing; nor is one that was erased. ADR 0007 says why so.
+changes nothing; nor is one that was erased. ADR 0007 gives the reasons.
 """
 
 from __future__ import annotations

@@ -126,8 +126,8 @@ def test_a_lying_replica_is_caught_by_an_audit(world: World, tmp_path: Path) -> 
     """The search cannot tell; recomputing the block names the replica, and the honest one passes."""
     urls = (world.urls["whole"], world.urls["lying"])
     with (
-        recording(tmp_path / "answers", world.reader.checkpoint) as recorder,
-        replicas(urls, world.reader, Access(), recorder) as source,
+        recording(tmp_path / "answers", world.reader.checkpoint) as transcript,
+        replicas(urls, world.reader, Access(), transcript) as source,
     ):
         query.search(world.reader, world.owners, ASKED, 5, source)
     whole = world.folder / "whole"

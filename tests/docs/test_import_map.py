@@ -11,10 +11,9 @@ import pytest
 
 from docs.import_map import HOUSE, PAGE, ROOT, STAGES, Layer, edges, filled, generated, main, unimplied
 
-CONTRACTS = {
-    one["name"]: one
-    for one in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-}
+LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+CONTRACTS = {one["name"]: one for one in LINTER["contracts"]}
+ROOTS = LINTER["root_packages"]
 
 
 def test_the_committed_page_is_the_generated_one() -> None:
@@ -65,11 +64,26 @@ def test_every_wall_has_a_reason() -> None:
     assert [line.split("**")[1] for line in text.splitlines() if line.startswith("- **")] == list(CONTRACTS)
 
 
+def test_every_room_of_the_house_has_its_layer() -> None:
+    """A new root package, and a new room of the pipeline: the linter demands this inside one package only."""
+    contract = CONTRACTS["imports run one way"]
+    rooms = grimp.build_graph("pipeline", cache_dir=None).find_children("pipeline")
+    named = {one.strip() for layer in contract["layers"] for one in layer.split("|")}
+    assert named == {*ROOTS, *rooms} - {"pipeline"}
+    inside = [one for one in CONTRACTS.values() if one["type"] == "layers" and one != contract]
+    assert all(one["exhaustive"] for one in inside)
+
+
+def test_every_module_of_the_queries_is_denied_the_keys_or_known_to_use_them() -> None:
+    """A new module cannot come between the search server and the keys unseen."""
+    modules = grimp.build_graph("pipeline", cache_dir=None).find_children("pipeline.queries")
+    denied = set(CONTRACTS["the search server holds no key"]["source_modules"])
+    assert modules - denied == {f"pipeline.queries.{name}" for name in ("cohort", "search", "vector")}
+
+
 def test_every_package_of_the_stages_has_its_place_behind_the_walls() -> None:
-    """A new stage is named in the layers, and where servers and the verifier are forbidden to go."""
+    """A new stage is named where servers and the verifier are forbidden to go."""
     children = grimp.build_graph("stages", cache_dir=None).find_children("stages")
-    layers = CONTRACTS["stages import one way"]["layers"]
-    assert {one.strip() for layer in layers for one in layer.split("|")} == children
     servers = CONTRACTS["servers know errors of the stages and nothing else"]["forbidden_modules"]
     assert set(servers) == children - {"stages.errors"}
     alone = CONTRACTS["the verifier stands alone"]["forbidden_modules"]

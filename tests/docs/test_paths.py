@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ SOURCES = [
     for file in sorted((ROOT / package).rglob("*.py"))
     if file != Path(__file__)
 ]
+NAMES = {file.name for file in (*SOURCES, *ROOT.glob("*.py"), Path(__file__))}
 FILE = re.compile(rf"(?<![\w/.-])((?:{PACKAGES})/[\w./-]*\w\.(?:py|md|json|sh|yml|svg|png)|\w+\.py)\b")
 FOLDER = re.compile(rf"`((?:{PACKAGES})/[\w/]*)`")
 MODULE = re.compile(rf"`+(?:python -m )?((?:{PACKAGES})(?:\.\w+)+)`+")
@@ -50,14 +52,14 @@ def missing(file: Path) -> Iterator[str]:
     """What the text of a file names and the tree does not have."""
     text = prose(file)
     for path in (*FILE.findall(text), *FOLDER.findall(text)):
-        alone = "/" not in path and next(ROOT.rglob(f"[!.]*/{path}"), None)
-        if not (alone or (ROOT / path).exists()):
+        if not (path in NAMES or (ROOT / path).exists()):
             yield path
     for name in MODULE.findall(text):
         if not defined(name):
             yield name
 
 
+@cache
 def defined(name: str) -> bool:
     """Whether a dotted name is a module, or something that a module says."""
     parts = name.split(".")

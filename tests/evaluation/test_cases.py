@@ -6,7 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from evaluation.cases import CaseError, find_pairs, read_case
+from evaluation.cases import read_case
+from evaluation.pairs import CaseError, find_pairs
 
 
 def write(path: Path, voxels: np.ndarray) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.evaluate import CaseError, Evaluation, evaluate
+from evaluation.evaluate import evaluate
+from evaluation.pairs import CaseError
+from evaluation.scoring import Evaluation
 from stages.ingest.options import IngestOptions
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint

@@ -9,8 +9,8 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from evaluation.cases import CaseError, find_pairs, read_case
-from evaluation.pairs import Pair
+from evaluation.cases import read_case
+from evaluation.pairs import CaseError, Pair, find_pairs
 from stages.preprocess.options import PreprocessOptions
 from training.dataset import read_slices
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.cases import Case
-from evaluation.report_html import SIDE, SLICES, WORST, Gallery, chosen, picture_png
+from evaluation.report_html import SIDE, SLICES, WORST, WorstCases, chosen, picture_png
 from evaluation.scoring import CaseScore, Evaluation, score
 from stages.batches import Frame, Frames, Rows
 from stages.grid import Display
@@ -27,21 +27,23 @@ def case(name: str = "a", count: int = 12, display: Display = Display()) -> Case
 
 def test_only_the_worst_are_kept() -> None:
     """Of many cases those of lowest Dice stay, worst first."""
-    gallery = Gallery()
+    worst_cases = WorstCases()
     for number in range(12):
-        gallery.keep(case(str(number)), CaseScore(str(number), number / 20, 0, None, None, 1, 1), np.zeros(1))
-    assert [one[0].name for one in gallery.worst] == [str(i) for i in range(WORST)]
+        worst_cases.keep(
+            case(str(number)), CaseScore(str(number), number / 20, 0, None, None, 1, 1), np.zeros(1)
+        )
+    assert [one[0].name for one in worst_cases.worst] == [str(i) for i in range(WORST)]
 
 
 def test_page_stands_alone_and_says_everything() -> None:
     """All figures and pictures are in it; it loads nothing and runs nothing; names are text."""
-    gallery = Gallery()
+    worst_cases = WorstCases()
     one = replace(case(), name="<b>&")
     mask = one.truth_SHW.copy()
     mask[5] = False
     found = score(one, mask)
-    gallery.keep(one, found, mask)
-    page = gallery.page(Evaluation((found,), 0.5), "prostate 1234")
+    worst_cases.keep(one, found, mask)
+    page = worst_cases.page(Evaluation((found,), 0.5), "prostate 1234")
     HTMLParser().feed(page)
     assert f"{found.dice_volume:.3f}" in page
     assert "&lt;b&gt;&amp;" in page

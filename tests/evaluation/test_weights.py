@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.cases import Case, find_pairs, read_case
+from evaluation.cases import Case, read_case
+from evaluation.pairs import find_pairs
 from evaluation.scoring import evaluate_cases
 from stages.grid import Display
 from stages.preprocess.options import PreprocessOptions

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.cases import CaseError
+from evaluation.pairs import CaseError
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint, int8
 from stages.segment.features import Segmenter

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.cases import CaseError
+from evaluation.pairs import CaseError
 from stages.preprocess.options import PreprocessOptions
 from training.dataset import Slices, read_slices
 

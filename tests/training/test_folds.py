@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.cases import CaseError
+from evaluation.pairs import CaseError
 from stages.errors import OperatorError
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint
@@ -71,6 +71,7 @@ def test_folds_part_the_patients_evenly(count: int, folds: int, seed: int) -> No
     assert found == assign(names[::-1], folds, seed)
 
 
+@pytest.mark.slow
 def test_every_patient_is_measured_by_a_model_that_never_saw_it(
     two_folders: list[Path], tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_every_patient_is_measured_by_a_model_that_never_saw_it(
     )
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_where_it_was(two_folders: list[Path], tmp_path: Path) -> None:
     """The finished fold is kept, the broken one goes on, and the scores are those of an unbroken run."""
     whole, _ = run(two_folders, tmp_path / "whole")
@@ -103,6 +105,7 @@ def test_killed_run_goes_on_where_it_was(two_folders: list[Path], tmp_path: Path
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "other"),
     [("OPTIONS", replace(OPTIONS, learning_rate=0.1)), ("RECIPE", replace(RECIPE, zscore=False))],
@@ -118,6 +121,7 @@ def test_folds_of_another_recipe_are_not_kept(
         run(two_folders, tmp_path / "cv", resume=True)
 
 
+@pytest.mark.slow
 def test_folds_are_kept_whatever_decides_nothing(
     two_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

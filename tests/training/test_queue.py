@@ -1,4 +1,8 @@
-"""The queue as a process, on a toy folder: what it leaves, how it stops, how it goes on."""
+"""The queue as a process, on a toy folder: what it leaves, how it stops, how it goes on.
+
+One test sees the queue give itself the lowest priority. The others skip that step: at the lowest priority a
+process that computes for seconds takes minutes while something else fills the cores, another test for one.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,11 @@ attention = false
 fold = 1
 options = { epochs = 1, batch = 6, validation_epochs = 1 }
 """
+EAGER = """
+from training import background, queue
+background.to_background = lambda: "the usual priority"
+queue.main()
+"""
 
 
 class Toy:
@@ -55,26 +64,22 @@ class Toy:
         (folder / "splits.toml").write_text(SPLITS)
         (folder / "plan.toml").write_text(PLAN)
 
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str, lowest: bool = False) -> list[str]:
         options = {"--cache": "cache", "--plan": "plan.toml"}
         if words[0] in {"run", "measure"}:
             options |= {"--data": ".", "--splits": "splits.toml"}
         chosen = [word for name, path in options.items() for word in (name, str(self.folder / path))]
-        return [
-            sys.executable,
-            "-m",
-            "training.queue",
-            *words,
-            *(chosen[:2] if words[0] == "stop" else chosen),
-        ]
+        program = ["-m", "training.queue"] if lowest else ["-c", EAGER]
+        return [sys.executable, *program, *words, *(chosen[:2] if words[0] == "stop" else chosen)]
 
     def call(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.command(*words), cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
         return done
 
-    def start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.command("run"), cwd=ROOT, stderr=subprocess.DEVNULL)
+    def start(self, *, lowest: bool = False) -> subprocess.Popen[bytes]:
+        command = self.command("run", lowest=lowest)
+        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
     def standing(self, name: str) -> dict[str, Any]:
         found = json.loads(self.call("status", "--json").stdout)["trainings"]
@@ -106,6 +111,28 @@ def epoch_of(toy: Toy) -> int:
     """Read as a neighbour would, without a process."""
     path = toy.cache / "final" / "standing.json"
     return int(json.loads(path.read_text())["epoch"]) if path.exists() else 0
+
+
+def catches(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for this signal (proc_pid_status(5))."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    handled = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(handled, 16) >> (number - 1) & 1)
+
+
+def policies(pid: int) -> set[int]:
+    """The scheduling policies of all threads of a process."""
+    return {os.sched_getscheduler(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
+
+
+def test_queue_works_at_the_lowest_priority_until_it_is_stopped(toy: Toy) -> None:
+    """Every thread is idle-class before anything heavy is imported; a stop raises that and ends the work."""
+    process = toy.start(lowest=True)
+    wait_for(lambda: catches(process, signal.SIGTERM))
+    assert policies(process.pid) == {os.SCHED_IDLE}
+    assert worker(toy.cache) == process.pid
+    assert toy.call("stop").stdout == "stopped\n"
+    assert process.wait(60) == 0
 
 
 def test_queue_leaves_weights_and_out_of_fold_figures(finished: Toy) -> None:
@@ -144,13 +171,10 @@ def test_stopped_queue_goes_on_to_the_same_weights(toy: Toy, finished: Toy) -> N
     wait_for(lambda: epoch_of(toy) >= 1)
     process.send_signal(signal.SIGSTOP)  # while we look at it
     assert worker(toy.cache) == process.pid
-    assert {
-        os.sched_getscheduler(int(thread.name)) for thread in Path(f"/proc/{process.pid}/task").iterdir()
-    } == {os.SCHED_IDLE}
     assert "works in" in toy.call("run", code=2).stderr
     process.send_signal(signal.SIGCONT)
     assert toy.call("stop").stdout == "stopped\n"
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
     assert toy.call("stop").stdout == "no queue works\n"
     standing = toy.standing("final")
     assert standing["state"] == "stopped"

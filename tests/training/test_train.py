@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.cases import CaseError
+from evaluation.pairs import CaseError
 from stages.errors import OperatorError
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint
@@ -18,7 +18,7 @@ from stages.segment.options import ModelConfig
 from training.dataset import read_slices
 from training.loss import segmentation_loss
 from training.options import TrainOptions
-from training.train import Progress, train
+from training.train import Progress, TrainJob, train
 from training.trainer import ResumeError, Trainer, schedule
 
 TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
@@ -46,7 +46,10 @@ def run(
         if one.epoch == die_after:
             raise KilledError
 
-    train(data, out, options, resume=resume, progress=progress, preprocess=recipe, device="cpu")
+    train(
+        data,
+        TrainJob(out=out, options=options, preprocess=recipe, device="cpu", progress=progress, resume=resume),
+    )
     return seen
 
 
@@ -66,6 +69,7 @@ def test_two_cases_are_learned(cases: Path, tmp_path: Path) -> None:
     assert info.recipe == RECIPE
 
 
+@pytest.mark.slow
 def test_resumed_training_is_the_same_training(cases: Path, tmp_path: Path) -> None:
     """Killed after two of three epochs and resumed, it ends with the very bytes of the whole run."""
     options = TrainOptions(epochs=3, batch=6, model=TINY)
@@ -79,6 +83,7 @@ def test_resumed_training_is_the_same_training(cases: Path, tmp_path: Path) -> N
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_training(cases: Path, tmp_path: Path) -> None:
     """The seed decides, nothing else."""
     states = []
@@ -89,6 +94,7 @@ def test_another_seed_is_another_training(cases: Path, tmp_path: Path) -> None:
     assert not torch.equal(states[0], states[2])
 
 
+@pytest.mark.slow
 def test_minutes_end_the_training(cases: Path, tmp_path: Path) -> None:
     """A time budget is the schedule, however many epochs were allowed."""
     options = TrainOptions(epochs=100_000, minutes=0.01, batch=6, model=TINY)
@@ -150,6 +156,7 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
     assert schedule(1) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_weights_file(cases: Path, tmp_path: Path) -> None:
     """The first step is taken from its network; the record names its digest and no path."""
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
@@ -200,6 +207,7 @@ def test_share_of_attacked_steps_is_the_one_asked_for(cases: Path, monkeypatch: 
         assert len(attacked) == steps
 
 
+@pytest.mark.slow
 def test_validation_is_looked_at_now_and_then(cases: Path, tmp_path: Path) -> None:
     """Every second epoch reports the Dice of the held-out cases; looking does not change the training."""
     watched = TrainOptions(epochs=4, batch=6, model=TINY, validation=cases, validation_epochs=2)
@@ -211,6 +219,7 @@ def test_validation_is_looked_at_now_and_then(cases: Path, tmp_path: Path) -> No
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_card_and_curves_lie_beside_the_weights(cases: Path, tmp_path: Path) -> None:
     """The card states the digest, every option and every case; the curves are a picture."""
     out = tmp_path / "w.safetensors"
@@ -281,13 +290,12 @@ def test_training_on_cuda_learns(cases: Path, tmp_path: Path, compiled: bool) ->
     """bfloat16, from graphs, augmented on the device: the loss falls as on the CPU."""
     options = TrainOptions(epochs=40, batch=6, learning_rate=0.01, model=TINY, compile=compiled)
     losses: list[float] = []
-    train(
-        cases,
-        tmp_path / "w.safetensors",
-        options,
-        resume=False,
-        progress=lambda one: losses.append(one.loss),
+    job = TrainJob(
+        out=tmp_path / "w.safetensors",
+        options=options,
         preprocess=RECIPE,
         device="cuda",
+        progress=lambda one: losses.append(one.loss),
     )
+    train(cases, job)
     assert losses[-1] < losses[0] / 1.5

@@ -90,7 +90,7 @@ def new_keys(
     made = new_generation(_named(parameters), passphrase, scrypt_log2_n)
     try:
         make_directory(directory / PUBLIC_FOLDER)
-        # The secrets first: a public key whose secret was never written would encrypt for nobody.
+        # The secrets first: what a public key encrypts whose secret was never written is lost.
         create(directory / OWNER, made.owner.encode(), SECRET)
         create(directory / SITE, os.urandom(_SECRET_BYTES).hex().encode() + b"\n", SECRET)
         worker = verification_key(create_worker(directory))

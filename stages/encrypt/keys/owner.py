@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from stages.encrypt.lwe import gemm, sampling
-from stages.encrypt.lwe.errors import ForeignKeyError, InexactError, PlaintextOverflowError, ShapeError
+from stages.encrypt.lwe.errors import ForeignKeyError, PlaintextOverflowError, ShapeError
 from stages.encrypt.lwe.parameters import Parameters, require_known
 from stages.encrypt.lwe.sampling import Stream
 from stages.encrypt.lwe.search import BlockScores, Weights, check_weights, score_bound, score_is_exact
@@ -46,7 +46,7 @@ def expand_secret(parameters: Parameters, seed: bytes, key_id: bytes) -> SecretK
 def generate(parameters: Parameters, seed: bytes, seed_A: bytes) -> LwePublicKey:
     """KeyGen: B = A S + E, everything from two seeds.
 
-    One secret seed goes with one seed_A for ever: under a second A the same E would cancel.
+    One secret seed is used with one seed_A only: under a second A the same E would cancel.
     """
     require_known(parameters)
     n, slots = parameters.n, parameters.slots
@@ -83,17 +83,6 @@ def open_scores(
     if not score_is_exact(header, weights_D):
         cosine_N = np.round(cosine_N / COSINE_GRID) * COSINE_GRID
     return np.clip(cosine_N, -1.0, 1.0)
-
-
-def open_exact(key: SecretKey, header: Header, answer: BlockScores, weights_D: Weights) -> NDArray[np.int64]:
-    """The integers w . x_j of the block's N records; refused where the noise may reach half a unit."""
-    scores_N = _open_sums(key, header, answer, weights_D)
-    if not score_is_exact(header, weights_D):
-        raise InexactError(
-            f"scores with these weights are not exact under {header.parameters.name}: use shorter weights or "
-            "open them as cosines"
-        )
-    return scores_N
 
 
 def _open_sums(key: SecretKey, header: Header, answer: BlockScores, weights_D: Weights) -> NDArray[np.int64]:

@@ -100,7 +100,7 @@ def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_
         return seed
     if not least_log2_n <= protection.log2_n <= _MOST_SCRYPT_LOG2_N:
         raise KeyFileError(
-            f"{file} asks for scrypt n = 2^{protection.log2_n}, allowed are 2^{least_log2_n} to "
+            f"{file} requires scrypt n = 2^{protection.log2_n}, allowed are 2^{least_log2_n} to "
             f"2^{_MOST_SCRYPT_LOG2_N}: restore it from a copy"
         )
     if passphrase is None:
@@ -120,6 +120,6 @@ def _about(parameters: str, key_id: str, created: str) -> bytes:
 
 def _stretch(passphrase: str, salt: bytes, log2_n: int) -> bytes:
     if not passphrase:
-        raise KeyFileError("the passphrase is empty: choose one, or ask for a key file without")
+        raise KeyFileError("the passphrase is empty: choose one, or make a key file without")
     normal = unicodedata.normalize("NFC", passphrase).encode()
     return Scrypt(salt, 32, 2**log2_n, _R, _P).derive(normal)

@@ -10,7 +10,7 @@ from stages.encrypt.public.keyfiles import KeyFileError
 
 
 def read_secret(file: Path, advice: str = "name the owner's key directory") -> bytes:
-    """The bytes of a file that nobody else may read."""
+    """The bytes of a file that only its owner may read."""
     try:
         with file.open("rb") as stream:
             if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:

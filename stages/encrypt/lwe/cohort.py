@@ -29,7 +29,7 @@ _HELD: Final = 32  # partial sums that wait for blocks with the same slots: boun
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """Records added up: the same positions of so many blocks."""
+    """Records added up: the same positions of a number of blocks."""
 
     header: Header  # of one of the blocks; all agree in everything but their count
     positions_N: NDArray[np.uint32]
@@ -85,7 +85,7 @@ class Collector:
         self._held: OrderedDict[tuple[Header, bytes], Partial] = OrderedDict()
 
     def add(self, new: Partial) -> Iterator[Partial]:
-        """Take one; what comes back will not be added to any more."""
+        """Add one partial sum; returns a sum that takes no further summand."""
         kind = (replace(new.header, count=0), new.positions_N.tobytes())
         old = self._held.pop(kind, None)
         if old is not None and old.records + new.records <= most_records(new.header):

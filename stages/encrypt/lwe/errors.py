@@ -35,7 +35,3 @@ class ZeroWeightsError(LweError):
 
 class SpentBlankError(LweError):
     """A blank that was used before, or in another process than the one that made it."""
-
-
-class InexactError(LweError):
-    """A score asked for as an exact number that its noise does not allow."""

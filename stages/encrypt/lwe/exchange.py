@@ -38,7 +38,7 @@ class ExchangeError(LweError):
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """What a replica is asked: weights or a share of them, for the log of one checkpoint."""
+    """A request to a replica: weights or a share of them, for the log of one checkpoint."""
 
     parameters: Parameters
     size: int
@@ -89,7 +89,7 @@ def encode_answers(parameters: Parameters, blocks: Iterable[Scored]) -> Iterator
 
 
 def decode_answers(parameters: Parameters, read: Callable[[int], bytes]) -> Iterator[Scored]:
-    """The blocks of a stream, each when it is there; ``read`` gives exactly so many bytes or raises."""
+    """The blocks of a stream, as they arrive; ``read`` returns exactly the requested bytes or raises."""
     digest = sha256()
 
     def take(count: int) -> bytes:
@@ -152,7 +152,7 @@ def _parameters(magic: bytes, expected: bytes, version: int, number: int) -> Par
     if magic != expected:
         raise ExchangeError("these bytes are no request to a replica, nor its answers: wrong magic number")
     if version != _VERSION:
-        raise ExchangeError(f"the exchange has version {version}, this program speaks version {_VERSION}")
+        raise ExchangeError(f"the exchange has version {version}, this program supports version {_VERSION}")
     try:
         return by_number(number)
     except ParameterError as error:

@@ -1,7 +1,7 @@
-"""The LWE parameter sets this product knows, as data; anything else is refused.
+"""The LWE parameter sets that this product supports, as data; any other is refused.
 
-``estimates`` are bits of an attack's cost: what the named tool said, the minimum over the named attacks,
-under the cost model that each entry names. ``benchmarks/security_estimate.py`` asks the tool again where
+``estimates`` are bits of an attack's cost: the output of the named tool, the minimum over the named attacks,
+under the cost model that each entry names. ``benchmarks/security_estimate.py`` runs the tool again where
 it is installed. For comparison: n = 1024, q = 2^32, sigma = 6.4 (as in SimplePIR) is estimated at 121.5
 bits, below LEAST_BITS, and has no entry here.
 """
@@ -123,7 +123,7 @@ def by_number(number: int) -> Parameters:
     """The parameter set with this wire id."""
     if number not in TABLE:
         raise ParameterError(
-            f"LWE parameter set {number} is unknown or too weak: this version knows {_known()}"
+            f"LWE parameter set {number} is unknown or too weak: this version knows {_listed()}"
         )
     return TABLE[number]
 
@@ -131,11 +131,11 @@ def by_number(number: int) -> Parameters:
 def require_known(parameters: Parameters) -> None:
     """Refuse a parameter set that is not exactly an entry of the table."""
     if TABLE.get(parameters.number) != parameters:
-        raise ParameterError(f"LWE parameter set {parameters.name} is not in the table: use {_known()}")
+        raise ParameterError(f"LWE parameter set {parameters.name} is not in the table: use {_listed()}")
 
 
-def _known() -> str:
-    return ", ".join(f"{one.name} ({number})" for number, one in TABLE.items())
+def _listed() -> str:
+    return ", ".join(f"{name} ({number})" for number, name in zip(TABLE, known_parameters(), strict=True))
 
 
 def known_parameters() -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def stream(key: bytes, label: int, count: int) -> bytes:
 
 
 def integers(key: bytes, label: int, rows: int, columns: int, width: int) -> Matrix:
-    """Little-endian integers of so many bytes, row by row."""
+    """Little-endian integers of a given width in bytes, row by row."""
     data = stream(key, label, width * rows * columns)
     numbers: Matrix = np.frombuffer(data, f"<u{width}").astype(object).reshape(rows, columns)
     return numbers

@@ -1,4 +1,4 @@
-"""Similarity search on ciphertexts (S1): what a querier asks and what the untrusted server computes.
+"""Similarity search on ciphertexts (S1): what a querier sends and what the untrusted server computes.
 
 The server sees the query's weights and the ciphertexts, and holds no key: this module imports none.
 For weights w it returns (w C1, w C2) mod q, n + N words for N scores, exactly: anybody can recompute
@@ -8,7 +8,6 @@ the answer from the same block. The key holder opens it with ``owner.open_scores
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,6 @@ from stages.encrypt.lwe.quantise import noise_in_score, quantise_rows, weight_sc
 from stages.encrypt.lwe.wire import Header, Words, check_block
 
 Weights = NDArray[np.int32] | NDArray[np.int64]
-
-_FEW: Final = 4  # queries that are cheaper one by one than through a copy of the words as float64 (measured)
-_CHUNK_WORDS: Final = 1 << 18  # words copied at a time: 2 MiB of float64
-_LIMB_BITS: Final = 32
-_EXACT: Final = 1 << 53  # integers up to here are float64 numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,7 @@ def score_block(
 ) -> BlockScores:
     """The encrypted scores of a block's columns: 2 D (n + N) wrapping operations, no copies.
 
-    ``positions_N`` says which columns of the block these are; None means all.
+    ``positions_N`` gives the columns' positions in the block; None means all.
     """
     check_weights(header, weights_D)
     words_D = weight_words(weights_D, header.parameters)
@@ -84,45 +78,6 @@ def score_words(
     # einsum, not @: NumPy's integer matmul is an unvectorised triple loop.
     head_n = np.einsum("d,dn->n", words_D, head_Dn)
     return BlockScores(head_n, np.einsum("nd,d->n", columns_ND, words_D), positions_N)
-
-
-def score_queries(
-    header: Header,
-    head_Dn: Words,
-    columns_ND: Words,
-    weights_QD: Weights,
-    positions_N: NDArray[np.uint32] | None = None,
-) -> tuple[BlockScores, ...]:
-    """What ``score_block`` answers to each of Q queries, from one pass over the block's words.
-
-    Uses BLAS on copies of 2 MiB at a time, on as many threads as BLAS has been given.
-    """
-    positions_N = check_block(header, head_Dn, columns_ND, positions_N)
-    for weights_D in weights_QD:
-        check_weights(header, weights_D)
-    # |sum of w limb| stays below 2^53 in any order of summation, so float64 is exact.
-    exact = np.abs(weights_QD.astype(np.float64)).sum(1).max(initial=0) < _EXACT >> _LIMB_BITS
-    if len(weights_QD) <= _FEW or not exact:
-        each = (score_block(header, head_Dn, columns_ND, weights_D, positions_N) for weights_D in weights_QD)
-        return tuple(each)
-    head_Qn, scores_QN = _products(weights_QD, head_Dn), _products(weights_QD, columns_ND.T)
-    parts = zip(head_Qn, scores_QN, strict=True)
-    return tuple(BlockScores(head_n, scores_N, positions_N) for head_n, scores_N in parts)
-
-
-def _products(weights_QD: Weights, words_DM: Words) -> Words:
-    """W times words mod q, [Q, M], by float64 products of the words' 32-bit limbs."""
-    D, M = words_DM.shape
-    wide_QD = weights_QD.astype(np.float64)
-    products_QM = np.zeros((len(weights_QD), M), words_DM.dtype)
-    step = max(1, _CHUNK_WORDS // D)
-    for lo in range(0, M, step):
-        words_DK, out_QK = words_DM[:, lo : lo + step], products_QM[:, lo : lo + step]
-        for shift in range(0, 8 * words_DM.itemsize, _LIMB_BITS):
-            limb_DK = (words_DK >> shift if shift else words_DK).astype(np.uint32, copy=False)
-            exact_QK = (wide_QD @ limb_DK.astype(np.float64)).astype(np.int64)
-            out_QK += exact_QK.astype(words_DM.dtype) << words_DM.dtype.type(shift)
-    return products_QM
 
 
 def check_weights(header: Header, weights_D: Weights) -> None:

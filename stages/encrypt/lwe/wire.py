@@ -1,7 +1,7 @@
 """Bytes of blocks and public keys; docs/lwe.md has both as tables. Everything is little-endian.
 
 A header is 64 bytes and ends in the CRC-32 of what precedes it: that finds damage, not malice,
-which is the log's business. Decoding refuses whatever encoding would not have written.
+which is the task of the log. Decoding refuses bytes that encoding cannot produce.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEADER_MAGIC: Final = b"MSLB"
 _KEY: Final = struct.Struct("<4sHH32s")  # B follows
 _KEY_MAGIC: Final = b"MSLK"
 _VERSION: Final = 1
-Words = NDArray[np.unsignedinteger[Any]]  # mod q, of the type that Parameters.word says
+Words = NDArray[np.unsignedinteger[Any]]  # mod q, of the type ``Parameters.word``
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ class KeyFileError(OperatorError):
 
 
 def read(file: Path, advice: str) -> bytes:
-    """A file's bytes; the error says what to do about a missing one."""
+    """A file's bytes; the error states what to do about a missing one."""
     try:
         return file.read_bytes()
     except OSError as error:

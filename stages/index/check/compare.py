@@ -1,4 +1,4 @@
-"""Compares each record with what commits to it, and says which of them is damaged.
+"""Compares each record with its leaf and the tree, and reports which of them is damaged.
 
 A record is there by its bytes (segment), by its leaf record (entry bundle) and by that record's hash
 (level-0 tile). Where one disagrees with the other two, that one is damaged; where all differ, the tree
@@ -31,13 +31,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a segment holds of consecutive entries: their leaf records, None where ``unreadable`` says why."""
+    """A segment's leaf records of consecutive entries; None where ``unreadable`` gives the reason."""
 
     first: int
     entries: Sequence[bytes | None]
     file: str
     unreadable: str = ""
-    erased: Sequence[tuple[int, int]] = ()  # row, and log index of the entry that says so
+    erased: Sequence[tuple[int, int]] = ()  # row, and log index of the entry that erases it
     damaged: bool = False  # some byte of the block is wrong, of a record or between them
 
 

@@ -3,7 +3,7 @@
 Beyond ``verify``: the caches, the lock, the journal after the checkpoint, zeros where something was erased,
 what an interrupted writer left behind, an unfinished erasure, the mode of the signing key. What is *derived*
 can be repaired from segments that are sound: tiles, bundles, caches, leftovers. Segments, manifest, keys and
-checkpoint are the truth and are never written here.
+checkpoint are authoritative and are never written here.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class FileCheck:
 
 
 def fsck(path: Path) -> FileCheck:
-    """Check every file, without writing. What a writer is at looks unfinished: ask when there is none."""
+    """Check every file, without writing. Run it without a writer: work in progress counts as unfinished."""
     report = verify(path)
     findings = [*report.errors, *_key_mode(path), *_lock(path)]
     with suppress(DamagedError):  # a finding of the verification
         _, verifier = read_identity(path)
         checkpoint, _ = read_checkpoint(path, verifier)
         findings += [*_tail(path, checkpoint), *_leftovers(path, checkpoint)]
-        if report.ok:  # else nobody says what the cache should say
+        if report.ok:  # else there is nothing to compare the cache with
             findings += [*_lookup(path, checkpoint), *_key_tree(path, checkpoint)]
     sound = not any(
         finding.file.startswith(("segments/", "checkpoint", "index.json")) for finding in report.errors
@@ -106,7 +106,7 @@ def _lock(path: Path) -> Iterator[Finding]:
 
 
 def _lookup(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
-    """Whether the cache, where there is one, says what the log says, and is as its last writer left it."""
+    """Whether the cache, if there is one, equals the log, and is as its last writer left it."""
     summed = b""
     with suppress(FileNotFoundError):
         summed = (path / LOOKUP_SUM).read_bytes()
@@ -137,7 +137,7 @@ def _lookup(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
     except DamagedError:
         return  # a finding of the verification
     if not right or set(rows) != logged:
-        yield Finding(None, None, LOOKUP, "does not say what the log says")
+        yield Finding(None, None, LOOKUP, "contradicts the log")
 
 
 def _key_tree(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
@@ -173,7 +173,7 @@ def _tail(path: Path, checkpoint: Checkpoint) -> Iterator[Finding]:
     if not (path / INTENT).exists():
         yield from _remains(path, known)
     else:
-        reason = "says that an erasure was interrupted: the next writer finishes it"
+        reason = "records an interrupted erasure: the next writer finishes it"
         try:
             decode_intent((path / INTENT).read_bytes())
         except DamagedError as error:

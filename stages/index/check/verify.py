@@ -50,7 +50,7 @@ def verify(path: Path, keys: tuple[LogKey, ...] | None = None) -> Report:
         raise NotAnIndexError(f"{path} is not an index: it has no {IDENTITY}")
     findings: list[Finding] = []
     checkpoint = _identity(path, keys, findings)
-    if checkpoint is None:  # without it nobody says what the log should hold
+    if checkpoint is None:  # without it there is nothing to compare the log with
         return Report(ok=False, size=0, root=b"", errors=tuple(findings))
     findings += audit(path, checkpoint) or _key_tree(path, checkpoint)
     return Report(not findings, checkpoint.size, checkpoint.root, tuple(findings))
@@ -65,7 +65,7 @@ def _identity(path: Path, expected: tuple[LogKey, ...] | None, findings: list[Fi
             with suppress(PermissionError):  # an auditor need not be able to read it
                 _attempt(lambda: read_signing_keys(path, own), findings)
         if expected not in (None, own):
-            findings.append(Finding(None, None, PUBLIC_KEY, "is not what was asked for"))
+            findings.append(Finding(None, None, PUBLIC_KEY, "is not the expected one"))
     keys = expected or own
     if keys is None:
         return None

@@ -64,7 +64,7 @@ def audit(directory: Path, checkpoint: Checkpoint) -> list[Finding]:
 
 
 class Erasures:
-    """Holds what is missing against the entries that say it was erased."""
+    """Compares missing records with the entries that erase them."""
 
     def __init__(self, tiles: Tiles) -> None:
         self._tiles = tiles
@@ -79,15 +79,13 @@ class Erasures:
             index = found.first + row
             self._gone.add(index)
             if not self._says(eraser, index):
-                yield Finding(
-                    index, None, found.file, "the record is missing, and no entry says it was erased"
-                )
+                yield Finding(index, None, found.file, "the record is missing, and no entry erases it")
         for index, entry in enumerate(found.entries, found.first):
             if entry is not None and is_erasure(entry):
                 with suppress(LeafError):  # a finding of the comparison
                     erased = decode_erasure(entry)
                     if erased.index not in self._gone:
-                        reason = f"the record is there, though entry {index} says it was erased"
+                        reason = f"the record is there, though entry {index} erases it"
                         yield Finding(erased.index, erased.key.hex(), found.file, reason)
 
     def _says(self, eraser: int, index: int) -> bool:
@@ -165,7 +163,7 @@ def _compare_states(directory: Path, tiles: Tiles, edge: Edge) -> Iterator[Findi
     for level, number in tiles.partial():
         hashes = edge.levels[level or 0]
         for width, file in states(directory, level, number):
-            with suppress(FileNotFoundError):  # a writer has filled the tile meanwhile
+            with suppress(FileNotFoundError):  # a writer has filled the tile since
                 if width < len(hashes) and not _is_state(level, file.read_bytes(), hashes[:width]):
                     path = tile_path(level, number, width)
                     yield Finding(None, None, path, f"is not the tile as it was when its width was {width}")

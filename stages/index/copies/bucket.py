@@ -1,4 +1,4 @@
-"""Where a published log's objects lie: any file system of ``pyarrow.fs``, asked for whole objects only.
+"""Where a published log's objects lie: any file system of ``pyarrow.fs``; only whole objects.
 
 S3, GCS and Azure show an object when all of it has come, or never. In a folder (a mounted share), an object
 is a file that is whole and durable; on any other file system it is written under a temporary name and moved
@@ -25,7 +25,7 @@ from stages.index.errors import DamagedError, IndexStoreError
 
 AT_ONCE: Final = 8  # objects that are sent or fetched at the same time
 _WHOLE: Final = frozenset({"s3", "gcs", "abfs"})
-_SHORT: Final = 3  # characters; no secret is that short, and a message full of holes helps nobody
+_SHORT: Final = 3  # characters; no secret is that short, and masking more would make messages unreadable
 PARTS: Final = "part"  # what is being written, where it would be seen
 SMALL_BYTES: Final = 1 << 20  # checkpoint, keys, notes: far less
 T = TypeVar("T")
@@ -34,7 +34,7 @@ Progress = Callable[[int, int, int], None]  # objects done, objects to do, bytes
 
 
 class StoreError(IndexStoreError):
-    """An object storage that does not do what it is asked for."""
+    """An object storage failed an operation."""
 
 
 class MissingError(StoreError):
@@ -43,7 +43,7 @@ class MissingError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The objects under one URI; any number of threads may ask."""
+    """The objects under one URI; thread-safe."""
 
     files: Any  # a pyarrow FileSystem
     base: str
@@ -124,7 +124,7 @@ def _put_file(part: Path, file: Path, data: Any) -> None:
 
 
 def open_store(uri: str) -> Store:
-    """The storage at a URI that Arrow knows (s3://bucket/prefix?region=…, gs://, file://), or a folder."""
+    """The storage at a URI that Arrow supports (s3://bucket/prefix?region=…, gs://, file://), or a folder."""
     if "://" not in uri:
         return Store(fs.LocalFileSystem(), str(Path(uri).resolve()), uri, whole=False)
     shown = shown_uri(uri)

@@ -1,9 +1,9 @@
 """How a log lies in object storage, where nothing can be appended to: docs/index.md has the table.
 
 A block is an object named by the SHA-256 of its bytes, so it never changes, and moving it (compaction)
-sends nothing. The manifest is cut into chunks of so many rows, named likewise. Each checkpoint has a listing
-of its own, named by the SHA-256 of the signed note, which names the chunks: a reader of a checkpoint
-finds the manifest that goes with it, whatever is pushed meanwhile.
+sends nothing. The manifest is cut into chunks of a fixed number of rows, named likewise. Each checkpoint has
+a listing of its own, named by the SHA-256 of the signed note, which names the chunks: a reader of a
+checkpoint finds the manifest that belongs to it, also during a push.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def block_name(extent: Extent) -> str:
 
 
 def listing_name(note: bytes) -> str:
-    """The object that says where the blocks of this checkpoint are."""
+    """The object that lists the blocks of this checkpoint."""
     return f"{LISTINGS}/{sha256(note).hexdigest()}"
 
 
@@ -65,7 +65,7 @@ def decode_chunk(data: bytes, name: str) -> list[Extent]:
     rows = [decode_row(data[i : i + ROW_BYTES]) for i in range(0, len(data), ROW_BYTES)]
     whole = [row for row in rows if row is not None]
     if len(whole) != len(rows) or name != f"{MANIFESTS}/{sha256(data).hexdigest()}":
-        raise DamagedError(name, "is damaged: it is not what its name says")
+        raise DamagedError(name, "is damaged: its content does not match its name")
     return whole
 
 

@@ -18,7 +18,7 @@ from stages.index.copies.push import push
 from stages.index.errors import IndexStoreError
 from stages.index.store.manifest import MANIFEST
 
-_LOOK_S: Final = 1.0  # between two looks whether a segment is full
+_LOOK_S: Final = 1.0  # between two checks whether a segment is full
 _LOG: Final = logging.getLogger(__name__)
 
 

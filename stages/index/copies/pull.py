@@ -3,7 +3,7 @@
 What comes is checked before it is kept: the checkpoint's signatures, that it continues what the directory
 had, tiles up to the signed root, every block against digest and leaf records. Order: tiles and blocks, then
 the manifest, then the checkpoint; then what the manifest does not lead to is overwritten and removed. An
-interrupted pull leaves the old log, perhaps already without what was erased since; the next one goes on.
+interrupted pull leaves the old log, perhaps without records that were erased since; the next one continues.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def pull(
                     return _pull(store, Replica(directory, pool), seen[0], keys, on_progress)
                 except MissingError:
                     if _newest(store) == seen:
-                        raise  # else a push has replaced it meanwhile
+                        raise  # else a push has replaced it since
     except (OSError, sqlite3.Error) as error:
         raise UnwritableError(f"{directory} cannot be written: {error}") from error
 
@@ -95,7 +95,7 @@ def _pull(
     notes = {} if is_index(home) else _identity(store, replica)
     _, own = read_identity(home if not notes else home / STAGING)
     if keys not in (None, own):
-        raise DamagedError(PUBLIC_KEY, f"of {home if not notes else store} is not what was asked for")
+        raise DamagedError(PUBLIC_KEY, f"of {home if not notes else store} is not the expected one")
     try:
         checkpoint = open_checkpoint(note, own)
     except NoteError as error:

@@ -1,9 +1,9 @@
-"""Push: a copy of the published log in object storage, complete for whoever reads it at whatever moment.
+"""Push: copies the published log to object storage; a reader sees a complete log at any moment.
 
-Order: the blocks and tiles that are not there; the chunks of the manifest; the listing of the new checkpoint;
-the checkpoint, last; then what that does not lead to is removed, the bytes of erased records among it. An
-interrupted push leaves the old log, and the next one sends what is missing. A directory is pushed by one
-process at a time; two hosts that push copies of one log to one storage are not kept apart.
+Order: the missing blocks and tiles; the chunks of the manifest; the listing of the new checkpoint; the
+checkpoint, last. Then objects that the checkpoint does not reach are removed, bytes of erased records too.
+An interrupted push leaves the old log, and the next push sends what is missing. One process at a time pushes
+a directory; nothing prevents two hosts from pushing copies of one log to one storage.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Load = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push changed."""
+    """The changes of one push."""
 
     size: int  # entries in the log there now
     root: bytes
@@ -56,7 +56,7 @@ class Pushed:
 def push(directory: Path, store: Store, on_progress: Progress = lambda *_: None) -> Pushed:
     """Bring the log in the storage up to the directory's checkpoint.
 
-    Raises ForkedError where what is there is not the beginning of this log.
+    Raises ForkedError where the storage holds no prefix of this log.
     """
     with _alone(directory):
         attempt = 1
@@ -68,7 +68,7 @@ def push(directory: Path, store: Store, on_progress: Progress = lambda *_: None)
             except DamagedError:
                 if attempt == _ATTEMPTS or list(Manifest(directory, reader.size)) == rows:
                     raise
-            attempt += 1  # blocks were moved meanwhile
+            attempt += 1  # blocks were moved during the push
 
 
 def _push(
@@ -105,7 +105,7 @@ def _push(
 
 
 def _check(directory: Path, store: Store, reader: Reader) -> bytes | None:
-    """The checkpoint that is there, if there is one, which this log continues."""
+    """The checkpoint in the storage, if any, checked: this log continues it."""
     if store.find(SIGNING_KEY, SMALL_BYTES) is not None:
         raise IndexStoreError(
             f"{store} holds a {SIGNING_KEY}: that is a writer's index, not a place for a copy"
@@ -138,19 +138,19 @@ def _tile(tiles: Tiles, level: int | None, number: int) -> bytes:
 
 
 def _read(directory: Path, row: Extent) -> bytes:
-    """A block's bytes, checked: what has rotted here must not get there."""
+    """A block's bytes, checked: damaged bytes must not reach the storage."""
     data = read_extent(directory, row)
     check_extent(data, row)
     return data
 
 
 def _notes(directory: Path) -> Mapping[str, bytes]:
-    """The small files that are no part of the tree."""
+    """The small files that are not part of the tree."""
     return {name: (directory / name).read_bytes() for name in (IDENTITY, PUBLIC_KEY)}
 
 
 def _sent(store: Store, loads: Mapping[str, Load], on_progress: Progress) -> Iterator[int]:
-    """The length of each object, as it has been sent."""
+    """The length of each object, once it is sent."""
 
     def send(item: tuple[str, Load]) -> int:
         name, load = item
@@ -166,14 +166,14 @@ def _sent(store: Store, loads: Mapping[str, Load], on_progress: Progress) -> Ite
 
 
 def _filled(store: Store, old: int, new: int) -> Iterator[str]:
-    """The states of tiles that became full; who reads at the old checkpoint takes the full ones."""
+    """The partial states of tiles that became full; readers at the old checkpoint read the full ones."""
     for level, number in filled(old, new):
         yield from store.sizes(tile_path(level, number, 1).rpartition("/")[0])
 
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Keep other pushes of this directory away; writers and readers are not concerned."""
+    """Exclude other pushes of this directory; writers and readers are not affected."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

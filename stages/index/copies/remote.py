@@ -81,24 +81,24 @@ def read_rows(store: Store, note: bytes, size: int) -> list[Extent]:
     rows: list[Extent] = []
     for chunk in decode_listing(store.get(name, LISTING_BYTES), name):
         rows += decode_chunk(store.get(chunk, CHUNK_ROWS * ROW_BYTES), chunk)
-        if len(rows) > size:  # every block has a record: more cannot be, whatever the listing says
+        if len(rows) > size:  # every block has a record: a longer listing is wrong
             raise DamagedError(name, f"leads to more than {size} blocks")
     check_rows(rows, size, name)
     return rows
 
 
 def check_block(data: bytes, row: Extent, tiles: Tiles) -> None:
-    """Refuse a block that is not what the log says of its entries."""
+    """Refuse a block that does not match the log's entries."""
     name = block_name(row)
     if sha256(data).digest() != row.digest:
-        raise DamagedError(name, "is damaged: it is not what its name says")
+        raise DamagedError(name, "is damaged: its content does not match its name")
     block = decode_block(data, row)
     for index, entry in enumerate(block.entries(), row.first):
         if entry != tiles.record(index):
             raise DamagedError(name, f"does not hold record {index} as it was committed")
     for place, eraser in block.erased if isinstance(block, StoredBlock) else ():
         if not _says(tiles, eraser, row.first + place):
-            raise DamagedError(name, f"lacks record {row.first + place}, and no entry says it was erased")
+            raise DamagedError(name, f"lacks record {row.first + place}, and no entry erases it")
 
 
 def _says(tiles: Tiles, eraser: int, index: int) -> bool:

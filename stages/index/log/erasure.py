@@ -1,4 +1,4 @@
-"""The entry of the log that says a record was erased: leaf kind 2, 54 bytes; docs/index.md has the table.
+"""The log entry that records an erasure: leaf kind 2, 54 bytes; docs/index.md has the table.
 
 The record's own leaf stays, since the tree is over digests. Its bytes may be missing from the index only
 where such an entry, later in the log, names it.
@@ -20,7 +20,7 @@ _HEAD: Final = bytes(ERASURE_KIND)
 class Cause(IntEnum):
     """Why a record was erased; ``verifier.CAUSES`` has the same names."""
 
-    REQUEST = 1  # somebody asked for it
+    REQUEST = 1  # a person requested it
     RETENTION = 2  # it was kept as long as the rule allows
 
 
@@ -39,7 +39,7 @@ class Erasure:
 
 
 def is_erasure(data: bytes) -> bool:
-    """Whether the entry of the log says that a record was erased."""
+    """Whether the entry of the log records an erasure."""
     return data[:2] == _HEAD
 
 
@@ -49,7 +49,7 @@ def decode_erasure(data: bytes) -> Erasure:
         raise LeafError("these bytes are no erasure entry")
     _, _, key, index, time_ms, cause = ERASURE_ENTRY.unpack(data)
     if cause not in set(Cause):
-        raise LeafError(f"this program knows no cause {cause} of an erasure")
+        raise LeafError(f"this version does not support cause {cause} of an erasure")
     return Erasure(key, index, time_ms, Cause(cause))
 
 

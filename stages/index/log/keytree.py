@@ -1,9 +1,9 @@
-"""The key tree: which keys a log has, as a prefix tree over SHA-256(key), so that absence can be proven.
+"""The key tree: the keys (record ids) of a log as a prefix tree over SHA-256(key), to prove absence.
 
-Each bit of the hash takes one turn, the first bit at the root. A subtree without a key is 32 zero bytes, one
-with a single key is that key's leaf hash however high it stands, any other is the hash of its two halves.
+Each bit of the hash selects left or right, the first bit at the root. A subtree without a key is 32 zero
+bytes, one with a single key is that key's leaf hash at any height, any other is the hash of its two halves.
 ``root`` is this sentence as a recursion. ``KeyTree`` is the same over a table of rows with the upper levels
-kept: to prove or to add a key touches one bucket of about 32 rows.
+stored: to prove or to add a key reads one bucket of about 32 rows.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ROW: Final = np.dtype([("way", ">u8", 4), ("number", ">u8")])  # the bytes are t
 ROW_BYTES: Final = ROW.itemsize
 _BUCKET: Final = 16  # rows in a bucket on average: this many to twice as many
 _BITS: Final = 8 * HASH_BYTES
-_FIRST_BITS: Final = 32  # buckets are told apart by fewer
+_FIRST_BITS: Final = 32  # of a hash; more than any bucket number has
 
 
 def row(key: bytes, number: int) -> bytes:
-    """The row of a key: where its way leads, and the number of its record."""
+    """The row of a key: its way (SHA-256 of the key), and the number of its record."""
     return KEY_LEAF.pack(sha256(key).digest(), number)
 
 

@@ -76,5 +76,5 @@ def decode_leaf(data: bytes) -> Leaf:
         raise LeafError(f"a leaf record has {LEAF_BYTES} bytes, not {len(data)}")
     version, kind, *fields = RECORD.unpack(data)
     if (version, kind) != RECORD_KIND:
-        raise LeafError(f"this program knows no leaf record of version {version} and kind {kind}")
+        raise LeafError(f"this version does not support leaf records of version {version} and kind {kind}")
     return Leaf(*fields)

@@ -30,13 +30,13 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class ErasureProof:
-    """That a record is in the log and that a later entry says it was erased: two proofs at one checkpoint."""
+    """Proves that a record is in the log and that a later entry erases it: two proofs at one checkpoint."""
 
     record: Proof
     erasure: Proof
 
     def encode(self) -> bytes:
-        """The proof file's bytes. Where the second path begins, size and index tell."""
+        """The proof file's bytes. Size and index determine where the second path begins."""
         lines = (
             f"record {_text(self.record.record)}",
             f"index {self.record.index}",

@@ -67,7 +67,7 @@ def inclusion_path(index: int, size: int, node: Node) -> tuple[bytes, ...]:
 
 
 def consistency_path(old: int, new: int, node: Node) -> tuple[bytes, ...]:
-    """PROOF(old, D[new]); empty where either tree says nothing about the other."""
+    """PROOF(old, D[new]); empty where one of the trees is empty."""
     if not 0 <= old <= new:
         raise ValueError(f"no log of {new} records grew from one of {old}")
     if old in (0, new):

@@ -1,4 +1,4 @@
-"""The byte strings of a stored block: one that is asked for nothing makes none of them."""
+"""The byte strings of a stored block, made on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, overload
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blobs(Sequence[bytes]):
-    """The byte strings of an Arrow array, each made when it is asked for: a search asks for none."""
+    """The byte strings of an Arrow array, each made when it is read: a search reads none."""
 
     array: Any
 

@@ -66,7 +66,7 @@ class StoredBlock:
     head_Dn: Words  # empty where every record is erased
     columns_ND: Words  # of the records that are not erased
     sealed: Sequence[bytes] = field(repr=False)
-    erased: tuple[tuple[int, int], ...] = ()  # row, and log index of the entry that says so; rows rise
+    erased: tuple[tuple[int, int], ...] = ()  # row, and log index of the entry that erases it; rows ascend
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -84,7 +84,7 @@ class StoredBlock:
 
     def digests(self) -> Digests:
         """The digests that its leaf records hold."""
-        head = sha256(self.head_Dn.data).digest()  # first: it is long, and other threads may run meanwhile
+        head = sha256(self.head_Dn.data).digest()  # first: it takes long and releases the GIL
         gone = {row for row, _ in self.erased}
         kept = len(self) - len(gone)
         words = np.ascontiguousarray(self.columns_ND).data.cast("B")
@@ -209,7 +209,7 @@ def encode_block(block: StoredBlock | Statements, *, opens_segment: bool) -> Any
 
 
 def decode_block(data: Any, extent: Extent) -> StoredBlock | Statements:
-    """The block in these bytes (a buffer, not copied), whatever they are: damage is a ``DamagedError``."""
+    """The block in these bytes (a buffer, not copied). Raises DamagedError for any damage."""
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(data))
         message = messages.read_next_message()

@@ -1,8 +1,8 @@
-"""The key tree on disk: a cache beside the log, never the truth.
+"""The key tree on disk: a cache of the log, never authoritative.
 
-It says of how many entries it is. A reader does not check it: what it proves, it compares with the signed
-root. One of an older checkpoint takes out the rows that are newer. The writer, who is about to sign a new
-root, checks the file's digest, the root it signed last and every record it adds. Both make the tree again
+It states the number of entries that it covers. A reader does not check the file: it compares each proof with
+the signed root. A reader of an older checkpoint removes the newer rows. The writer, before it signs a new
+root, checks the file's digest, the root it signed last and every record it adds. Both build the tree again
 from the log where the file does not fit.
 """
 
@@ -72,7 +72,7 @@ def is_sound(directory: Path, signed: KeyRoot) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the file says."""
+    """The content of the file."""
 
     size: int  # records of the log
     tree: KeyTree

@@ -161,7 +161,7 @@ class Manifest:
 
 
 def rows_from(directory: Path, number: int) -> Iterator[Extent | None]:
-    """The rows of the file from a number on, whatever the checkpoint says; None for what is no row."""
+    """The rows of the file from a number on, also beyond the checkpoint; None for a damaged row."""
     try:
         with (directory / MANIFEST).open("rb") as file:
             file.seek(number * ROW_BYTES)

@@ -4,7 +4,7 @@ A segment is an Arrow stream without an end mark: a schema, then one record batc
 Arrow IPC has no checksum and reads a torn tail as a clean end, so nothing here trusts it: a block is
 found through the manifest and used once the SHA-256 of its bytes is right. Blocks are mapped, not read:
 the arrays of a ``StoredBlock`` are views of the file. 64-bit words lie as two 32-bit ones, the lower
-first: the same bytes, and one schema for every parameter set. The block's header says which they are.
+first: the same bytes, and one schema for every parameter set. The block's header states which.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Segments:
 def _identity(directory: Path) -> tuple[int, int] | None:
     """Which file the manifest is now: device and inode."""
     try:
-        found = os.stat(f"{directory}/{MANIFEST}")  # noqa: PTH116 - asked for with every block
+        found = os.stat(f"{directory}/{MANIFEST}")  # noqa: PTH116 - called for every block
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -93,7 +93,7 @@ class Tail:
         number, fd = self._segment
         self._stored.exception()  # wait: the descriptor's number may be another file's next
         with suppress(OSError):  # everything that matters was synced
-            if os.fstat(fd).st_size > self._full and self._fence.holds():  # a block that was not wanted
+            if os.fstat(fd).st_size > self._full and self._fence.holds():  # a block that was not committed
                 os.ftruncate(fd, self._full)
                 os.fdatasync(fd)
                 if not self._full:

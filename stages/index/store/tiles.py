@@ -1,7 +1,7 @@
 """The tree on disk: C2SP tlog-tiles (c2sp.org/tlog-tiles), 256 hashes a tile, records in entry bundles.
 
 The tree is written from its right edge: at each level the hashes that do not fill a tile yet, at most
-255, and so little memory whatever the log's size. ``grow`` is pure; who calls it makes the tiles durable.
+255, and little memory at any size of the log. ``grow`` is pure; its caller makes the tiles durable.
 A tile of the committed tree never changes, so readers need no lock.
 """
 

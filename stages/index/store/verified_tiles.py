@@ -1,6 +1,6 @@
 """Inclusion proofs from tiles that were checked up to the signed root when they were read.
 
-A tile is kept with all hashes of the tree inside it, and only once its root is what the tile above says;
+A tile is kept with all hashes of the tree inside it, and only once its root is the one in the tile above;
 the tiles at the right edge are checked together, against the root of the log. So a path is looked up, not
 computed, and needs no check of its own. ``tree.inclusion_path`` and ``tree.verify_inclusion`` are the
 specification.

@@ -20,7 +20,6 @@ from stages.ingest.probe import probe
 from stages.ingest.series import Series, batches
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice
-from stages.ingest.sources.base import Unit
 from stages.ingest.sources.catalogue import Catalogue
 from stages.ingest.sources.copies import without_copies
 from stages.ingest.sources.dicomdir import NAME, listed_series
@@ -58,10 +57,10 @@ class FolderSource:
         return self._scan.files
 
     def finished(self, unit: Unit) -> None:
-        """See ``Source``; nothing is to be forgotten."""
+        """See ``Source``: files stay, nothing is to be forgotten."""
 
     def close(self) -> None:
-        """See ``Source``; nothing is held."""
+        """See ``Source``: nothing is held."""
 
 
 def scan(sources: Sequence[Path], site: Site, options: IngestOptions) -> Iterator[Located | Refused | Copied]:

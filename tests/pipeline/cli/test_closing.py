@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from stages.index.options import IndexOptions
 from stages.index.session import open_writer
 from tests.pipeline.cli.conftest import Medsecure, Study, folders
 
 
+@pytest.mark.slow
 def test_a_sink_that_cannot_be_closed_fails_the_run(
     study: Study, keys: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:

@@ -46,14 +46,13 @@ def test_search_by_vector_finds_the_record(
 
 
 def test_search_with_another_owners_key_is_exit_code_2(
-    streamed: Path, medsecure: Medsecure, tmp_path: Path, study: Study
+    streamed: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:
-    """A key that opens nothing is said to, never answered with noise."""
+    """A key that opens nothing is an error, never answered with noise."""
     new_keys(tmp_path / "other", None)
-    done = medsecure(
-        *("index", "search", streamed / "index", "--secret", tmp_path / "other", "--image", study.good[0]),
-        expect=2,
-    )
+    (tmp_path / "v.json").write_text(json.dumps([1.0] * 256))
+    query = ("--secret", tmp_path / "other", "--vector", tmp_path / "v.json")
+    done = medsecure("index", "search", streamed / "index", *query, expect=2)
     assert "this key opens none of the 12 records" in done.err
 
 

@@ -13,7 +13,14 @@ from pipeline.cli.app import Index, Root
 from pipeline.cli.lazy import LazyGroup
 from tests.pipeline.cli.conftest import ROOT
 
+# NumPy (0.1 s) is not among them: the leaf of a record and the LWE parameter sets name its types, and the
+# console and the help texts import both for their constants.
 HEAVY = {
+    "PIL",
+    "httpx",
+    "nibabel",
+    "nncf",
+    "starlette",
     "torch",
     "cv2",
     "highdicom",

@@ -60,6 +60,7 @@ def test_an_erasure_is_proven_with_the_public_keys_alone(
     assert (before["claim"], before["index"]) == ("inclusion", 4)
 
 
+@pytest.mark.slow
 def test_an_erased_image_is_rejected_when_it_comes_again(
     index: Path, study: Study, keys: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:

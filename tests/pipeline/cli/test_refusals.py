@@ -69,6 +69,7 @@ def test_a_busy_index_is_refused_at_once(
     assert "another writer holds" in done.err
 
 
+@pytest.mark.slow
 def test_names_with_brackets_are_shown_as_they_are(keys: Path, medsecure: Medsecure, tmp_path: Path) -> None:
     """A file name is never read as markup."""
     (tmp_path / "in").mkdir()

@@ -161,6 +161,7 @@ def test_sigterm_drains(keys: Path, tmp_path: Path) -> None:
     assert summary["frames"] == summary["indexed"] < 96
 
 
+@pytest.mark.slow
 def test_resume_with_another_index_repeats_the_work(
     study: Study, keys: Path, medsecure: Medsecure, streamed: Path, tmp_path: Path
 ) -> None:

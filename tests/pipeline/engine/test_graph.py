@@ -104,6 +104,16 @@ def test_a_graph_does_not_forget_a_leg(tmp_path: Path) -> None:
         Graph.of(Read()).beside(nested, join=Numbers.join)
 
 
+def test_two_stages_of_one_name_are_refused(tmp_path: Path) -> None:
+    """On one leg, on the side leg and behind the gather: a plan or a metric would not tell them apart."""
+    with pytest.raises(GraphError, match="2 stages are named double: give each a name of its own"):
+        Graph.of(Read()).then(Double()).then(Double())
+    with pytest.raises(GraphError, match="2 stages are named log"):
+        Graph.of(Read()).then(Log(tmp_path)).beside(Graph.of(Log(tmp_path)), join=Numbers.join)
+    with pytest.raises(GraphError, match="2 stages are named double"):
+        graph(tmp_path).then(Double())
+
+
 @pytest.mark.parametrize(
     ("plan", "replicas", "message"),
     [

@@ -83,7 +83,7 @@ def worlds(draw: st.DrawFn, *, stopping: bool = False) -> World:
 
 
 @dataclass
-class Told:
+class History:
     """All that a run has said, and what its stages have seen."""
 
     world: World
@@ -105,7 +105,7 @@ class Told:
         return Counter(key for keys in self.stages["log"].passed for key in keys)
 
 
-def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Told:
+def run(world: World, monkeypatch: pytest.MonkeyPatch) -> History:
     random = Random(world.seed)  # noqa: S311 (a test's choices)
     stages = {name: Pass(name, world.bad[name], world.deadly[name]) for name in STAGES}
     graph = Graph.of(stages["read"]).then(stages["double"])
@@ -116,38 +116,38 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Told:
     monkeypatch.setattr(engine, "ReadAhead", PatientReadAhead)
     monkeypatch.setattr(PatientReadAhead, "random", random, raising=False)
     pump = Pump(hops, FaultyCrew(hops.legs(), random, world.kills), world.flow)
-    told = Told(world, [], stages)
+    history = History(world, [], stages)
     for number, event in enumerate(pump.run(*world.sources)):
-        told.events.append(event)
+        history.events.append(event)
         if number == world.stop_after:
             pump.stop()
-    return told
+    return history
 
 
-def every_row_ends_once(told: Told) -> None:
+def every_row_ends_once(history: History) -> None:
     """A row is indexed or rejected, never both, neither of them twice."""
-    rejected = Counter(reject.key for reject in told.rejects())
-    assert told.indexed + rejected == Counter(told.admitted)
+    rejected = Counter(reject.key for reject in history.rejects())
+    assert history.indexed + rejected == Counter(history.admitted)
 
 
-def only_what_kills_is_poison(told: Told) -> None:
+def only_what_kills_is_poison(history: History) -> None:
     """A neighbour of a deadly row is never blamed; a bad row is rejected where it is bad."""
-    for reject in told.rejects():
+    for reject in history.rejects():
         names = reject.stage.split("+")
         if reject.reason is Reason.POISON:
             leg = LEG_OF[names[0]]
-            assert any(reject.key in told.world.deadly[name] for name in STAGES if LEG_OF[name] == leg)
+            assert any(reject.key in history.world.deadly[name] for name in STAGES if LEG_OF[name] == leg)
         else:
-            assert any(reject.key in told.world.bad[name] for name in names)
+            assert any(reject.key in history.world.bad[name] for name in names)
 
 
-def every_unit_finishes_once(told: Told) -> None:
+def every_unit_finishes_once(history: History) -> None:
     """One last word for each piece or whole cut series, whose counts are those of its rows."""
-    finished: list[Finished] = told.all(Finished)
+    finished: list[Finished] = history.all(Finished)
     assert Counter(part for unit in finished for part in unit.pieces) == Counter(
-        event.piece for event in told.all(Admitted)
+        event.piece for event in history.all(Admitted)
     )
-    rejected = {reject.key for reject in told.rejects()}
+    rejected = {reject.key for reject in history.rejects()}
     for unit in finished:
         keys = {key for part in unit.pieces for key in part.keys}
         assert len(unit.pieces) == unit.pieces[0].parts
@@ -155,22 +155,22 @@ def every_unit_finishes_once(told: Told) -> None:
         assert unit.kept == len(keys - rejected)
 
 
-def a_finished_unit_is_not_mentioned_again(told: Told) -> None:
+def a_finished_unit_is_not_mentioned_again(history: History) -> None:
     """Once the ledger has heard of a unit, no letter of its rows follows."""
     done: set[bytes] = set()
-    for event in told.events:
+    for event in history.events:
         if isinstance(event, Finished):
             done |= {key for part in event.pieces for key in part.keys}
         elif isinstance(event, Rejected):
             assert event.reject.key not in done
 
 
-def a_series_is_delivered_whole(told: Told) -> None:
+def a_series_is_delivered_whole(history: History) -> None:
     """Each unit's rows pass the side leg in one call, in order; those of a deadly one are undeliverable."""
-    front = {reject.key for reject in told.rejects() if LEG_OF[reject.stage.split("+")[0]] == "front"}
-    bad, deadly = told.world.bad, told.world.deadly
+    front = {reject.key for reject in history.rejects() if LEG_OF[reject.stage.split("+")[0]] == "front"}
+    bad, deadly = history.world.bad, history.world.deadly
     calls, lost = Counter[tuple[bytes, ...]](), Counter[bytes]()
-    for unit in told.all(Finished) if told.world.side else ():
+    for unit in history.all(Finished) if history.world.side else ():
         rows = tuple(key for part in unit.pieces for key in part.keys if key not in front)
         made = tuple(key for key in rows if key not in bad["deliver"])
         killed = deadly["deliver"].intersection(rows) or deadly["send"].intersection(made)
@@ -178,14 +178,17 @@ def a_series_is_delivered_whole(told: Told) -> None:
         lost.update(set(rows) - set(sent))
         if made and not killed:
             calls[sent] += 1
-    assert Counter(told.stages["send"].passed) == calls
-    assert Counter(reject.key for reject in told.rejects(counted=False)) == lost
+    assert Counter(history.stages["send"].passed) == calls
+    assert Counter(reject.key for reject in history.rejects(counted=False)) == lost
 
 
-def no_series_begins_after_the_stop(told: Told) -> None:
+def no_series_begins_after_the_stop(history: History) -> None:
     """Only pieces that complete a cut series are admitted any more."""
-    assert told.world.stop_after is not None
-    before, after = told.events[: told.world.stop_after + 1], told.events[told.world.stop_after + 1 :]
+    assert history.world.stop_after is not None
+    before, after = (
+        history.events[: history.world.stop_after + 1],
+        history.events[history.world.stop_after + 1 :],
+    )
     begun = {event.piece.group for event in before if isinstance(event, Admitted)} - {None}
     late = [event.piece.group for event in after if isinstance(event, Admitted)]
     assert begun.issuperset(late)
@@ -206,20 +209,20 @@ many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCh
 @given(world=worlds())
 def test_the_books_come_out_whatever_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lost flights, deadly and bad rows in every stage: all comes in, every promise holds, the run ends."""
-    told = run(world, monkeypatch)
-    came = [event.piece if isinstance(event, Admitted) else event for event in told.events
+    history = run(world, monkeypatch)
+    came = [event.piece if isinstance(event, Admitted) else event for event in history.events
             if isinstance(event, Admitted | Refused)]  # fmt: skip
     for source in world.sources:
         assert [item for item in came if item in source] == list(source)
     assert len(came) == sum(map(len, world.sources))
     for promise in PROMISES:
-        promise(told)
+        promise(history)
 
 
 @settings(many, max_examples=150)
 @given(world=worlds(stopping=True))
 def test_the_books_come_out_after_a_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was admitted is finished, a cut series with all its pieces; no further series is begun."""
-    told = run(world, monkeypatch)
+    history = run(world, monkeypatch)
     for promise in (*PROMISES, no_series_begins_after_the_stop):
-        promise(told)
+        promise(history)

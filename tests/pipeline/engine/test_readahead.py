@@ -18,10 +18,10 @@ def until(condition: object, timeout_s: float = 5.0) -> None:
         time.sleep(0.005)
 
 
-def drained(feed: ReadAhead[int]) -> list[int]:
+def drained(ahead: ReadAhead[int]) -> list[int]:
     items = []
-    while not feed.exhausted:
-        if (item := feed.next(1.0)) is not None:
+    while not ahead.exhausted:
+        if (item := ahead.next(1.0)) is not None:
             items.append(item)
     return items
 
@@ -31,10 +31,10 @@ def source_threads() -> list[threading.Thread]:
 
 
 def test_all_items_come_in_order() -> None:
-    """What the source gives is handed out once, then the feed is exhausted."""
-    feed = ReadAhead(iter(range(50)))
-    assert drained(feed) == list(range(50))
-    assert feed.next(0.0) is None
+    """What the source gives is handed out once, then the read-ahead is exhausted."""
+    ahead = ReadAhead(iter(range(50)))
+    assert drained(ahead) == list(range(50))
+    assert ahead.next(0.0) is None
 
 
 def test_an_empty_source_is_exhausted() -> None:
@@ -51,31 +51,31 @@ def test_reading_ahead_is_bounded() -> None:
             taken.append(number)
             yield number
 
-    feed = ReadAhead(source())
+    ahead = ReadAhead(source())
     until(lambda: len(taken) == READ_AHEAD)
     time.sleep(0.3)
     assert len(taken) == READ_AHEAD
-    feed.next(1.0)
+    ahead.next(1.0)
     until(lambda: len(taken) == READ_AHEAD + 1)
-    feed.stop()
+    ahead.stop()
 
 
 def test_a_slow_source_never_blocks_longer_than_asked() -> None:
-    """Nothing in time is None, and the feed is not exhausted."""
+    """Nothing in time is None, and the read-ahead is not exhausted."""
     gate = threading.Event()
 
     def source() -> Iterator[int]:
         gate.wait()
         yield 1
 
-    feed = ReadAhead(source())
+    ahead = ReadAhead(source())
     began = time.monotonic()
-    assert feed.next(0.0) is None
-    assert feed.next(0.05) is None
+    assert ahead.next(0.0) is None
+    assert ahead.next(0.05) is None
     assert time.monotonic() - began < 1
-    assert not feed.exhausted
+    assert not ahead.exhausted
     gate.set()
-    assert feed.next(5.0) == 1
+    assert ahead.next(5.0) == 1
 
 
 def test_an_exception_of_the_source_is_raised_after_its_items() -> None:
@@ -85,10 +85,10 @@ def test_an_exception_of_the_source_is_raised_after_its_items() -> None:
         yield 1
         raise PermissionError("the folder is gone")
 
-    feed = ReadAhead(source())
-    assert feed.next(5.0) == 1
+    ahead = ReadAhead(source())
+    assert ahead.next(5.0) == 1
     with pytest.raises(PermissionError, match="the folder is gone"):
-        feed.next(5.0)
+        ahead.next(5.0)
 
 
 def test_a_stopped_feed_takes_no_more_and_its_thread_ends() -> None:
@@ -101,11 +101,11 @@ def test_a_stopped_feed_takes_no_more_and_its_thread_ends() -> None:
             taken.append(number)
             yield number
 
-    feed = ReadAhead(source())
-    assert feed.next(5.0) == 0
-    feed.stop()
-    assert feed.exhausted
-    assert feed.next(0.0) is None
+    ahead = ReadAhead(source())
+    assert ahead.next(5.0) == 0
+    ahead.stop()
+    assert ahead.exhausted
+    assert ahead.next(0.0) is None
     until(lambda: not set(source_threads()) - set(others))
     assert len(taken) <= READ_AHEAD + 1
 
@@ -122,37 +122,37 @@ def test_a_stop_closes_the_source() -> None:
             released.set()
 
     held = source()  # a reference of our own, so that no garbage collector closes it
-    feed = ReadAhead(held)
-    assert feed.next(5.0) == 0
-    feed.stop()
+    ahead = ReadAhead(held)
+    assert ahead.next(5.0) == 0
+    ahead.stop()
     assert released.wait(5.0)
 
 
 def test_sources_take_turns() -> None:
     """One item of each that has one, whatever the others' length; what each gives stays in order."""
     lanes = [[(source, number) for number in range(count)] for source, count in enumerate((9, 3, 6))]
-    feed = ReadAhead(*lanes)
-    until(lambda: feed._arrived._value >= 10)  # type: ignore[attr-defined]  # four of each, but one has three
-    items = [feed.next(1.0) for _ in range(9)]
+    ahead = ReadAhead(*lanes)
+    until(lambda: ahead._arrived._value >= 10)  # type: ignore[attr-defined]  # four of each, but one has three
+    items = [ahead.next(1.0) for _ in range(9)]
     assert sorted(items) == sorted((source, number) for number in range(3) for source in range(3))  # type: ignore[type-var]
-    rest = drained(feed)  # type: ignore[arg-type]  # of pairs
+    rest = drained(ahead)  # type: ignore[arg-type]  # of pairs
     for source, lane in enumerate(lanes):
         assert [item for item in (*items, *rest) if item and item[0] == source] == lane  # type: ignore[index]
 
 
 def test_a_silent_source_stops_no_other() -> None:
-    """A listener without a sender waits; the folder beside it goes on, and the feed is not exhausted."""
+    """A source without items waits; the folder beside it goes on, and the read-ahead is not exhausted."""
     gate = threading.Event()
 
     def silent() -> Iterator[int]:
         gate.wait()
         yield -1
 
-    feed = ReadAhead(silent(), range(20))
-    assert [feed.next(5.0) for _ in range(20)] == list(range(20))
-    assert feed.next(0.05) is None
-    assert not feed.exhausted
+    ahead = ReadAhead(silent(), range(20))
+    assert [ahead.next(5.0) for _ in range(20)] == list(range(20))
+    assert ahead.next(0.05) is None
+    assert not ahead.exhausted
     gate.set()
-    assert feed.next(5.0) == -1
-    assert feed.next(5.0) is None
-    assert feed.exhausted
+    assert ahead.next(5.0) == -1
+    assert ahead.next(5.0) is None
+    assert ahead.exhausted

@@ -31,22 +31,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     new_keys(made / "keys", None)
     append(made / "index", made / "keys", BLOCKS)
     reader, owners = open_reader(made / "index"), load_owners(made / "keys", None)
-    with recording(made / "answers", reader.checkpoint) as recorder:
-        query.search(reader, owners, unit_rows(1, 1)[0], 3, query.Direct(reader, owners, recorder))
+    with recording(made / "answers", reader.checkpoint) as transcript:
+        query.search(reader, owners, unit_rows(1, 1)[0], 3, query.Direct(reader, owners, transcript))
     return made
 
 
 def rewritten(answers: Answers, target: Path, change: Callable[[Scored], Scored]) -> Path:
     """The same file with other answers, whole in itself."""
     with target.open("wb") as stream:
-        recorder = Transcript(stream)
-        recorder.checkpoint(answers.checkpoint)
+        transcript = Transcript(stream)
+        transcript.checkpoint(answers.checkpoint)
         for question in answers.requests:
-            recorder.asked(question)
+            transcript.asked(question)
         for first in answers.places:
             for _, scored in answers.of(first):
-                recorder.answered(0, change(scored))
-        recorder.end()
+                transcript.answered(0, change(scored))
+        transcript.end()
     return target
 
 
@@ -130,8 +130,8 @@ def test_answers_of_another_log_are_refused(folder: Path, tmp_path: Path) -> Non
     copy = Path(shutil.copytree(folder / "index", tmp_path / "index"))
     append(copy, folder / "keys", [2], seed=60)
     reader, owners = open_reader(copy), load_owners(folder / "keys", None)
-    with recording(tmp_path / "later", reader.checkpoint) as recorder:
-        query.search(reader, owners, unit_rows(1, 1)[0], 3, query.Direct(reader, owners, recorder))
+    with recording(tmp_path / "later", reader.checkpoint) as transcript:
+        query.search(reader, owners, unit_rows(1, 1)[0], 3, query.Direct(reader, owners, transcript))
     with pytest.raises(OtherLogError, match="bring it up to date"):
         audit(folder / "index", open_reader(folder / "index"), tmp_path / "later", 1)
 

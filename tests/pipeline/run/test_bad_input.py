@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.base import Reject
-from stages.batches import Located, Refused, Segmented
+from stages.batches import Copied, Located, Refused, Segmented
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.options import IngestOptions
@@ -57,6 +57,8 @@ def through(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Through]:
             rejected: list[Reject | Refused] = []
             count = 0
             for found in scan((source,), site, options):
+                if isinstance(found, Copied):
+                    continue
                 count += len(found) if isinstance(found, Located) else 1
                 if isinstance(found, Refused):
                     rejected.append(found)
@@ -110,6 +112,7 @@ SIDES = st.one_of(st.integers(1, 12), st.integers(13, 300), st.sampled_from([1, 
 KINDS = st.sampled_from(["constant", "colour", "inverted", "holes", "extreme", "noise"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, while the images are made
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -128,7 +131,7 @@ def test_every_image_gives_a_result_or_a_clear_reject(
         for number, (kind, height, width) in enumerate(images):
             write(Path(folder) / f"i{number}", pixels(kind, (height, width), seed), how)
         kept, rejected, count = through(Path(folder))
-    assert sum(map(len, kept)) + len(rejected) == count >= len(images)
+    assert sum(map(len, kept)) + len(rejected) == count >= 1
     shapes = {(height, width) for _, height, width in images}
     for batch in kept:
         assert np.isfinite(batch.feature_ND).all()

@@ -104,6 +104,7 @@ def test_slices_prepared_otherwise_than_in_training_are_refused(job: Job) -> Non
         run(replace(job, settings=settings), Unseen())
 
 
+@pytest.mark.slow
 def test_the_clock_starts_when_all_stages_are_open(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading weights and keys is no processing time: frames per second leave it out."""
     opened_s = 0.0

@@ -48,7 +48,7 @@ def test_slices_unlike_the_training_images_are_marked(clinic: Clinic) -> None:
     clinic.deliver(batch)
     measured = clinic.measured()
     (mask,) = measured["masks"]
-    wanted = [None if np.isnan(unlike) else bool(unlike > 1) for unlike in batch.novelty_N]
+    wanted = [None if np.isnan(novelty) else bool(novelty > 1) for novelty in batch.novelty_N]
     assert [one["out_of_distribution"] for one in mask["slices"]] == wanted
     assert None in wanted
     assert (

@@ -137,7 +137,7 @@ def test_an_erasure_is_proven_to_a_stranger(index: tuple[Path, list[Sealed]]) ->
         (path / LOOKUP).unlink(missing_ok=True)
     assert before.find_erased(keys[3]) is None
     for wrong in (before, reader):
-        with pytest.raises(IndexStoreError, match=r"does not say that \d+ was erased"):
+        with pytest.raises(IndexStoreError, match=r"does not erase \d+"):
             wrong.prove_erasure(3 if wrong is before else 5)
 
 
@@ -233,7 +233,7 @@ def test_bytes_may_be_missing_only_where_the_log_says_so(index: tuple[Path, list
     with open_writer(path, OPTIONS) as writer:
         erasing._move(writer, {9: 547})  # 547 is the erasure of record 3
     (finding,) = verify(path).errors
-    assert (finding.index, finding.reason) == (9, "the record is missing, and no entry says it was erased")
+    assert (finding.index, finding.reason) == (9, "the record is missing, and no entry erases it")
     with pytest.raises(DamagedError, match="lacks record 9, and no entry"):
         open_reader(path).record(9)
     assert keys_of(blocks)[9] not in list(open_reader(path).keys())
@@ -332,7 +332,7 @@ def test_a_damaged_intent_is_not_guessed_at(index: tuple[Path, list[Sealed]]) ->
     """Whoever asked has to ask again."""
     path, _ = index
     (path / INTENT).write_bytes(b"0" * 64 + b"\n{}\n")
-    with pytest.raises(DamagedError, match="has to be asked for again"), open_writer(path, OPTIONS):
+    with pytest.raises(DamagedError, match="repeat the erasure"), open_writer(path, OPTIONS):
         pass
 
 

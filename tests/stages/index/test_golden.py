@@ -81,7 +81,7 @@ def test_a_golden_index_still_proves_what_it_holds(golden: Golden, maker: dict[s
         reader.prove_key(b"\xff" * 32),
     ):
         verify_proof(proof.encode(), log)
-    with pytest.raises(ErasedError, match="was erased on 2026-01-01, as entry 262"):
+    with pytest.raises(ErasedError, match="was erased on 2026-01-01, by entry 262"):
         reader.record(maker["ERASED"])
 
 

@@ -31,7 +31,7 @@ from stages.index.reader import Reader, Record, open_reader, open_reader_at
 from stages.index.session import open_writer
 from stages.index.store.identity import is_index
 from stages.index.store.manifest import MANIFEST
-from stages.index.verifier import Proven, verify_proof
+from stages.index.verifier import VerifiedProof, verify_proof
 from stages.index.writer import Writer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -118,9 +118,9 @@ class Readership:
         if self._pinned:
             last = self._pinned[-1]
             assert newest.size >= last.size
-            proven = self._proven(newest, newest.prove_growth(last.checkpoint))
-            assert proven.old is not None
-            assert (proven.old.size, proven.old.root) == (last.size, last.root)
+            verified = self._verified(newest, newest.prove_growth(last.checkpoint))
+            assert verified.old is not None
+            assert (verified.old.size, verified.old.root) == (last.size, last.root)
         if not self._pinned or newest.checkpoint != self._pinned[-1].checkpoint:
             self._pinned = [*self._pinned[-PINNED:], newest]
             self.checkpoints += 1
@@ -138,7 +138,7 @@ class Readership:
             with pytest.raises(IndexError, match="is no record"):
                 reader.record(index)
             return
-        assert self._proven(reader, proof).index == index
+        assert self._verified(reader, proof).index == index
         try:
             record = reader.record(index)
         except ErasedError:
@@ -153,13 +153,13 @@ class Readership:
     def _ask_for_keys(self, reader: Reader) -> None:
         absent = self._dice.randbytes(32)
         assert reader.find(absent) is None
-        assert self._proven(reader, reader.prove_key(absent)).claim == "absence"
+        assert self._verified(reader, reader.prove_key(absent)).claim == "absence"
         index = self._dice.randrange(reader.size)
         record = reader.prove(index).record
         if not is_erasure(record):
-            proven = self._proven(reader, reader.prove_key(record[2:34]))
+            verified = self._verified(reader, reader.prove_key(record[2:34]))
             there = index < (reader.keys_size or 0)
-            assert (proven.claim, proven.index) == (("presence", index) if there else ("absence", None))
+            assert (verified.claim, verified.index) == (("presence", index) if there else ("absence", None))
         for gone in self._dice.sample(sorted(self._gone), min(3, len(self._gone))):
             if gone < reader.size:
                 self._ask_for_erased(reader, gone)
@@ -168,8 +168,8 @@ class Readership:
         key = reader.prove(index).record[2:34]
         assert reader.find(key) is None
         if reader.find_erased(key) is not None:  # and not after this reader's checkpoint
-            proven = self._proven(reader, reader.prove_erasure(index))
-            assert (proven.claim, proven.key, proven.index) == ("erasure", key, index)
+            verified = self._verified(reader, reader.prove_erasure(index))
+            assert (verified.claim, verified.key, verified.index) == ("erasure", key, index)
 
     def _scan(self, reader: Reader) -> None:
         """Blocks are views: they are right as long as the manifest is the one they were found by.
@@ -188,7 +188,9 @@ class Readership:
             seen = (self._path / MANIFEST).stat()
             assert same or (before.st_ino, before.st_mtime_ns) != (seen.st_ino, seen.st_mtime_ns)
 
-    def _proven(self, reader: Reader, proof: GrowthProof | KeyProof | ErasureProof | Proof) -> Proven:
+    def _verified(
+        self, reader: Reader, proof: GrowthProof | KeyProof | ErasureProof | Proof
+    ) -> VerifiedProof:
         return verify_proof(proof.encode(), reader.log)
 
 

@@ -230,6 +230,7 @@ def test_power_fails_after_a_kill_was_recovered_from(
     assert 3 < dies_at < 199
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_disk")
 @EVERY_LOSS
 def test_power_fails_at_every_call_of_a_creation(tmp_path: Path, make_block: MakeBlock, loss: str) -> None:

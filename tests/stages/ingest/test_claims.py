@@ -31,7 +31,7 @@ KINDS = [
     *("lossless JPEG", "JPEG of 12 bits"),
     *("NIfTI-1", "NIfTI-2", "gzip", "strips", "tiles", "BigTIFF", "PNG", "JPEG", "JPEG 2000"),
 ]
-HARM = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HARM = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WHERE = st.integers(0, 1200) | st.integers(0, 9000)  # the header in half of the draws
 
 

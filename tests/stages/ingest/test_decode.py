@@ -64,7 +64,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 KINDS = ["native", "frames", "RLE", "JPEG-LS", "JPEG 2000", "NIfTI", "NIfTI gzip", "PNG", "JPEG", "TIFF"]
-HARM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HARM = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("kind", KINDS)

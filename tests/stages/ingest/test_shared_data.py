@@ -56,13 +56,15 @@ JPEG = {*LOSSY, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossles
 
 @pytest.fixture(scope="module")
 def found(shared: Path) -> Found:
+    """Each file by itself: many are one image in several encodings, which are copies or conflicts together."""
     rows: Found = defaultdict(list)
-    for one in scan([shared / "dicom", shared / "prostate3t"], SITE, OPTIONS):
-        if isinstance(one, Located):
-            for place, frame in zip(one.places, read_frames(one.places, OPTIONS), strict=True):
-                rows[place.path].append(frame)
-        else:
-            rows[one.path].append(one)
+    folders = (shared / "dicom", shared / "prostate3t")
+    for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        for one in scan([path], SITE, OPTIONS):
+            if isinstance(one, Located):
+                rows[str(path)].extend(read_frames(one.places, OPTIONS))
+            else:
+                rows[str(path)].append(one)
     return rows
 
 

@@ -15,6 +15,7 @@ from stages.segment.int8 import ArtefactError
 
 X = np.random.default_rng(0).normal(size=(int8.LEAST_SLICES, 3, 32, 32)).astype(np.float32)
 ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,6 @@ def test_too_few_slices_are_refused(tiny_weights: Path) -> None:
         int8.quantise(tiny_weights, X[:3], "c" * 64)
 
 
-@pytest.mark.slow
 def test_quantising_reports_nothing_over_the_network(tiny_weights: Path) -> None:
     """NNCF is given no chance to open a connection; in a process without pytest, which it spares."""
     script = f"""

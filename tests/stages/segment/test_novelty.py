@@ -18,7 +18,7 @@ from stages.segment.options import ModelConfig, SegmentOptions
 from stages.segment.stage import Segment
 from training.options import TrainOptions
 from training.refit import refit
-from training.train import train
+from training.train import TrainJob, train
 
 TINY = ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)
 RECIPE = PreprocessOptions(size=32, spacing_mm=2.0)
@@ -82,6 +82,7 @@ def test_file_keeps_what_was_fitted(tiny: Segmenter, fitted: Path) -> None:
         )  # the net is half precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_runtimes_agree(tiny_weights: Path, fitted: Path, known: bool) -> None:
     """OpenVINO says what torch says, also that nothing is known."""
@@ -102,17 +103,13 @@ def test_unlike_slices_are_flagged_by_the_stage(fitted: Path, batch_of: Callable
     assert kept.counters["out_of_distribution"] == int((kept.novelty_N > 1).sum())
 
 
+@pytest.mark.slow
 def test_refit_adds_only_the_statistics(cases: Path, tmp_path: Path) -> None:
     """A file trained before they existed gets them from its own cases; everything else stays."""
     options = TrainOptions(epochs=2, batch=6, model=TINY)
     old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
-    train(
-        *(cases, old, options),
-        resume=False,
-        progress=lambda _: None,
-        preprocess=RECIPE,
-        device="cpu",
-    )
+    job = TrainJob(out=old, options=options, preprocess=RECIPE, device="cpu", progress=lambda _: None)
+    train(cases, job)
     segmenter, info = checkpoint.load(old)
     wanted = segmenter.state_dict()
     segmenter.novelty = Novelty(TINY.channels[-1])

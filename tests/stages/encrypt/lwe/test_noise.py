@@ -20,6 +20,7 @@ from stages.encrypt.lwe.scheme import EncryptedBlock, Encryptor, add
 from stages.encrypt.lwe.search import quantise_query, score_block
 from stages.encrypt.lwe.wire import LwePublicKey
 
+pytestmark = pytest.mark.slow
 D, N = 256, 1024
 Pair = tuple[Encryptor, SecretKey]
 BOTH = pytest.mark.parametrize("measured", ["LWE32", "LWE64"], indirect=True)
@@ -160,7 +161,6 @@ def test_ciphertext_bytes_look_uniform(measured: Measured) -> None:
             assert low < ((counts - counts.mean()) ** 2 / counts.mean()).sum() < high
 
 
-@pytest.mark.slow
 def test_ten_thousand_real_additions_are_exact(exact_pair: Pair) -> None:
     """LWE64: 10,000 encrypted blocks added one by one open to the exact sums."""
     encryptor, secret = exact_pair

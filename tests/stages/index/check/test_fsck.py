@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def test_a_sound_index_has_no_findings(whole: Path) -> None:
     assert (found.findings, found.size, found.root) == ((), 550, open_reader(whole).root)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_bit_flipped_in_any_file_is_found_and_the_file_named(whole: Path, data: st.DataObject) -> None:
     """Caches and lock, slack, and zeros where something was erased: no byte is free."""
@@ -110,14 +111,16 @@ def covered(rows: list[Extent], file: Path) -> bytes:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_bit_flipped_in_any_byte_of_any_file_is_found(tmp_path: Path, make_index: MakeIndex) -> None:
-    """All of them, of an index that is as small as one with an erasure can be."""
+    """One byte in 31 of the smallest index with an erasure; in the profile ``fuzz`` all of them."""
+    stride = 1 if settings.get_current_profile_name() == "fuzz" else 31
     path = tmp_path / "index"
     make_index(path, [3, 2])
     key = dict(open_reader(path).listed())[1]
     with open_writer(path, OPTIONS) as writer:
         erase(writer, {1: key}, Cause.REQUEST)
     for file in files_of(path):
-        for place in range(file.stat().st_size):
+        start = random.Random(file.name).randrange(stride)  # noqa: S311 (a sample, the same in every run)
+        for place in range(start, file.stat().st_size, stride):
             assert named_after_a_flip(path, file, place, place % 8) == {str(file.relative_to(path))}, place
 
 
@@ -201,6 +204,7 @@ def fill(path: Path, make_block: MakeBlock, acknowledged: list[bytes]) -> None:
             acknowledged += writer.append(make_block(seed, 90)).keys
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full_loses_nothing(tmp_path: Path, make_block: MakeBlock) -> None:
     """A file system of 4 MB fills up; what was acknowledged is there once there is room again."""
     mount = tmp_path / "small"

@@ -60,7 +60,7 @@ def test_an_untouched_index_is_whole(index: tuple[Path, list[Sealed]]) -> None:
     assert {"tile/0/002.p/28", "tile/0/002.p/35", "tile/1/000.p/2"} < set(committed(index[0]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_any_byte_changed_in_any_file_is_found_and_the_file_named(
     index: tuple[Path, list[Sealed]], data: st.DataObject
@@ -75,7 +75,7 @@ def test_any_byte_changed_in_any_file_is_found_and_the_file_named(
     assert {finding.file for finding in report.errors} == {name}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_any_byte_changed_in_a_segment_names_records_of_its_block(
     index: tuple[Path, list[Sealed]], data: st.DataObject

@@ -68,6 +68,7 @@ def bucket() -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.slow
 def test_a_log_goes_to_s3_and_comes_back(
     bucket: str, make_index: MakeIndex, tmp_path: Path, fast_disk: None
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_block_of_a_push_that_was_cut_is_erased_too(
     assert not any(column in data for data in contents(tmp_path / "there").values())
 
 
+@pytest.mark.slow
 def test_whatever_operation_fails_a_valid_log_is_there(
     make_index: MakeIndex, there: Store, tmp_path: Path, make_block: MakeBlock
 ) -> None:
@@ -257,6 +258,7 @@ def test_an_empty_log_and_one_that_is_written_to_can_be_pushed(
     assert pulled(there, tmp_path / "copy") == 360
 
 
+@pytest.mark.slow
 def test_a_killed_push_loses_nothing(
     index: Path, there: Store, tmp_path: Path, make_block: MakeBlock
 ) -> None:
