@@ -20,6 +20,7 @@ from stages.ingest.probe import probe
 from stages.ingest.series import Series, batches
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice
+from stages.ingest.sources.base import Unit
 from stages.ingest.sources.catalogue import Catalogue
 from stages.ingest.sources.copies import without_copies
 from stages.ingest.sources.dicomdir import NAME, listed_series

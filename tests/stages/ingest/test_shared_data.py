@@ -56,7 +56,7 @@ JPEG = {*LOSSY, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossles
 
 @pytest.fixture(scope="module")
 def found(shared: Path) -> Found:
-    """Each file by itself: many are one image in several encodings, which are copies or conflicts together."""
+    """Each file by itself: many are one image in several encodings, so copies or conflicts together."""
     rows: Found = defaultdict(list)
     folders = (shared / "dicom", shared / "prostate3t")
     for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
