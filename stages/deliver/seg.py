@@ -140,8 +140,8 @@ def _completed(source: Dataset) -> Dataset:
 
 
 def _valid(value: str, moment: type[DA | TM]) -> str:
-    """A date or time without the colons of ACR-NEMA; empty where it is none."""
-    value = value.replace(":", "")
+    """A date or time without the dots and colons of ACR-NEMA; empty where it is none."""
+    value = value.replace(":", "").replace(".", "") if moment is DA else value.replace(":", "")
     try:
         moment(value)
     except ValueError:

@@ -96,13 +96,14 @@ def test_missing_and_malformed_patient_attributes_do_not_stop_it(clinic: Clinic)
             delattr(instance, keyword)
         instance.PatientSex = "X"
         instance.add_new("StudyTime", "LO", "12:30:00")
-        instance.add_new("StudyDate", "LO", "00000000")
+        instance.add_new("StudyDate", "LO", "1995.05.01")
 
     clinic.deliver(clinic.batch(clinic.dicom(4, spoil), clinic.balls(4)))
     seg = segread(clinic.of() / "seg.dcm")
     assert seg.PatientID in {"", None}
     assert seg.PatientSex in {"", None}
-    assert str(seg.StudyTime) == "123000"
+    assert (str(seg.StudyDate), str(seg.StudyTime)) == ("19950501", "123000")
+    assert (str(seg.ContentDate), str(seg.ContentTime)) == ("19950501", "123000")
     assert clinic.measured()["volume_ml"] > 0
 
 
