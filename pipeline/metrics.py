@@ -116,6 +116,20 @@ TABLE = (
                ((_sum("medsecure_out_of_distribution_frames_total"), "out of distribution"),)),),
     ),
     Metric(
+        "medsecure_series_to_review_total", Kind.COUNTER,
+        "Series delivered with a flag that a person should look at.",
+        (),
+        (Panel("Rejects", "Series to review", "short",
+               ((_sum("medsecure_series_to_review_total"), "to review"),)),),
+    ),
+    Metric(
+        "medsecure_out_of_scope_series_total", Kind.COUNTER,
+        "Series of a modality out of scope: nothing of them is to be used.",
+        (),
+        (Panel("Rejects", "Series out of scope", "short",
+               ((_sum("medsecure_out_of_scope_series_total"), "out of scope"),)),),
+    ),
+    Metric(
         "medsecure_worker_resident_bytes", Kind.GAUGE, "Resident memory of a host's process.",
         ("stage",),
         (Panel("Memory and index", "Resident memory by host", "bytes",

@@ -15,6 +15,7 @@ processes that write one file at the same time, one may therefore fail; neither 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -30,6 +31,9 @@ PUBLIC: Final = 0o644
 SECRET: Final = 0o600
 _DIRECTORY: Final = 0o777  # less the umask, as for any directory
 _PART: Final = ".part"
+_OLD: Final = ".old"
+_AT_FDCWD: Final = -100  # fcntl.h: paths are relative to the working directory
+_RENAME_EXCHANGE: Final = 2  # linux/fs.h
 _TOKEN_BYTES: Final = 4
 
 
@@ -53,20 +57,20 @@ def whole_file(file: Path, mode: int = PUBLIC, staging: Path | None = None) -> I
 
 
 @contextmanager
-def filled_directory(directory: Path) -> Iterator[Callable[[str, bytes], None]]:
-    """A function that writes whole files, by name, into a directory, which is made where it is missing.
+def part_directory(directory: Path, staging: Path | None = None, mode: int = _DIRECTORY) -> Iterator[Path]:
+    """A new hidden directory, to be filled and given the name ``directory``; else it goes with the block.
 
-    Each file is whole at once; the names are durable when the block succeeds, by one sync for all.
+    It lies beside ``directory``, or in ``staging``: a directory of the same file system. A killed process
+    leaves it behind; the next call for the same name removes it.
     """
-    make_directory(directory)
-    _drop_parts(directory, ".*")
-
-    def put(name: str, data: bytes) -> None:
-        with _placed(directory / name, PUBLIC, None, Path.replace) as stream:
-            stream.write(data)
-
-    yield put
-    sync_directory(directory)
+    home = directory.parent if staging is None else staging
+    _drop_parts(home, re.escape(directory.name))
+    part = _part(home, directory.name)
+    part.mkdir(mode)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
@@ -75,18 +79,65 @@ def whole_directory(directory: Path, mode: int = _DIRECTORY) -> Iterator[Path]:
 
     By then there must be none of that name, or an empty one.
     """
-    _drop_parts(directory.parent, re.escape(directory.name))
-    part = _part(directory.parent, directory.name)
-    part.mkdir(mode)
-    try:
+    with part_directory(directory, mode=mode) as part:
         yield part
-        for path in part.rglob("*"):
-            _sync(path, os.O_RDONLY)
-        sync_directory(part)
+        place_directory(part, directory)
+
+
+def place_directory(part: Path, directory: Path) -> None:
+    """Give a filled directory of the same file system its name, with all that is in it durable.
+
+    By then there must be none of that name, or an empty one.
+    """
+    _sync_tree(part)
+    move(part, directory)
+
+
+def replace_directory(part: Path, directory: Path) -> None:
+    """Give ``part``, durable, the name of ``directory``, and remove what was there.
+
+    Linux exchanges the two names in one step. Where the file system cannot, as NFS, the old directory is
+    moved beside ``part`` first: a process killed before the second step leaves none of the name, until
+    ``restore_directory`` brings the old one back.
+    """
+    _sync_tree(part)
+    if not _exchange(part, directory):
+        old = _part(part.parent, directory.name).with_suffix(_OLD)
+        move(directory, old)
         move(part, directory)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+        part = old
+    sync_directory(directory.parent)
+    shutil.rmtree(part)
+
+
+def restore_directory(directory: Path, staging: Path | None = None) -> None:
+    """End what a process killed in ``replace_directory`` left half done: the old one is back, or gone."""
+    home = directory.parent if staging is None else staging
+    for old in _left(home, re.escape(directory.name), _OLD):
+        if directory.exists():
+            shutil.rmtree(old)
+        else:
+            move(old, directory)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names (renameat2, Linux 3.15); False where the file system or the C library cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    names = (ctypes.c_char_p(os.fsencode(one)), ctypes.c_char_p(os.fsencode(other)))
+    if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+        return True
+    error = ctypes.get_errno()
+    if error in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV):
+        return False
+    raise OSError(error, os.strerror(error), str(one), None, str(other))
+
+
+def _sync_tree(directory: Path) -> None:
+    for path in directory.rglob("*"):
+        _sync(path, os.O_RDONLY)
+    sync_directory(directory)
 
 
 def create(file: Path, data: bytes, mode: int = PUBLIC) -> None:
@@ -177,13 +228,18 @@ def _part(directory: Path, name: str) -> Path:
 
 def _drop_parts(directory: Path, name: str) -> None:
     """Remove temporary files that killed processes left, of the names that match this pattern."""
-    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}{re.escape(_PART)}", re.DOTALL)
-    for path in directory.iterdir():
-        if pattern.fullmatch(path.name):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    for path in _left(directory, name, _PART):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _left(directory: Path, name: str, suffix: str) -> list[Path]:
+    """Temporary files and directories of the names that match this pattern."""
+    token = f"[0-9a-f]{{{2 * _TOKEN_BYTES}}}"
+    pattern = re.compile(rf"\.{name}\.{token}{re.escape(suffix)}", re.DOTALL)
+    return [path for path in directory.iterdir() if pattern.fullmatch(path.name)]
 
 
 def _refuse_special(file: Path) -> None:

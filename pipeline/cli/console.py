@@ -174,6 +174,12 @@ def show_summary(summary: Summary, results: Path, index: Path) -> None:
         out.print(f"Rejected: {reasons}. See: {see}", soft_wrap=True, markup=False)
     if summary.undelivered:
         out.print(f"{summary.undelivered:,} frames are indexed, but their results could not be written")
+    if summary.series_to_review:
+        out.print(
+            f"{summary.series_to_review:,} series to review: see review and flags in their measurements.json"
+        )
+    if summary.out_of_scope:
+        out.print(f"{summary.out_of_scope:,} series out of scope: nothing of their results is to be used")
     if not summary.complete:
         out.print("Stopped before the end of the sources: run again with --resume to continue")
     records = f"{summary.checkpoint['size']:,} records"

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from wsgiref.simple_server import WSGIServer
 
+# What stages count of their rows (``Batch.counters``), and the metric that sums it.
+_COUNTED = {
+    "out_of_distribution": "medsecure_out_of_distribution_frames_total",
+    "series_to_review": "medsecure_series_to_review_total",
+    "out_of_scope": "medsecure_out_of_scope_series_total",
+}
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -75,7 +81,7 @@ class Exporter:
         for lap in receipt.laps:
             self._of["medsecure_stage_frames_total"].labels(lap.stage).inc(lap.rows)
             for name, count in lap.counters.items():
-                self._of[f"medsecure_{name}_frames_total"].inc(count)
+                self._of[_COUNTED[name]].inc(count)
             self._of["medsecure_stage_seconds"].labels(lap.stage).observe(lap.seconds)
         self._of["medsecure_hop_bytes_total"].labels(event.hop).inc(receipt.nbytes)
         self._of["medsecure_worker_resident_bytes"].labels(event.hop).set(receipt.rss_bytes)

@@ -44,6 +44,8 @@ class Summary:
     rejected: int
     rejects_by_reason: dict[str, int]
     undelivered: int
+    series_to_review: int  # delivered with a flag that a person should look at
+    out_of_scope: int  # series of which nothing is to be used
     complete: bool  # False: stopped before the end of the source
     seconds: float
     frames_per_second: float
@@ -84,6 +86,7 @@ class Tally:
     undelivered: int = 0
     passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
     reasons: Counter[str] = field(default_factory=Counter)
+    counters: Counter[str] = field(default_factory=Counter)  # of all stages, see ``Batch.counters``
     resident_bytes: dict[str, int] = field(default_factory=dict)
     began_s: float = field(default_factory=time.monotonic)
     _frames: Counter[str] = field(default_factory=Counter)
@@ -143,6 +146,8 @@ class Tally:
             rejected=self.rejected + skipped.rejected,
             rejects_by_reason=dict(sorted(self.reasons.items())),
             undelivered=self.undelivered,
+            series_to_review=self.counters["series_to_review"],
+            out_of_scope=self.counters["out_of_scope"],
             complete=complete,
             seconds=seconds,
             frames_per_second=self.frames / seconds if seconds else 0.0,
@@ -156,6 +161,7 @@ class Tally:
         self.resident_bytes[event.hop] = high_water
         self.passed += len(event.receipt.keys) if event.leg == "front" else 0
         for lap in event.receipt.laps:
+            self.counters.update(lap.counters)
             self._frames[lap.stage] += lap.rows
             self._seconds[lap.stage] += lap.seconds  # type: ignore[assignment]  # a Counter adds floats as well
             self._laps.setdefault(lap.stage, deque(maxlen=_BATCHES)).append(lap.seconds * 1000)

@@ -1,137 +1,166 @@
-"""DICOM sources: headers read again, planes ordered by position, cut into stacks that one SEG can hold.
+"""DICOM sources: headers read again, and whether the planes of a stack have the geometry of one volume.
 
 Geometry is that of PS3.3 C.7.6.2 (image plane) and C.7.6.16.2 (its functional groups in multi-frame
-objects). A value that is missing or malformed is unknown; nothing here raises over a header.
+objects). A value that is missing or malformed is unknown; nothing here raises over a header. The order of
+the planes is that of the rows: ingest has sorted them.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as Items
+from pydicom.tag import BaseTag
 
+from stages.deliver.extent import gaps_mm, repeated
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
+from stages.ingest.elements import numbers, text
 from stages.ingest.faults import BadData, reading
 from stages.ingest.functional import orientation as orientation_of
 from stages.ingest.functional import spacing_mm
 
-POSITION_DIGITS: Final = 3  # of millimetres: closer planes are one place, imaged twice
-ORIENTATION_DIGITS: Final = 4  # of direction cosines
+_SHARED: Final = BaseTag(0x52009229)
+_PER_FRAME: Final = BaseTag(0x52009230)
+_PIXEL_MEASURES: Final = BaseTag(0x00289110)
+_PLANE_POSITION: Final = BaseTag(0x00209113)
+_POSITION: Final = BaseTag(0x00200032)
+_BETWEEN_SLICES: Final = BaseTag(0x00180088)
+_THICKNESS: Final = BaseTag(0x00180050)
+_FRAMES: Final = BaseTag(0x00280008)
+_MODALITY: Final = BaseTag(0x00080060)
+_FRAME_OF_REFERENCE: Final = BaseTag(0x00200052)
+_CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}")  # PS3.5 section 6.2
+PARALLEL: Final = 0.999  # cosine; ingest puts what is tilted further into a stack of its own
+SPACING_ALIKE: Final = 0.02  # relative, as above
+RIGHT_ANGLE: Final = 0.02  # largest cosine between a row and a column of a sound header
 
 
-def read_planes(results: Sequence[SegmentedFrame]) -> tuple[list[Plane], dict[bytes, str]]:
-    """Planes in anatomical order, and for each key that has none the sentence why."""
-    planes: list[Plane] = []
+def read_stack(rows: Sequence[SegmentedFrame]) -> tuple[Stack, dict[bytes, str]]:
+    """The stack in the order of its rows, and for each key that has no plane the sentence why."""
+    planes: dict[bytes, Plane] = {}
     failed: dict[bytes, str] = {}
-    for path, rows in by_file(results).items():
+    for path, results in by_file(rows).items():
         try:
             with reading():
                 header = dcmread(path, stop_before_pixels=True, force=True)
                 shape = (int(header.Rows), int(header.Columns))
         except BadData as bad:
-            failed |= {row.key: f"The source cannot be read again. {bad.refusal.detail}" for row in rows}
+            failed |= {row.key: f"The source cannot be read again. {bad.refusal.detail}" for row in results}
             continue
-        for row in rows:
+        for row in results:
             if row.mask.shape == shape:
-                planes.append(_plane(row, header))
+                planes[row.key] = _plane(row, header)
             else:
                 failed[row.key] = "The source has other rows and columns than when it was segmented."
-    return sorted(planes, key=_order), failed
+    return _stack([planes[row.key] for row in rows if row.key in planes], rows), failed
+
+
+def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
+    if not planes:
+        return Stack(rows[0].stack, ())
+    normal = _normal(planes[0])
+    placed = tuple(replace(plane, depth_mm=_depth_mm(plane, normal)) for plane in planes)
+    tilt = None if normal is None else math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
+    stack = Stack(rows[0].stack, placed, stated_gap_mm(planes[0]), tilt, _modality(planes[0].header))
+    return replace(stack, lack=_lack(stack))
 
 
 def _plane(result: SegmentedFrame, header: Dataset) -> Plane:
     frame = result.place.frame
-    spacing, orientation = spacing_mm(header, frame), orientation_of(header, frame)
-    position = _numbers(header, frame, "PlanePositionSequence", "ImagePositionPatient", 3)
-    return Plane(result, spacing, header, np.array(position) if position else None, orientation)
+    spacing = spacing_mm(header, frame)
+    area = None if spacing is None else spacing[0] * spacing[1]
+    position = numbers(_holder(header, frame, _PLANE_POSITION), _POSITION, 3)
+    corner = None if position is None else np.array(position)
+    return Plane(result, spacing, area, None, header, corner, orientation_of(header, frame))
 
 
-def _numbers(header: Dataset, frame: int, group: str, keyword: str, count: int) -> tuple[float, ...] | None:
-    """The frame's value from its own functional group, the shared one or the top level; None if malformed."""
-    try:
-        holders = [header]
-        for name, index in (
-            ("SharedFunctionalGroupsSequence", 0),
-            ("PerFrameFunctionalGroupsSequence", frame),
-        ):
-            items = header.get(name) or []
-            if index < len(items) and items[index].get(group):
-                holders.insert(0, items[index][group][0])
-        found = next((holder[keyword].value for holder in holders if holder.get(keyword)), ())
-        values = tuple(map(float, found if isinstance(found, MultiValue | tuple) else (found,)))
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+def _holder(header: Dataset, frame: int, macro: BaseTag) -> Dataset:
+    """The frame's own functional group, or the shared one, or the object itself."""
+    for groups, index in ((_PER_FRAME, frame), (_SHARED, 0)):
+        items = _items(header, groups)
+        found = _items(items[index], macro) if index < len(items) else ()
+        if found:
+            return found[0]
+    return header
+
+
+def _items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
+    value = dataset[tag].value if tag in dataset else None
+    return value if isinstance(value, Items) else ()
+
+
+def _normal(plane: Plane) -> NDArray[np.float64] | None:
+    """The unit normal; None where the cosines are missing or are no right angle."""
+    if plane.orientation is None:
         return None
-    return values if len(values) == count and all(map(math.isfinite, values)) else None
+    cosines = np.array(plane.orientation, np.float64)
+    with np.errstate(all="ignore"):  # a header may hold any number
+        row, column = (part / np.linalg.norm(part) for part in (cosines[:3], cosines[3:]))
+        normal = np.cross(row, column)
+        sound = abs(float(row @ column)) <= RIGHT_ANGLE
+    return normal / np.linalg.norm(normal) if sound else None
 
 
-def distance_mm(plane: Plane) -> float | None:
-    """Along the normal of the plane, from the origin of its frame of reference."""
-    if plane.position_mm is None or plane.orientation is None:
+def _depth_mm(plane: Plane, normal: NDArray[np.float64] | None) -> float | None:
+    if plane.position_mm is None or normal is None:
         return None
-    normal = np.cross(plane.orientation[:3], plane.orientation[3:])
     return float(normal @ plane.position_mm)
 
 
-def _order(plane: Plane) -> tuple[tuple[float, ...], float, float, str, int]:
-    """Planes of one orientation together and along their normal; the rest by number and name."""
-    place = plane.result.place
-    (number,) = _numbers(plane.header, 0, "", "InstanceNumber", 1) or (0.0,)
-    return (_cosines(plane), distance_mm(plane) or 0.0, number, place.path, place.frame)
+def thickness_mm(plane: Plane) -> float | None:
+    """Slice Thickness as the source states it, where it is positive."""
+    return _positive(plane, _THICKNESS)
 
 
-def _cosines(plane: Plane) -> tuple[float, ...]:
-    return tuple(round(value, ORIENTATION_DIGITS) + 0.0 for value in plane.orientation or ())
+def stated_gap_mm(plane: Plane) -> float | None:
+    """The distance to the next slice as the header has it, else the thickness; positive."""
+    return _positive(plane, _BETWEEN_SLICES) or thickness_mm(plane)
 
 
-def stacks(planes: Sequence[Plane]) -> list[Stack]:
-    """Planes by what one SEG can hold, largest stack first.
+def _positive(plane: Plane, tag: BaseTag) -> float | None:
+    holder = _holder(plane.header, plane.result.place.frame, _PIXEL_MEASURES)
+    (value,) = numbers(holder, tag, 1) or (0.0,)
+    return value if value > 0 else None
 
-    That is: one study, series, frame of reference, shape, orientation and spacing; one multi-frame object
-    or any number of single-frame ones; every position once. Repeated positions (echoes, b-values) go to
-    further stacks; a plane without position stands alone.
-    """
-    groups: dict[Hashable, list[Plane]] = defaultdict(list)
-    seen: Counter[Hashable] = Counter()
-    for plane in planes:
-        header, place, distance = plane.header, plane.result.place, distance_mm(plane)
-        names = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-        uids = tuple(str(header.get(name, "")) for name in names)
-        alike = (uids, plane.result.mask.shape, _cosines(plane), plane.spacing_mm)
-        if is_multiframe(header) or distance is None:
-            groups[place.path, alike].append(plane)
-        else:
-            where = (alike, round(distance, POSITION_DIGITS))
-            groups[seen[where], alike].append(plane)
-            seen[where] += 1
-    ordered = sorted(groups.values(), key=len, reverse=True)
-    return [Stack(tuple(group), gap_mm(group)) for group in ordered]
+
+def _modality(header: Dataset) -> str:
+    value = text(header, _MODALITY)
+    return value if _CODE_STRING.fullmatch(value) else ""
+
+
+def _lack(stack: Stack) -> str:
+    """What keeps the planes from being one volume in one frame of reference; empty where nothing does."""
+    planes = stack.planes
+    references = {text(plane.header, _FRAME_OF_REFERENCE) for plane in planes}
+    normals = [normal for plane in planes if (normal := _normal(plane)) is not None]
+    spacings = [plane.spacing_mm for plane in planes if plane.spacing_mm is not None]
+    depths = [plane.depth_mm for plane in planes if plane.depth_mm is not None]
+    count = len(planes)
+    checks: tuple[tuple[Callable[[], bool], str], ...] = (
+        (lambda: "" in references, "The source states no frame of reference."),
+        (lambda: any(plane.position_mm is None for plane in planes), "The source states no positions."),
+        (lambda: len(normals) < count, "The source states no sound orientation of its slices."),
+        (lambda: len(spacings) < count, "The source states no believable pixel spacing."),
+        (lambda: len(references) > 1, "The slices are in several frames of reference."),
+        (lambda: len({plane.result.mask.shape for plane in planes}) > 1, "The slices are of several sizes."),
+        (lambda: any(float(one @ normals[0]) < PARALLEL for one in normals), "The slices are not parallel."),
+        (
+            lambda: not np.allclose(spacings, spacings[0], rtol=SPACING_ALIKE),
+            "The slices have several pixel spacings.",
+        ),
+        (lambda: count > 1 and repeated(gaps_mm(depths)), "Several slices have one position."),
+    )
+    return next((lack for fails, lack in checks if fails()), "")
 
 
 def is_multiframe(header: Dataset) -> bool:
     """Whether the object is one that holds frames, be it a single one."""
-    return "PerFrameFunctionalGroupsSequence" in header or number_of_frames(header) > 1
-
-
-def number_of_frames(header: Dataset) -> int:
-    """As the header has it; 1 where it says nothing useful."""
-    (count,) = _numbers(header, 0, "", "NumberOfFrames", 1) or (1.0,)
-    return max(1, int(count))
-
-
-def gap_mm(planes: Sequence[Plane]) -> float | None:
-    """Between neighbouring planes: the median of what positions say, else what the header states."""
-    distances = sorted(distance for plane in planes if (distance := distance_mm(plane)) is not None)
-    if len(distances) == len(planes) > 1:
-        # The median, because a rejected slice leaves a gap of twice the distance.
-        return float(np.median(np.diff(distances))) or None
-    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        first = planes[0]
-        stated = _numbers(first.header, first.result.place.frame, "PixelMeasuresSequence", keyword, 1)
-        if stated and stated[0] > 0:
-            return stated[0]
-    return None
+    (count,) = numbers(header, _FRAMES, 1) or (1.0,)
+    return "PerFrameFunctionalGroupsSequence" in header or count > 1

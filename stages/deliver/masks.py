@@ -1,8 +1,8 @@
 """Mask files: for each source what its reader expects, on the source's own grid.
 
-DICOM gets DICOM Segmentations; what these cannot hold goes, page by page, into ``mask.tif``. NIfTI gets
-``NAME_mask.nii.gz`` with the input's shape and affine. A raster gets ``NAME_mask.png``, one of several
-pages ``NAME_mask.tif``; there 0 is outside and 255 the structure.
+A DICOM stack gets a DICOM Segmentation; where that cannot be, its masks go, page by page, into ``mask.tif``.
+NIfTI gets ``NAME_mask.nii.gz`` with the input's shape and affine. A raster gets ``NAME_mask.png``, one of
+several pages ``NAME_mask.tif``; there 0 is outside and 255 the structure.
 """
 
 from __future__ import annotations
@@ -14,82 +14,89 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from stages.batches import FileKind
 from stages.deliver import dicom, nifti, seg
+from stages.deliver.findings import Finding, Flag, has, of_stack
 from stages.deliver.names import stem
+from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 
 Failed = dict[bytes, str]  # key to the sentence why it was not delivered
-Clean = Callable[
-    [Sequence[SegmentedFrame]], list[SegmentedFrame]
-]  # the slices of one volume, mended as a whole
+Clean = Callable[[Sequence[SegmentedFrame]], list[SegmentedFrame]]  # the slices of a stack, mended as a whole
 
 
 @dataclass(frozen=True, slots=True)
 class MaskFile:
-    """One file to write and the planes it holds."""
+    """One file to write, the planes it holds and what was found of them."""
 
     name: str
     stack: Stack
+    findings: tuple[Finding, ...]
     data: bytes
     why: str = ""  # it is not the format that the source asks for
 
 
-def of_dicom(
-    results: Sequence[SegmentedFrame],
-    series_number: int,
-    model: str,
-    failed: Failed,
-    clean: Clean | None = None,
-) -> Iterator[MaskFile]:
-    """``seg.dcm``, ``seg_2.dcm`` and so on, largest first, and ``mask.tif`` for the rest."""
-    planes, unreadable = dicom.read_planes(results)
-    failed |= unreadable
-    rest: list[Plane] = []
-    whys: set[str] = set()
-    number = 0
-    for found in dicom.stacks(planes):
-        stack = (
-            found if clean is None else found.with_results(clean([plane.result for plane in found.planes]))
-        )
+@dataclass(frozen=True, slots=True)
+class MaskMaker:
+    """Makes the mask files of one stack after the other."""
+
+    options: DeliverOptions
+    limits: IngestOptions
+    model: str
+    clean: Clean
+
+    def of(self, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
+        """Each kind of source gets the file that its reader expects; what has none is added to ``failed``."""
+        of_kind = {kind: [row for row in rows if row.place.kind is kind] for kind in FileKind}
+        if of_kind[FileKind.DICOM]:
+            yield from self._of_dicom(of_kind[FileKind.DICOM], failed)
+        yield from self._of_nifti(of_kind[FileKind.NIFTI], failed)
+        yield from self._of_raster(of_kind[FileKind.RASTER])
+
+    def _of_dicom(self, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
+        stack, unreadable = dicom.read_stack(self.clean(rows))
+        failed |= unreadable
+        if not stack.planes:
+            return
+        findings = of_stack(stack, self.options)
+        why = next((one.text for one in findings if one.flag is Flag.OUT_OF_SCOPE), stack.lack)
+        if why:
+            yield MaskFile("mask.tif", stack, findings, pages(stack.planes), why)
+            return
+        marked = has(findings, Flag.OUT_OF_DISTRIBUTION)
         try:
-            data = seg.encode(stack, series_number, number + 1, model)
+            data = seg.encode(stack, self.options.series_number, self.model, marked=marked)
         except seg.CannotSegment as cannot:
-            rest.extend(stack.planes)
-            whys.add(str(cannot))
-            continue
-        number += 1
-        yield MaskFile("seg.dcm" if number == 1 else f"seg_{number}.dcm", stack, data)
-    if rest:
-        yield MaskFile("mask.tif", Stack(tuple(rest)), pages(rest), " ".join(sorted(whys)))
+            yield MaskFile("mask.tif", stack, findings, pages(stack.planes), str(cannot))
+        else:
+            yield MaskFile("seg.dcm", stack, findings, data)
 
+    def _of_nifti(self, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
+        taken: set[str] = set()
+        for path, results in by_file(rows).items():
+            try:
+                with reading():
+                    stack, data = nifti.encode(path, self.clean(results), self.limits)
+            except BadData as bad:
+                failed |= {
+                    row.key: f"The source cannot be read again. {bad.refusal.detail}" for row in results
+                }
+                continue
+            name = unique(f"{stem(path)}_mask", ".nii.gz", taken)
+            yield MaskFile(name, stack, of_stack(stack, self.options), data)
 
-def of_nifti(
-    results: Sequence[SegmentedFrame], limits: IngestOptions, failed: Failed, clean: Clean | None = None
-) -> Iterator[MaskFile]:
-    """``NAME_mask.nii.gz`` for each source."""
-    taken: set[str] = set()
-    for path, rows in by_file(results).items():
-        try:
-            with reading():
-                stack, data = nifti.encode(path, rows if clean is None else clean(rows), limits)
-        except BadData as bad:
-            failed |= {row.key: f"The source cannot be read again. {bad.refusal.detail}" for row in rows}
-            continue
-        yield MaskFile(unique(f"{stem(path)}_mask", ".nii.gz", taken), stack, data)
-
-
-def of_raster(results: Sequence[SegmentedFrame]) -> Iterator[MaskFile]:
-    """One file for each source, of one page or several."""
-    taken: set[str] = set()
-    for path, rows in by_file(results).items():
-        planes = tuple(Plane(row) for row in rows)
-        several = len(rows) > 1 or rows[0].place.frame > 0
-        data = pages(planes) if several else png(planes[0])
-        yield MaskFile(
-            unique(f"{stem(path)}_mask", ".tif" if several else ".png", taken), Stack(planes), data
-        )
+    def _of_raster(self, rows: Sequence[SegmentedFrame]) -> Iterator[MaskFile]:
+        taken: set[str] = set()
+        in_order = sorted(rows, key=lambda row: row.place.frame)  # page by page, as the source
+        for path, results in by_file(in_order).items():
+            lack = "A picture states no geometry."
+            stack = Stack(results[0].stack, tuple(Plane(row) for row in results), lack=lack)
+            several = len(results) > 1 or results[0].place.frame > 0
+            data = pages(stack.planes) if several else png(stack.planes[0])
+            name = unique(f"{stem(path)}_mask", ".tif" if several else ".png", taken)
+            yield MaskFile(name, stack, of_stack(stack, self.options), data)
 
 
 def unique(name: str, suffix: str, taken: set[str]) -> str:

@@ -1,76 +1,105 @@
 """What was measured, as JSON for people and programs on the clinic's side.
 
-An area or a volume is a number of millimetres only where the source states its spacing; elsewhere it is
-null and ``spacing_known`` is false. A volume is the sum of areas times the distance between slices.
+An area or a volume is a number of millimetres only where the source states its geometry; elsewhere it is
+null and ``spacing_known`` is false. How areas make a volume: extent.py. What the flags mean: findings.py.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from stages.deliver.extent import area_mm2, distance_mm, pixels, volume_ml
+from stages.deliver.findings import Finding, Flag, has, out_of_distribution, to_review
 from stages.deliver.planes import Plane, Stack
 from stages.deliver.product import NOTICE, PRODUCT, VERSION
-
-MM3_PER_ML = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A mask file as it is listed: its name, its planes, and why it is not what the source asks for."""
+    """A mask file as it is listed: its name, its planes, what was found, and why it is no other format."""
 
     name: str
     stack: Stack
+    findings: tuple[Finding, ...] = ()
     why: str = ""
 
+    @property
+    def volume_ml(self) -> float | None:
+        """See ``extent.volume_ml``."""
+        return volume_ml(self.stack)
 
-def pixels(plane: Plane) -> int:
-    """The size of the mask."""
-    return int(np.bitwise_count(plane.result.mask.bits).sum())
-
-
-def out_of_distribution(plane: Plane) -> bool | None:
-    """Whether the slice is out of the training images' distribution; None where that is unknown."""
-    return None if math.isnan(plane.result.novelty) else plane.result.novelty > 1
-
-
-def area_mm2(plane: Plane) -> float | None:
-    """The size of the mask in the patient."""
-    if plane.spacing_mm is None or not plane.result.spacing_known:
-        return None
-    return round(pixels(plane) * plane.spacing_mm[0] * plane.spacing_mm[1], 2)
+    @property
+    def in_scope(self) -> bool:
+        """Whether the number may be used at all."""
+        return not has(self.findings, Flag.OUT_OF_SCOPE)
 
 
-def volume_ml(stack: Stack) -> float | None:
-    """The volume of the structure in one stack."""
-    areas = [area_mm2(plane) for plane in stack.planes]
-    known = [area for area in areas if area is not None]
-    if stack.gap_mm is None or len(known) < len(areas):
-        return None
-    return round(sum(known) * stack.gap_mm / MM3_PER_ML, 3)
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A delivery of one series: its masks, and what was found of it as a whole."""
+
+    series: str
+    masks: tuple[Listed, ...]
+    findings: tuple[Finding, ...] = ()
+    undelivered: int = 0
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """Of all masks, in their order."""
+        return tuple(plane for mask in self.masks for plane in mask.stack.planes)
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Those of the whole, then those of each mask."""
+        return (*self.findings, *(finding for mask in self.masks for finding in mask.findings))
+
+    @property
+    def review(self) -> bool:
+        """Whether a person should look."""
+        return to_review(self.all_findings)
+
+    @property
+    def out_of_scope(self) -> bool:
+        """Whether nothing of it is to be used."""
+        return has(self.all_findings, Flag.OUT_OF_SCOPE)
+
+    @property
+    def volume_ml(self) -> float | None:
+        """That of the only stack with a prostate; None where several have one, or none has a volume."""
+        volumes = [one.volume_ml for one in self.masks if one.in_scope and one.volume_ml is not None]
+        found = [volume for volume in volumes if volume > 0] or volumes
+        return found[0] if len(found) == 1 else None
 
 
-def document(series: str, masks: Sequence[Listed], undelivered: int, model: str) -> bytes:
-    """``measurements.json``; with several mask files the series has no single volume."""
-    planes = [plane for mask in masks for plane in mask.stack.planes]
+def document(measured: Measured, version: int, model: str) -> bytes:
+    """``measurements.json`` of one version of a series' result."""
+    planes = measured.planes
     content: dict[str, Any] = {
         "product": PRODUCT,
-        "version": VERSION,
+        "product_version": VERSION,
         "notice": NOTICE,
         "model": model or None,
-        "series": series,
+        "series": measured.series,
+        "version": version,
         "slices": len(planes),
         "gland_slices": sum(pixels(plane) > 0 for plane in planes),
-        "undelivered": undelivered,
+        "undelivered": measured.undelivered,
         "out_of_distribution_slices": sum(out_of_distribution(plane) is True for plane in planes),
         "spacing_known": all(area_mm2(plane) is not None for plane in planes),
-        "volume_ml": volume_ml(masks[0].stack) if len(masks) == 1 else None,
-        "masks": [_mask(mask) for mask in masks],
+        "volume_ml": measured.volume_ml,
+        "out_of_scope": measured.out_of_scope,
+        "review": measured.review,
+        "flags": [
+            *(finding.as_json() for finding in measured.findings),
+            *(
+                one.as_json() | {"stack": mask.stack.id.number}
+                for mask in measured.masks
+                for one in mask.findings
+            ),
+        ],
+        "masks": [_mask(mask) for mask in measured.masks],
     }
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
 
@@ -78,21 +107,26 @@ def document(series: str, masks: Sequence[Listed], undelivered: int, model: str)
 def _mask(mask: Listed) -> dict[str, Any]:
     content = {
         "file": mask.name,
-        "volume_ml": volume_ml(mask.stack),
-        "slice_distance_mm": mask.stack.gap_mm,
+        "stack": mask.stack.id.number,
+        "volume_ml": mask.volume_ml,
+        "slice_distance_mm": distance_mm(mask.stack),
         "spacing_mm": mask.stack.planes[0].spacing_mm,
+        "flags": [finding.as_json() for finding in mask.findings],
         "slices": [_slice(number, plane) for number, plane in enumerate(mask.stack.planes, 1)],
     }
     return content | ({"why": mask.why} if mask.why else {})
 
 
 def _slice(number: int, plane: Plane) -> dict[str, Any]:
+    area, depth = area_mm2(plane), plane.depth_mm
     content = {
         "slice": number,
         "frame": plane.result.place.frame + 1,
+        "record_id": plane.result.key.hex(),
         "pixels": pixels(plane),
-        "area_mm2": area_mm2(plane),
-        "confidence": round(plane.result.confidence, 4),
+        "area_mm2": None if area is None else round(area, 2),
+        "position_mm": None if depth is None else round(depth, 3) + 0.0,
+        "confidence": None,  # until it is calibrated
         "out_of_distribution": out_of_distribution(plane),
     }
     uid = plane.header.get("SOPInstanceUID")

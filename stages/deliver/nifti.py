@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from stages.deliver.product import PRODUCT, VERSION
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.geometry import spacing
-from stages.ingest.nifti import read_header
+from stages.ingest.nifti import Volume, read_header
 from stages.ingest.options import IngestOptions
 from stages.ingest.sniff import GZIP, NIFTI2_BYTES
 
@@ -43,9 +44,29 @@ def encode(path: str, results: Sequence[SegmentedFrame], limits: IngestOptions) 
     header["cal_max"], header["cal_min"] = 1, 0
     # Without an affine of our own nibabel keeps both transforms and their codes as the header has them.
     image = kind(mask_DHW.reshape(header.get_data_shape()), None, header)
-    steps_mm = [float(np.linalg.norm(volume.affine[:3, axis])) for axis in range(3)]
-    gap_mm = steps_mm.pop(volume.axis)
-    spacing_mm = spacing((steps_mm[0], steps_mm[1]))
-    planes = tuple(Plane(result, spacing_mm) for result in results)
-    known_gap_mm = gap_mm if spacing((gap_mm, gap_mm)) else None
-    return Stack(planes, known_gap_mm), gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
+    return _stack(volume, results), gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
+
+
+def _stack(volume: Volume, results: Sequence[SegmentedFrame]) -> Stack:
+    """The planes with their distances along the normal, not along a sheared axis."""
+    rows, columns = (axis for axis in range(3) if axis != volume.axis)
+    steps = volume.affine[:3, :3]
+    normal = np.cross(steps[:, rows], steps[:, columns])
+    area_mm2 = float(np.linalg.norm(normal))
+    spacing_mm = spacing((float(np.linalg.norm(steps[:, rows])), float(np.linalg.norm(steps[:, columns]))))
+    with np.errstate(all="ignore"):  # a header may hold any number
+        distance_mm = abs(float(steps[:, volume.axis] @ normal)) / area_mm2 if area_mm2 else 0.0
+    known = spacing_mm is not None and area_mm2 > 0 and spacing((distance_mm, distance_mm)) is not None
+    planes = tuple(
+        Plane(
+            result,
+            spacing_mm,
+            area_mm2 if known else None,
+            distance_mm * result.place.frame if known else None,
+        )
+        for result in results
+    )
+    tilt = math.degrees(math.acos(min(1.0, abs(float(normal[2])) / area_mm2))) if known else None
+    lack = "" if known else "The source states no believable size of its voxels."
+    gap_mm = distance_mm if known else None
+    return Stack(results[0].stack, planes, gap_mm, tilt if volume.oriented else None, lack=lack)

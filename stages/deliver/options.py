@@ -17,3 +17,7 @@ class DeliverOptions:
     """Most slices on the overlay; 0 leaves it out."""
     series_number: Annotated[int, Ge(1), Le(2**31 - 1)] = 900
     """Series Number of the DICOM Segmentations, within the source's study."""
+    modalities: tuple[str, ...] = ("MR",)
+    """Modalities in scope; a DICOM series of another gets no DICOM Segmentation. Empty: any."""
+    out_of_distribution_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    """A stack with a larger share of slices out of distribution is marked in all its results."""

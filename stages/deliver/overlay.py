@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from stages.batches import Frame
-from stages.deliver.product import NOTICE, PRODUCT, VERSION
+from stages.deliver.product import NOTICE, OUTLINE_RGB, PRODUCT, VERSION
 from stages.preprocess.grid import displayed
 from stages.preprocess.intensity import clip_percentiles, unit_range
 
@@ -25,12 +25,14 @@ TILE_BY_COLUMNS: Final = {1: 560, 2: 440, 3: 340, 4: 288}  # pixels a side
 GAP: Final = 6
 HEADER: Final = 60
 FOOTER: Final = 30
+LINE: Final = 20  # of a note
+BANNER: Final = 34
 CONTEXT: Final = 2.4  # sides of the window, in sides of the structure
 LEAST_WINDOW_MM: Final = 90.0
-OUTLINE: Final = (255, 196, 0)
 # The sheet is a palette image, a third of RGB to compress: grey levels, then shades of the outline.
 GREYS: Final = 224
 SHADES: Final = 32
+AMBER: Final = GREYS + SHADES - 1
 BACKGROUND: Final = 16
 BRIGHT: Final = GREYS - 1
 DIM: Final = 140
@@ -45,7 +47,7 @@ class Picture:
     mask_HW: NDArray[np.uint8]
     title: str
     area: str
-    confidence: str
+    stack: int = 1  # slices of one stack are shown through one window
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,48 +73,72 @@ def chosen(areas: Sequence[int], most: int) -> list[int]:
     ]
 
 
-def contact_sheet(tiles: Sequence[Picture], heading: str) -> bytes:
-    """The overlay as PNG."""
+def contact_sheet(
+    tiles: Sequence[Picture], heading: str, notes: Sequence[str] = (), banner: str = ""
+) -> bytes:
+    """The overlay as PNG; notes stand below the heading, a banner above the slices."""
     columns = min(COLUMNS, len(tiles))
     side = TILE_BY_COLUMNS[columns]
     rows = -(-len(tiles) // columns)
-    shape = (HEADER + rows * (side + GAP) + FOOTER, GAP + columns * (side + GAP))
+    width = GAP + columns * (side + GAP)
+    large, small = ImageFont.load_default(20), ImageFont.load_default(14)
+    lines = [line for note in notes for line in _wrapped(note, width - 4 * GAP, small)]
+    top = HEADER + LINE * len(lines) + BANNER * bool(banner)
+    shape = (top + rows * (side + GAP) + FOOTER, width)
     corners = [
-        (HEADER + i // columns * (side + GAP), GAP + i % columns * (side + GAP)) for i in range(len(tiles))
+        (top + i // columns * (side + GAP), GAP + i % columns * (side + GAP)) for i in range(len(tiles))
     ]
-    window = _window(tiles)
+    windows = {
+        stack: _window([tile for tile in tiles if tile.stack == stack])
+        for stack in {tile.stack for tile in tiles}
+    }
     sheet_HW = np.full(shape, BACKGROUND, np.uint8)
-    for tile, (top, left) in zip(tiles, corners, strict=True):
-        sheet_HW[top : top + side, left : left + side] = _picture(tile, window, side)
+    for tile, (row, column) in zip(tiles, corners, strict=True):
+        sheet_HW[row : row + side, column : column + side] = _picture(tile, windows[tile.stack], side)
     sheet = Image.fromarray(sheet_HW)
     draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(20), ImageFont.load_default(14)
     draw.text((2 * GAP, 8), PRODUCT, BRIGHT, large)
     draw.text((2 * GAP, 36), heading, DIM, small)
+    for number, line in enumerate(lines):
+        draw.text((2 * GAP, HEADER - 4 + number * LINE), line, AMBER, small)
+    if banner:
+        draw.rectangle((0, top - BANNER, width, top - GAP), AMBER)
+        draw.text((2 * GAP, top - BANNER + 2), banner, 0, large)
     draw.text((2 * GAP, shape[0] - FOOTER + 6), f"{NOTICE} Version {VERSION}.", DIM, small)
-    for tile, (top, left) in zip(tiles, corners, strict=True):
-        _caption(draw, tile, (left + 8, top + 6), (left + side - 8, top + side - 8), small)
+    for tile, (row, column) in zip(tiles, corners, strict=True):
+        _caption(draw, tile, (column + 8, row + 6), (row + side - 8), small)
     sheet.putpalette(_palette())
     stream = BytesIO()
     sheet.save(stream, "PNG", compress_level=PNG_LEVEL)
     return stream.getvalue()
 
 
+def _wrapped(text: str, width: int, font: Any) -> list[str]:
+    """The text in lines that are no wider than ``width`` pixels, but for a single long word."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
 def _palette() -> bytes:
     """Red, green and blue of each index."""
     greys = [(round(i * 255 / (GREYS - 1)),) * 3 for i in range(GREYS)]
-    shades = [tuple(round(part * (i + 1) / SHADES) for part in OUTLINE) for i in range(SHADES)]
+    shades = [tuple(round(part * (i + 1) / SHADES) for part in OUTLINE_RGB) for i in range(SHADES)]
     return bytes(part for colour in (*greys, *shades) for part in colour)
 
 
 def _caption(
-    draw: ImageDraw.ImageDraw, tile: Picture, first: tuple[int, int], last: tuple[int, int], font: Any
+    draw: ImageDraw.ImageDraw, tile: Picture, first: tuple[int, int], bottom: int, font: Any
 ) -> None:
-    """Slice, area and confidence in the corners, with a dark edge: legible on any ground."""
+    """Slice and area in the corners, with a dark edge: legible on any ground."""
     edge: dict[str, Any] = {"font": font, "stroke_width": 2, "stroke_fill": 0}
     draw.text(first, tile.title, BRIGHT, **edge)
-    draw.text((first[0], last[1]), tile.area, BRIGHT, anchor="ls", **edge)
-    draw.text(last, tile.confidence, BRIGHT, anchor="rs", **edge)
+    draw.text((first[0], bottom), tile.area, BRIGHT, anchor="ls", **edge)
 
 
 def _picture(tile: Picture, window: Window | None, side: int) -> NDArray[np.uint8]:

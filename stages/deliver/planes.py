@@ -1,15 +1,15 @@
-"""The rows of a series as the clinic knows them: which frame of which file, in anatomical order."""
+"""The rows of a series as the clinic knows them: which frame of which file, stack by stack, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from stages.batches import Place, Segmented
+from stages.batches import Place, Segmented, StackId
 from stages.components import large_components
 from stages.grid import Mask
 from stages.ingest.site import Site
@@ -22,17 +22,19 @@ class SegmentedFrame:
     key: bytes
     place: Place
     mask: Mask
-    confidence: float
     spacing_known: bool
     novelty: float  # above 1: out of distribution; NaN: unknown
+    stack: StackId = field(default_factory=StackId)
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A result beside what its source says of its geometry."""
+    """A result beside what its source says of its geometry; what is unknown is None."""
 
     result: SegmentedFrame
     spacing_mm: tuple[float, float] | None = None  # row, column, on the stored grid
+    pixel_area_mm2: float | None = None
+    depth_mm: float | None = None  # along the normal of the stack
     header: Dataset = field(default_factory=Dataset)  # the DICOM instance without its pixels; else empty
     position_mm: NDArray[np.float64] | None = None  # [3], of the first pixel, patient coordinates
     orientation: tuple[float, ...] | None = None  # direction cosines of a row and of a column
@@ -40,19 +42,27 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Planes that one mask file holds, in its order, and the distance between them where it is known."""
+    """The planes that one mask file holds, in its order, and what its source says of them together."""
 
+    id: StackId
     planes: tuple[Plane, ...]
-    gap_mm: float | None = None
+    stated_gap_mm: float | None = None  # to the next slice, as the header has it
+    tilt_degrees: float | None = None  # of the normal from the patient's long axis
+    modality: str = ""  # as DICOM names it; empty where the source names none
+    lack: str = ""  # what its geometry lacks, as a sentence; empty where nothing is lacking
+    note: str = ""  # what a reader should know of its geometry, as a sentence
 
-    def with_results(self, results: Sequence[SegmentedFrame]) -> Stack:
-        """The same planes, each with the result of its place in ``results``."""
-        pairs = zip(self.planes, results, strict=True)
-        return replace(self, planes=tuple(replace(plane, result=result) for plane, result in pairs))
+
+def stacks_of(rows: Iterable[SegmentedFrame]) -> list[list[SegmentedFrame]]:
+    """The rows of each stack, in their order; the stacks in the order of their numbers."""
+    stacks: dict[int, list[SegmentedFrame]] = {}
+    for row in rows:
+        stacks.setdefault(row.stack.number, []).append(row)
+    return [stacks[number] for number in sorted(stacks)]
 
 
 def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]:
-    """The batch's rows by series, each key once: a retried row may arrive twice."""
+    """The batch's rows by series, in their order, each key once: a retried row may arrive twice."""
     series: dict[bytes, dict[bytes, SegmentedFrame]] = {}
     for i, key in enumerate(batch.rows.keys):
         place = site.open_ticket(batch.rows.tickets[i], key)
@@ -60,22 +70,22 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]
             key,
             place,
             batch.masks[i],
-            float(batch.confidence_N[i]),
             bool(batch.spacing_known_N[i]),
             float(batch.novelty_N[i]),
+            batch.rows.stacks[i],
         )
     return {name: list(rows.values()) for name, rows in series.items()}
 
 
 def keep_large_components(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
-    """The slices of one volume in its order, without what belongs to no large component of it."""
+    """The slices of one stack in its order, without what belongs to no large component of it."""
     masks = large_components(len(results), lambda i: results[i].mask.unpack())
     return [replace(one, mask=Mask.pack(mask_HW)) for one, mask_HW in zip(results, masks, strict=True)]
 
 
-def by_file(results: Sequence[SegmentedFrame]) -> dict[str, list[SegmentedFrame]]:
-    """Results by source file, frames in order."""
+def by_file(results: Iterable[SegmentedFrame]) -> dict[str, list[SegmentedFrame]]:
+    """Results by source file, in their order."""
     files: dict[str, list[SegmentedFrame]] = {}
-    for result in sorted(results, key=lambda one: (one.place.path, one.place.frame)):
+    for result in results:
         files.setdefault(result.place.path, []).append(result)
     return files

@@ -7,3 +7,4 @@ from typing import Final
 PRODUCT: Final = "MedSecure-U"
 VERSION: Final = "0.1.0"  # as pyproject.toml has it
 NOTICE: Final = "Not a medical device. For research use only."
+OUTLINE_RGB: Final = (255, 196, 0)  # of every outline: on the overlay, and recommended in a SEG

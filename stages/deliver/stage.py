@@ -1,14 +1,15 @@
 """Deliver: what the clinic gets of a series, in ``results/<first 16 hex digits of its pseudonym>/``.
 
-A call holds whole series. Every file is replaced as a whole, so that doing a series again is harmless.
-This stage works on the site and may know identity: it opens tickets and reads the sources again.
+A call holds whole series. Every result is placed as a whole, so that doing a series again is harmless
+(versions.py). This stage works on the site and may know identity: it opens tickets and reads the sources
+again.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,13 +20,13 @@ import cv2
 
 from stages import files
 from stages.base import Reason, Reject, Split
-from stages.batches import FileKind, Frame, Segmented, Uncounted
-from stages.deliver import measure, overlay
-from stages.deliver.masks import Failed, MaskFile, of_dicom, of_nifti, of_raster
-from stages.deliver.measure import Listed
+from stages.batches import Segmented
+from stages.deliver import measure, sheet, versions
+from stages.deliver.findings import fewer
+from stages.deliver.masks import Failed, MaskMaker
+from stages.deliver.measure import Listed, Measured
 from stages.deliver.options import DeliverOptions
-from stages.deliver.planes import Plane, SegmentedFrame, by_series, keep_large_components
-from stages.deliver.sources import decoded
+from stages.deliver.planes import SegmentedFrame, by_series, keep_large_components, stacks_of
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.faults import silence
 from stages.ingest.options import IngestOptions
@@ -33,15 +34,22 @@ from stages.ingest.site import Site
 
 FOLDER_DIGITS = 16
 OVERLAY = "overlay.png"
-MEASUREMENTS = "measurements.json"
+STAGING = ".incoming"
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered(Uncounted):
+class Delivered:
     """Rows whose results are durable, and the files that hold them, relative to the results folder."""
 
     keys: tuple[bytes, ...]
     paths: tuple[str, ...]
+    series_to_review: int = 0
+    out_of_scope: int = 0
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """How many series a person should look at, and of how many nothing is to be used."""
+        return {"series_to_review": self.series_to_review, "out_of_scope": self.out_of_scope}
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -63,7 +71,7 @@ class Deliver:
     def open(self) -> Iterator[Callable[[Segmented], Split[Delivered]]]:
         """Read the site secret, make the results folder, yield the batch function."""
         site = Site(load_site_secret(self.keys))
-        files.make_directory(self.results)
+        files.make_directory(self._staging)
         silence()
         # highdicom quotes what it finds odd, names among them, in its log and its warnings.
         logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
@@ -71,72 +79,64 @@ class Deliver:
         cv2.setNumThreads(1)
         yield partial(self._run, site)
 
+    @property
+    def _staging(self) -> Path:
+        """Where results lie until they are whole; apart, since it is looked through at each delivery."""
+        return self.results / STAGING
+
     def _run(self, site: Site, batch: Segmented) -> Split[Delivered]:
         paths: list[str] = []
         failed: Failed = {}
+        reviews = outside = 0
         for series, results in by_series(batch, site).items():
-            paths += self._series(series.hex()[:FOLDER_DIGITS], results, failed)
+            written, measured = self._series(series.hex()[:FOLDER_DIGITS], results, failed)
+            paths += written
+            reviews += measured.review
+            outside += measured.out_of_scope
         kept = tuple(key for key in batch.rows.keys if key not in failed)
         rejected = tuple(
             Reject(key, self.name, Reason.UNDELIVERABLE, failed[key])
             for key in batch.rows.keys
             if key in failed
         )
-        return Split(Delivered(kept, tuple(paths)), rejected)
+        return Split(Delivered(kept, tuple(paths), reviews, outside), rejected)
 
-    def _series(self, series: str, results: Sequence[SegmentedFrame], failed: Failed) -> list[str]:
+    def _series(
+        self, series: str, rows: Sequence[SegmentedFrame], failed: Failed
+    ) -> tuple[list[str], Measured]:
         """Write one series' files; those of its rows that cannot be placed are added to ``failed``."""
-        listed: list[Listed] = []
-        with files.filled_directory(self.results / series) as put:
-            for mask in self._masks(results, failed):
-                put(mask.name, mask.data)
-                listed.append(Listed(mask.name, mask.stack, mask.why))
-            names = [mask.name for mask in listed]
-            picture = self._overlay(series, listed)
+        folder = self.results / series
+        files.restore_directory(folder, self._staging)
+        with files.part_directory(folder, self._staging) as part:
+            masks = tuple(self._masks(part, rows, failed))
+            record_ids = frozenset(plane.result.key.hex() for mask in masks for plane in mask.stack.planes)
+            there = versions.shelf(folder)
+            lacking = there.current.record_ids - record_ids if there.current else ()
+            findings = (fewer(len(lacking), there.current.version),) if there.current and lacking else ()
+            undelivered = sum(row.key in failed for row in rows)
+            measured = Measured(series, masks, findings, undelivered)
+            if there.current and not masks:
+                return [], measured
+            picture = sheet.picture(measured, self.options.overlay_slices, self.limits)
             if picture:
-                put(OVERLAY, picture)
-                names.append(OVERLAY)
-            undelivered = sum(result.key in failed for result in results)
-            put(MEASUREMENTS, measure.document(series, listed, undelivered, self.model))
-        return [f"{series}/{name}" for name in (*names, MEASUREMENTS)]
+                (part / OVERLAY).write_bytes(picture)
+            names = [*(mask.name for mask in masks), *([OVERLAY] if picture else []), versions.MEASUREMENTS]
 
-    def _masks(self, results: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
-        """Each kind of source gets the file its reader expects."""
-        of_kind = {kind: [one for one in results if one.place.kind is kind] for kind in FileKind}
-        clean = keep_large_components if self.largest_component else None
-        yield from of_dicom(of_kind[FileKind.DICOM], self.options.series_number, self.model, failed, clean)
-        yield from of_nifti(of_kind[FileKind.NIFTI], self.limits, failed, clean)
-        yield from of_raster(of_kind[FileKind.RASTER])
+            def describe(version: int) -> None:
+                document = measure.document(measured, version, self.model)
+                (part / versions.MEASUREMENTS).write_bytes(document)
 
-    def _overlay(self, series: str, listed: Sequence[Listed]) -> bytes | None:
-        """The contact sheet; None where there is nothing to show: rasters, or sources that are gone."""
-        planes = [plane for mask in listed for plane in mask.stack.planes]
-        shown = [plane for plane in planes if plane.result.place.kind is not FileKind.RASTER]
-        if not shown or self.options.overlay_slices == 0:
-            return None
-        chosen = overlay.chosen([measure.pixels(plane) for plane in shown], self.options.overlay_slices)
-        frames = decoded([shown[i] for i in chosen], self.limits)
-        tiles = [
-            tile(shown[i], frames[shown[i].result.key], f"slice {i + 1} of {len(shown)}")
-            for i in chosen
-            if shown[i].result.key in frames
-        ]
-        return overlay.contact_sheet(tiles, heading(series, listed)) if tiles else None
+            lies = versions.settle(part, folder, there, record_ids, describe)
+        return [str((lies / name).relative_to(self.results)) for name in names], measured
 
-
-def tile(plane: Plane, frame: Frame, title: str) -> overlay.Picture:
-    """One slice with what was measured on it."""
-    pixels, area_mm2 = measure.pixels(plane), measure.area_mm2(plane)
-    size = f"{pixels} pixels" if area_mm2 is None else f"{area_mm2 / 100:.1f} sq cm"
-    size = size if pixels else "no prostate"
-    confidence = f"confidence {plane.result.confidence:.0%}"
-    return overlay.Picture(frame, plane.result.mask.unpack(), title, size, confidence)
-
-
-def heading(series: str, listed: Sequence[Listed]) -> str:
-    """One line about the series."""
-    planes = [plane for mask in listed for plane in mask.stack.planes]
-    found = sum(measure.pixels(plane) > 0 for plane in planes)
-    volume_ml = measure.volume_ml(listed[0].stack) if len(listed) == 1 else None
-    volume = "volume unknown" if volume_ml is None else f"volume {volume_ml:.1f} ml"
-    return f"Series {series}: prostate on {found} of {len(planes)} slices, {volume}"
+    def _masks(self, part: Path, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[Listed]:
+        """Write the mask files of every stack; several stacks have a folder each."""
+        clean = keep_large_components if self.largest_component else list
+        maker = MaskMaker(self.options, self.limits, self.model, clean)
+        several = max(row.stack.of for row in rows) > 1
+        for stack in stacks_of(rows):
+            home = f"stack-{stack[0].stack.number}/" if several else ""
+            for mask in maker.of(stack, failed):
+                (part / home).mkdir(exist_ok=True)
+                (part / f"{home}{mask.name}").write_bytes(mask.data)
+                yield Listed(f"{home}{mask.name}", mask.stack, mask.findings, mask.why)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Prepared, Rows, Segmented, same_stack
-from stages.components import large_components
+from stages.components import large_components, without_islands
 from stages.grid import Mask
 from stages.preprocess.grid import to_original
 from stages.segment import checkpoint
@@ -77,7 +77,7 @@ class Segment:
             probability_NHW = keep_large_components(probability_NHW, rows, threshold)
         grids = [batch.grids[i] for i in kept]
         masks = tuple(
-            Mask.pack(to_original(probability_HW, grid) >= threshold)
+            Mask.pack(without_islands(to_original(probability_HW, grid) >= threshold))
             for probability_HW, grid in zip(probability_NHW, grids, strict=True)
         )
         known_N = np.array([grid.spacing_known for grid in grids], np.bool_)

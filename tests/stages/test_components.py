@@ -7,8 +7,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stages.components import LEAST, large_components
+from stages.components import LEAST, SMALL, large_components, without_islands
 
+slices = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans())
 volumes = arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.booleans())
 
 
@@ -60,3 +61,38 @@ def test_nothing_in_nothing_out() -> None:
     """No slice, and slices without an object."""
     assert list(large_components(0, [].__getitem__)) == []
     assert not kept(np.zeros((2, 3, 3), np.bool_)).any()
+
+
+@given(slices)
+def test_islands_and_holes_are_those_that_labelling_finds(mask_HW: NDArray[np.bool_]) -> None:
+    """The peer labels the slice, drops what is small, and then fills what is small and enclosed."""
+    labels_HW, _ = ndimage.label(mask_HW)
+    sizes = np.bincount(labels_HW.ravel(), minlength=2)
+    sizes[0] = 0
+    least = SMALL * sizes.max()
+    wanted_HW = (sizes >= least)[labels_HW] & mask_HW
+    around_HW, _ = ndimage.label(np.pad(~wanted_HW, 1, constant_values=True), np.ones((3, 3)))
+    for hole in set(np.unique(around_HW)) - {0, around_HW[0, 0]}:
+        inside_HW = (around_HW == hole)[1:-1, 1:-1]
+        if inside_HW.sum() < least:
+            wanted_HW |= inside_HW
+    np.testing.assert_array_equal(without_islands(mask_HW), wanted_HW)
+
+
+def test_small_islands_go_and_small_holes_are_filled() -> None:
+    """Small is relative to the largest area of the slice; the given mask is not changed."""
+    mask_HW = np.zeros((40, 40), np.uint8)
+    mask_HW[5:25, 5:25] = 7  # 400: less than 20 is small
+    whole_HW = mask_HW > 0
+    whole_HW[10:15, 10:15] = mask_HW[10:15, 10:15] = 0  # a hole of 25
+    mask_HW[20, 20:22] = 0
+    whole_HW[30:35, 30:35] = mask_HW[30:35, 30:35] = 1  # an island of 25
+    mask_HW[38, :18] = 1
+    given_HW = mask_HW.copy()
+    np.testing.assert_array_equal(without_islands(mask_HW), whole_HW)
+    np.testing.assert_array_equal(mask_HW, given_HW)
+
+
+def test_an_empty_slice_stays_empty() -> None:
+    """Nothing is made of nothing."""
+    assert not without_islands(np.zeros((5, 6))).any()

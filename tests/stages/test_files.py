@@ -39,11 +39,6 @@ def staged(file: Path) -> None:
     files.write_whole(file, b"new" * 9999, staging=file.parent)
 
 
-def put(file: Path) -> None:
-    with files.filled_directory(file.parent) as write:
-        write(file.name, b"new" * 9999)
-
-
 def created(file: Path) -> None:
     files.create(file, b"new" * 9999)
 
@@ -56,7 +51,7 @@ def directory(file: Path) -> None:
         (made / "sub" / "b").write_bytes(b"new")
 
 
-REPLACING = (whole, streamed, staged, put)
+REPLACING = (whole, streamed, staged)
 MAKING = (*REPLACING, created, directory)
 
 
@@ -153,7 +148,7 @@ def test_a_kill_at_any_step_leaves_no_part_and_the_next_writer_cleans_up(act: Ac
     assert parts > 1
 
 
-@pytest.mark.parametrize("act", [whole, streamed, put])
+@pytest.mark.parametrize("act", [whole, streamed])
 def test_bytes_are_durable_before_the_name_and_the_name_before_the_return(
     act: Act, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,17 +183,65 @@ def test_a_directory_and_all_that_is_in_it_are_durable_before_it_has_its_name(
     assert watch.seen[-3:] == [("replace", "part"), ("open", tmp_path.name), ("fsync", tmp_path.name)]
 
 
-def test_one_sync_of_the_directory_serves_all_files_put_into_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def swapped(file: Path) -> None:
+    """Here the file is a directory, which may be there already."""
+    staging = file.parent / "staging"
+    staging.mkdir(exist_ok=True)
+    files.restore_directory(file, staging)
+    with files.part_directory(file, staging) as part:
+        (part / "a").write_bytes(b"new")
+        (part / "sub").mkdir()
+        (part / "sub" / "b").write_bytes(b"new")
+        if file.exists():
+            files.replace_directory(part, file)
+        else:
+            files.place_directory(part, file)
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two renames"])
+@pytest.mark.parametrize("failure", [FULL, Killed()], ids=["full", "killed"])
+def test_a_directory_is_replaced_as_a_whole_or_not_at_all(
+    failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exchange: bool
 ) -> None:
-    """Each file is synced; the directory once, and those above it that have a new name."""
-    watch = Watch(monkeypatch)
-    with files.filled_directory(tmp_path / "above" / "made") as write:
-        for name in "abc":
-            write(name, name.encode())
-            assert (tmp_path / "above" / "made" / name).read_text() == name
-    synced = sorted(name for call, name in watch.seen if call == "fsync")
-    assert synced == sorted(["part", "part", "part", "made", "above", tmp_path.name])
+    """Whatever step fails: the old or the new one, whole; the next try leaves the new one alone."""
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda _one, _other: False)
+    new = {"a": b"new", "sub": True, "sub/b": b"new"}
+    found = []
+    for step in count():
+        directory = tmp_path / str(step) / "file"
+        directory.mkdir(parents=True)
+        (directory / "a").write_bytes(b"old")
+        (directory / "stale").write_bytes(b"old")
+        (directory.parent / "staging").mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            watch = Watch(patch, step, failure)
+            with suppress(type(failure)):
+                swapped(directory)
+        if exchange:
+            assert content(directory) in ({"a": b"old", "stale": b"old"}, new)
+        files.restore_directory(directory, directory.parent / "staging")
+        assert content(directory) in ({"a": b"old", "stale": b"old"}, new)
+        found.append(content(directory) == new)
+        swapped(directory)
+        assert content(directory.parent) == {"staging": True, "file": True} | {
+            f"file/{name}": one for name, one in new.items()
+        }
+        if not watch.met:
+            break
+    assert set(found) == {True, False}
+    assert len(found) > 8
+
+
+def test_names_are_exchanged_where_the_file_system_can(tmp_path: Path) -> None:
+    """No reader ever finds the directory missing; a missing name is an error, not a fallback."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert files._exchange(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a" / "b").exists()
+    with pytest.raises(FileNotFoundError):
+        files._exchange(tmp_path / "a", tmp_path / "c")
 
 
 @pytest.mark.parametrize(

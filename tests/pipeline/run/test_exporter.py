@@ -56,6 +56,11 @@ EVENTS: tuple[Event, ...] = (
     Measured(
         "back", "log", receipt(Lap("log", 4, 4, 2.0), nbytes=128, result=appended(True, True, True, False))
     ),
+    Measured(
+        "side",
+        "deliver",
+        receipt(Lap("deliver", 4, 4, 0.1, counters={"series_to_review": 2, "out_of_scope": 1})),
+    ),
     rejected("deliver", Reason.UNDELIVERABLE, counted=False),
     Finished((piece(range(6)),), kept=4, rejected=2, seconds=3.0),
 )
@@ -129,8 +134,10 @@ def test_a_receipt_of_two_fused_stages(told: Exporter) -> None:
 
 
 def test_flagged_rows_are_counted(told: Exporter) -> None:
-    """Of every stage that flags any."""
+    """Of every stage that flags any; delivery counts series."""
     assert value(exposed(told), "medsecure_out_of_distribution_frames_total") == 3
+    assert value(exposed(told), "medsecure_series_to_review_total") == 2
+    assert value(exposed(told), "medsecure_out_of_scope_series_total") == 1
 
 
 def test_entries_of_which_one_was_there(told: Exporter) -> None:

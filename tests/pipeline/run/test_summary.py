@@ -58,6 +58,17 @@ def test_the_sum_comes_out() -> None:
     assert json.loads(json.dumps(done.as_json()))["frames"] == 9
 
 
+def test_series_to_review_are_summed_over_the_run() -> None:
+    """As deliveries report them; so are those out of scope."""
+    reports = [{"series_to_review": 1, "out_of_scope": 0}, {"series_to_review": 2, "out_of_scope": 1}, {}]
+    laps = [Lap("deliver", 4, 4, 0.1, counters=report) for report in reports]
+    done = tally_of(
+        *(Measured("side", "deliver", Receipt((lap,), (), (), 0, 0.0, 1, 1)) for lap in laps)
+    ).summary(0, CHECKPOINT, complete=True)
+    assert (done.series_to_review, done.out_of_scope) == (3, 1)
+    assert done.as_json()["series_to_review"] == 3
+
+
 @pytest.mark.parametrize(("kept", "lost", "indexed"), [(3, 0, 3), (4, 1, 4), (4, 0, 5), (2, 1, 2), (5, 0, 4)])
 def test_a_sum_that_does_not_come_out_is_an_error(kept: int, lost: int, indexed: int) -> None:
     """A row too few, a row too many, or an index that grew by more than was kept."""

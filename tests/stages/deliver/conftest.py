@@ -16,7 +16,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from stages.base import Split
-from stages.batches import FileKind, Place, Rows, Segmented
+from stages.batches import FileKind, Place, Rows, Segmented, StackId
 from stages.deliver.options import DeliverOptions
 from stages.deliver.stage import Deliver, Delivered
 from stages.grid import Mask
@@ -57,8 +57,10 @@ class Clinic:
         series: Sequence[str] | None = None,
         *,
         known: bool = True,
+        stacks: Sequence[StackId] = (),
+        novelty: Sequence[float] | None = None,
     ) -> Segmented:
-        """What segmentation hands on; all one series unless named."""
+        """What segmentation hands on; all one series and one stack unless named."""
         site = Site(SECRET)
         keys = tuple(hashlib.sha256(f"{place.path} {place.frame}".encode()).digest() for place in places)
         count = len(places)
@@ -67,6 +69,7 @@ class Clinic:
             tuple(site.series(name) for name in series or ["1.2.3"] * count),
             (b"",) * count,
             tuple(site.seal_ticket(place, key) for place, key in zip(places, keys, strict=True)),
+            tuple(stacks),
         )
         return Segmented(
             rows,
@@ -74,7 +77,7 @@ class Clinic:
             np.linspace(0.5, 0.9, count, dtype=np.float32),
             np.full(count, known),
             np.zeros((count, 4), np.float32),
-            np.array([(0.5, 1.5, np.nan)[i % 3] for i in range(count)], np.float32),
+            np.array(novelty or [(0.5, 1.5, np.nan)[i % 3] for i in range(count)], np.float32),
         )
 
     def stage(self, options: DeliverOptions | None = None) -> Deliver:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
+from stages.batches import StackId
+
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic
 
@@ -27,18 +29,24 @@ def test_a_known_box_measures_what_it_is(clinic: Clinic) -> None:
     assert "Not a medical device" in measured["notice"]
 
 
-def test_slices_are_listed_in_anatomical_order(clinic: Clinic) -> None:
-    """Feet to head, whatever the order of arrival and the names of the files."""
+def test_slices_are_listed_in_the_order_of_the_stack(clinic: Clinic) -> None:
+    """As ingest sorted them, with record id and position; arrival of stacks does not matter."""
     places, masks = clinic.dicom(6), clinic.balls(6)
-    order = [3, 0, 5, 1, 4, 2]
-    batch = clinic.batch([places[i] for i in order], [masks[i] for i in order])
+    stacks = [StackId(2 - i // 3, 2, 3) for i in range(6)]
+    batch = clinic.batch(places, masks, stacks=stacks)
     clinic.deliver(batch)
-    (mask,) = clinic.measured()["masks"]
-    assert [one["pixels"] for one in mask["slices"]] == [int(mask_HW.sum()) for mask_HW in masks]
-    by_order = dict(zip(order, batch.confidence_N, strict=True))
-    assert [one["confidence"] for one in mask["slices"]] == pytest.approx(
-        [by_order[i] for i in range(6)], abs=1e-4
-    )
+    first, second = clinic.measured()["masks"]
+    assert (first["stack"], second["stack"]) == (1, 2)
+    listed = [*second["slices"], *first["slices"]]
+    assert [one["pixels"] for one in listed] == [int(mask_HW.sum()) for mask_HW in masks]
+    assert [one["record_id"] for one in listed] == [key.hex() for key in batch.rows.keys]
+    assert [one["position_mm"] for one in listed] == [0, 3, 6, 9, 12, 15]
+
+
+def test_confidence_is_not_stated_before_it_is_calibrated(clinic: Clinic) -> None:
+    """The field stays for those who read it, and is null."""
+    clinic.deliver(clinic.batch(clinic.dicom(3), clinic.balls(3)))
+    assert {one["confidence"] for one in clinic.measured()["masks"][0]["slices"]} == {None}
 
 
 def test_slices_unlike_the_training_images_are_marked(clinic: Clinic) -> None:

@@ -15,12 +15,12 @@ from stages.deliver.overlay import (
     FOOTER,
     GAP,
     HEADER,
-    OUTLINE,
     TILE_BY_COLUMNS,
     Picture,
     chosen,
     contact_sheet,
 )
+from stages.deliver.product import OUTLINE_RGB
 from stages.grid import Display
 
 
@@ -49,14 +49,12 @@ def drawn(*tiles: Picture) -> np.ndarray:
 
 def tile(image_HW: np.ndarray, mask_HW: np.ndarray, display: Display = Display()) -> Picture:
     """A slice of 1 mm pixels."""
-    return Picture(
-        Frame(image_HW, (1.0, 1.0), display), mask_HW.astype(np.uint8), "slice 1 of 1", "1 sq cm", "90%"
-    )
+    return Picture(Frame(image_HW, (1.0, 1.0), display), mask_HW.astype(np.uint8), "slice 1 of 1", "1 sq cm")
 
 
 def amber(sheet_HW3: np.ndarray) -> np.ndarray:
     """Where the outline's colour stands."""
-    return np.abs(sheet_HW3 - np.array(OUTLINE)).sum(axis=-1) < 40
+    return np.abs(sheet_HW3 - np.array(OUTLINE_RGB)).sum(axis=-1) < 40
 
 
 def test_the_outline_is_where_the_mask_ends() -> None:
@@ -93,7 +91,7 @@ def test_aspect_is_that_of_the_patient() -> None:
     mask_HW = np.zeros((100, 100))
     mask_HW[40:60, 45:55] = 1
     frame = Frame(np.random.default_rng(0).random((100, 100)), (1.0, 2.0))
-    rows, columns = np.nonzero(amber(drawn(Picture(frame, mask_HW.astype(np.uint8), "", "", ""))))
+    rows, columns = np.nonzero(amber(drawn(Picture(frame, mask_HW.astype(np.uint8), "", ""))))
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=3)
 
 

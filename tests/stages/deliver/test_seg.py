@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from stages.batches import FileKind, Place
+from stages.batches import FileKind, Place, StackId
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic
@@ -36,7 +37,7 @@ def read_back(seg: Segmentation, places: list[Place]) -> np.ndarray:
 def test_masks_come_back_bit_for_bit(clinic: Clinic) -> None:
     """Every slice of the series, also the empty ones, reads as it was segmented."""
     places, masks = clinic.dicom(11), clinic.balls(11)
-    clinic.deliver(clinic.batch(places[::-1], masks[::-1]))
+    clinic.deliver(clinic.batch(places, masks))
     seg = segread(clinic.of() / "seg.dcm")
     assert np.array_equal(read_back(seg, places), np.stack(masks))
     assert seg.NumberOfFrames == sum(mask_HW.any() for mask_HW in masks) < 11
@@ -91,17 +92,18 @@ def test_missing_and_malformed_patient_attributes_do_not_stop_it(clinic: Clinic)
     """Anonymised and sloppy headers are completed with empty values, never with invented ones."""
 
     def spoil(instance: Dataset, _: int) -> None:
-        for keyword in ("PatientID", "PatientName", "AccessionNumber", "SliceThickness", "StudyID"):
+        for keyword in ("PatientID", "PatientName", "AccessionNumber", "StudyID"):
             delattr(instance, keyword)
         instance.PatientSex = "X"
         instance.add_new("StudyTime", "LO", "12:30:00")
-        instance.add_new("StudyDate", "LO", "00000000")
+        instance.add_new("StudyDate", "LO", "1995.05.01")
 
     clinic.deliver(clinic.batch(clinic.dicom(4, spoil), clinic.balls(4)))
     seg = segread(clinic.of() / "seg.dcm")
     assert seg.PatientID in {"", None}
     assert seg.PatientSex in {"", None}
-    assert str(seg.StudyTime) == "123000"
+    assert (str(seg.StudyDate), str(seg.StudyTime)) == ("19950501", "123000")
+    assert (str(seg.ContentDate), str(seg.ContentTime)) == ("19950501", "123000")
     assert clinic.measured()["volume_ml"] > 0
 
 
@@ -116,8 +118,8 @@ def test_names_in_other_alphabets_survive(clinic: Clinic) -> None:
     assert str(dcmread(clinic.of() / "seg.dcm").PatientName) == CYRILLIC
 
 
-def test_repeated_positions_and_other_orientations_get_objects_of_their_own(clinic: Clinic) -> None:
-    """Two echoes and a sagittal scout in one series: three objects, largest first, no slice lost."""
+def test_each_stack_gets_an_object_of_its_own(clinic: Clinic) -> None:
+    """Two echoes and a sagittal scout in one series: three objects of one series, no slice lost."""
 
     def arrange(instance: Dataset, i: int) -> None:
         if i < 8:
@@ -127,13 +129,31 @@ def test_repeated_positions_and_other_orientations_get_objects_of_their_own(clin
 
     places, masks = clinic.dicom(9, arrange), clinic.balls(9)
     masks[0] = masks[1] = masks[8] = masks[4]
-    clinic.deliver(clinic.batch(places, masks))
-    counts = [len(mask["slices"]) for mask in clinic.measured()["masks"]]
-    assert counts == [5, 3, 1]
-    for name, rows in (("seg", range(5)), ("seg_2", range(5, 8)), ("seg_3", range(8, 9))):
-        seg = segread(clinic.of() / f"{name}.dcm")
+    stacks = [StackId(1, 3, 5)] * 5 + [StackId(2, 3, 3)] * 3 + [StackId(3, 3, 1)]
+    split = clinic.deliver(clinic.batch(places, masks, stacks=stacks))
+    measured = clinic.measured()
+    assert [(mask["file"], mask["stack"], len(mask["slices"])) for mask in measured["masks"]] == [
+        ("stack-1/seg.dcm", 1, 5),
+        ("stack-2/seg.dcm", 2, 3),
+        ("stack-3/seg.dcm", 3, 1),
+    ]
+    segs = [segread(clinic.of() / mask["file"]) for mask in measured["masks"]]
+    for seg, rows in zip(segs, (range(5), range(5, 8), range(8, 9)), strict=True):
         assert np.array_equal(read_back(seg, [places[i] for i in rows]), np.stack([masks[i] for i in rows]))
-    assert clinic.measured()["volume_ml"] is None
+    assert len({seg.SeriesInstanceUID for seg in segs}) == 1
+    assert [seg.InstanceNumber for seg in segs] == [1, 2, 3]
+    assert measured["volume_ml"] is None
+    assert f"{clinic.of().name}/stack-2/seg.dcm" in split.kept.paths
+
+
+def test_the_volume_of_a_series_is_that_of_its_only_stack_with_a_prostate(clinic: Clinic) -> None:
+    """A scout without any does not hide it."""
+    places, masks = clinic.dicom(8), [*clinic.balls(6), *[np.zeros((48, 40))] * 2]
+    stacks = [StackId(1, 2, 6)] * 6 + [StackId(2, 2, 2)] * 2
+    clinic.deliver(clinic.batch(places, masks, stacks=stacks))
+    measured = clinic.measured()
+    assert measured["volume_ml"] == measured["masks"][0]["volume_ml"] > 0
+    assert measured["masks"][1]["volume_ml"] == 0
 
 
 def multi_frame(clinic: Clinic, count: int, *, shared: bool) -> list[Place]:
@@ -191,14 +211,84 @@ def without_geometry(instance: Dataset, _: int) -> None:
         delattr(instance, keyword)
 
 
-def test_images_without_position_get_one_object_each(clinic: Clinic) -> None:
-    """A secondary capture is segmented on itself; its area is unknown and said to be."""
+def test_images_without_geometry_get_a_mask_tiff_and_the_reason(clinic: Clinic) -> None:
+    """Viewers turn black over a DICOM Segmentation without geometry: none is made; the picture stays."""
     places, masks = clinic.dicom(2, without_geometry), [np.eye(48, 40)] * 2
     clinic.deliver(clinic.batch(places, masks, known=False))
-    for name in ("seg.dcm", "seg_2.dcm"):
-        assert np.array_equal(segread(clinic.of() / name).pixel_array, np.eye(48, 40))
+    assert {path.name for path in clinic.of().iterdir()} == {"mask.tif", "overlay.png", "measurements.json"}
     measured = clinic.measured()
-    assert (measured["spacing_known"], measured["volume_ml"]) == (False, None)
+    assert (measured["spacing_known"], measured["volume_ml"], measured["review"]) == (False, None, True)
+    assert measured["masks"][0]["why"] == "The source states no frame of reference."
+
+
+def unpositioned(instance: Dataset, _: int) -> None:
+    del instance.ImagePositionPatient
+
+
+def unoriented(instance: Dataset, _: int) -> None:
+    del instance.ImageOrientationPatient
+
+
+def skewed(instance: Dataset, _: int) -> None:
+    instance.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+
+
+def unspaced(instance: Dataset, _: int) -> None:
+    instance.PixelSpacing = [0, 0]
+
+
+def repeated(instance: Dataset, _: int) -> None:
+    instance.ImagePositionPatient = [-10, -12, 30]
+
+
+def fanned(instance: Dataset, i: int) -> None:
+    angle = np.radians(20 * i)
+    instance.ImageOrientationPatient = [1, 0, 0, 0, float(np.cos(angle)), float(np.sin(angle))]
+
+
+def elsewhere(instance: Dataset, i: int) -> None:
+    instance.FrameOfReferenceUID = f"1.2.{i + 1}"
+
+
+def respaced(instance: Dataset, i: int) -> None:
+    instance.PixelSpacing = [0.5 + 0.1 * i, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (unpositioned, "The source states no positions."),
+        (unoriented, "The source states no sound orientation of its slices."),
+        (skewed, "The source states no sound orientation of its slices."),
+        (unspaced, "The source states no believable pixel spacing."),
+        (repeated, "Several slices have one position."),
+        (fanned, "The slices are not parallel."),
+        (elsewhere, "The slices are in several frames of reference."),
+        (respaced, "The slices have several pixel spacings."),
+    ],
+)
+def test_each_lack_of_geometry_is_named(
+    clinic: Clinic, spoil: Callable[[Dataset, int], None], why: str
+) -> None:
+    """No SEG, no invented value: the mask as an image, its reason, and the flag."""
+    clinic.deliver(clinic.batch(clinic.dicom(4, spoil), clinic.balls(4)))
+    (mask,) = clinic.measured()["masks"]
+    assert (mask["file"], mask["why"]) == ("mask.tif", why)
+    assert [(one["flag"], one["text"]) for one in mask["flags"] if one["flag"] == "no_geometry"] == [
+        ("no_geometry", why)
+    ]
+
+
+def test_cosines_that_differ_by_noise_are_one_orientation(clinic: Clinic) -> None:
+    """One part in a million is how scanners print numbers, not another direction."""
+
+    def jitter(instance: Dataset, i: int) -> None:
+        instance.ImageOrientationPatient = [1, 1e-6 * i, 0, 0, 1, -1e-6 * i]
+
+    places, masks = clinic.dicom(6, jitter), clinic.balls(6)
+    clinic.deliver(clinic.batch(places, masks))
+    assert np.array_equal(read_back(segread(clinic.of() / "seg.dcm"), places), np.stack(masks))
+    assert clinic.measured()["masks"][0]["slice_distance_mm"] == pytest.approx(3, abs=1e-3)
 
 
 def test_frames_without_position_fall_back_to_a_mask_tiff(clinic: Clinic) -> None:

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from stages.base import Reason, Split
 from stages.batches import Prepared, Rows, Segmented, StackId
 from stages.segment.checkpoint import WeightsError
 from stages.segment.options import SegmentOptions
+from stages.segment.runtime import Inference
 from stages.segment.stage import Segment, confidence, keep_large_components
 
 BatchOf = Callable[..., Prepared]
@@ -93,6 +95,25 @@ def test_missing_weights_are_an_error(tmp_path: Path) -> None:
     stage = Segment(SegmentOptions(weights=tmp_path / "none.safetensors"))
     with pytest.raises(WeightsError, match=r"none\.safetensors"), stage.open():
         pass
+
+
+def test_small_islands_of_a_slice_go_and_its_hole_is_filled(
+    monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, batch_of: BatchOf
+) -> None:
+    """On the stored grid, also where they belong to a large object of the neighbouring slice."""
+    probability_NHW = np.zeros((2, 32, 32), np.float32)
+    probability_NHW[:, 4:20, 4:20] = 1
+    probability_NHW[0, 4:28, 4:28] = 1
+    probability_NHW[1, 10, 10] = 0
+    probability_NHW[1, 25, 25] = 1
+    features_ND = np.eye(2, 16, dtype=np.float32)
+    answer = Inference(probability_NHW, features_ND, np.zeros(2, np.float32))
+    monkeypatch.setattr("stages.segment.stage.load", lambda *_: lambda _x: answer)
+    with Segment(SegmentOptions(weights=tiny_weights), "cpu").open() as work:
+        mask_HW = work(batch_of(noise(2), (32, 32))).kept.masks[1].unpack()
+    labels = [cv2.connectedComponents(one.astype(np.uint8))[0] for one in (mask_HW, 1 - mask_HW)]
+    assert labels == [2, 2]
+    assert mask_HW.sum() > 100
 
 
 def test_stage_travels(tiny_weights: Path) -> None:

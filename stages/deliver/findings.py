@@ -1,0 +1,155 @@
+"""What a reader of a result must know before the number is used: a closed list of flags.
+
+Each finding is of one stack, or of the whole delivery; it has a sentence, its numbers, and whether a person
+should look at the series because of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from stages.batches import FileKind
+from stages.deliver.extent import depths_mm, gaps_mm, pixels, repeated, usual_mm
+from stages.deliver.options import DeliverOptions
+from stages.deliver.planes import Plane, Stack
+from stages.ingest.geometry import AXIAL_DEGREES
+
+WIDE: Final = 1.5  # of the usual distance: in a wider gap a slice is missing
+EVEN: Final = 0.1  # of the usual distance: distances that differ by less are even
+DIGITS: Final = 3  # of millimetres and degrees in a sentence
+
+
+class Flag(StrEnum):
+    """Why a result needs care. Closed, so that programs can rely on it."""
+
+    MISSING_SLICES = "missing_slices"  # a gap of more than 1.5 usual distances
+    UNEVEN_SPACING = "uneven_spacing"  # distances that differ by more than a tenth
+    REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
+    GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
+    ONE_SLICE = "one_slice"  # no neighbour
+    NO_GEOMETRY = "no_geometry"  # no DICOM Segmentation, or no volume, for want of geometry
+    GEOMETRY_NOTE = "geometry_note"  # statements that disagree, and which one was taken
+    NOT_AXIAL = "not_axial"  # the model learned from axial slices
+    OUT_OF_DISTRIBUTION = "out_of_distribution"  # too many slices unlike the training images
+    OUT_OF_SCOPE = "out_of_scope"  # a modality that the product is not for
+    FEWER_SLICES = "fewer_slices"  # than an earlier result, which stays the current one
+
+
+TEXTS: Final[Mapping[Flag, str]] = {
+    Flag.MISSING_SLICES: "Gaps wider than {wide:g} times the usual {usual_mm:g} mm have room for slices: "
+    "{slices}. The widest gap is {widest_mm:g} mm.",
+    Flag.UNEVEN_SPACING: "The distance between slices varies from {least_mm:g} to {most_mm:g} mm.",
+    Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
+    Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
+    Flag.ONE_SLICE: "There is one slice only.",
+    Flag.NO_GEOMETRY: "{why}",
+    Flag.GEOMETRY_NOTE: "{why}",
+    Flag.NOT_AXIAL: "The slices are {degrees:g} degrees off axial; the model learned from axial slices.",
+    Flag.OUT_OF_DISTRIBUTION: "Slices unlike the training images: {slices} of {of}. Do not rely on them.",
+    Flag.OUT_OF_SCOPE: "The modality is {modality}; in scope is {modalities}. Do not use the result.",
+    Flag.FEWER_SLICES: "Slices that version {version} has and this one lacks: {slices}. "
+    "Version {version} stays the result of the series.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One flag with what it was found from."""
+
+    flag: Flag
+    review: bool = True  # a person should look
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """One sentence or two."""
+        return TEXTS[self.flag].format(**self.numbers, wide=WIDE)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"flag": self.flag.value, "text": self.text, "review": self.review} | dict(self.numbers)
+
+
+def of_stack(stack: Stack, options: DeliverOptions) -> tuple[Finding, ...]:
+    """What was found of one stack, in the order of the flags' list."""
+    if not stack.planes:
+        return ()
+    picture = stack.planes[0].result.place.kind is FileKind.RASTER
+    found = [*(() if picture else _of_volume(stack)), *_of_any(stack, options)]
+    order = list(Flag)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.flag)))
+
+
+def fewer(slices: int, version: int) -> Finding:
+    """The delivery lacks slices of the result that lies there."""
+    return Finding(Flag.FEWER_SLICES, numbers={"slices": slices, "version": version})
+
+
+def has(findings: Sequence[Finding], flag: Flag) -> bool:
+    """Whether the flag is among the findings."""
+    return any(finding.flag is flag for finding in findings)
+
+
+def to_review(findings: Sequence[Finding]) -> bool:
+    """Whether a person should look; not at what is out of scope, since nothing of it is to be used."""
+    return any(finding.review for finding in findings) and not has(findings, Flag.OUT_OF_SCOPE)
+
+
+def out_of_distribution(plane: Plane) -> bool | None:
+    """Whether the slice is out of the training images' distribution; None where that is unknown."""
+    return None if math.isnan(plane.result.novelty) else plane.result.novelty > 1
+
+
+def _of_volume(stack: Stack) -> Iterator[Finding]:
+    """Findings about slices that lie one behind the other in a body."""
+    found = [pixels(plane) > 0 for plane in stack.planes]
+    ends = [name for name, here in (("first", found[0]), ("last", found[-1])) if here]
+    if len(found) == 1:
+        yield Finding(Flag.ONE_SLICE, any(found))
+    elif ends:
+        yield Finding(Flag.GLAND_AT_END, numbers={"end": " and the ".join(ends)})
+    if stack.tilt_degrees is not None and stack.tilt_degrees > AXIAL_DEGREES:
+        yield Finding(Flag.NOT_AXIAL, any(found), {"degrees": round(stack.tilt_degrees, 1)})
+    if stack.note:
+        yield Finding(Flag.GEOMETRY_NOTE, numbers={"why": stack.note})
+    depths = depths_mm(stack)
+    if depths is not None and len(depths) > 1 and not repeated(gaps_mm(depths)):
+        yield from _of_distances(depths)
+
+
+def _of_distances(depths: Sequence[float]) -> Iterator[Finding]:
+    gaps = gaps_mm(depths)
+    usual = usual_mm(gaps)
+    wide = gaps[gaps > WIDE * usual]
+    if len(wide):
+        room = int((wide / usual).round().astype(int).sum()) - len(wide)
+        numbers = {
+            "slices": max(room, len(wide)),
+            "usual_mm": round(usual, DIGITS),
+            "widest_mm": round(float(wide.max()), DIGITS),
+        }
+        yield Finding(Flag.MISSING_SLICES, numbers=numbers)
+    if (abs(gaps - usual) > EVEN * usual).any():
+        least, most = round(float(gaps.min()), DIGITS), round(float(gaps.max()), DIGITS)
+        yield Finding(Flag.UNEVEN_SPACING, numbers={"least_mm": least, "most_mm": most})
+
+
+def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Finding]:
+    """Findings about any slices."""
+    count = len(stack.planes)
+    if stack.id.slices > count:
+        numbers = {"slices": stack.id.slices - count, "of": stack.id.slices}
+        yield Finding(Flag.REJECTED_SLICES, numbers=numbers)
+    if stack.lack:
+        picture = stack.planes[0].result.place.kind is FileKind.RASTER  # has none by its nature
+        yield Finding(Flag.NO_GEOMETRY, not picture, {"why": stack.lack})
+    novel = sum(out_of_distribution(plane) is True for plane in stack.planes)
+    if novel > options.out_of_distribution_share * count:
+        yield Finding(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": novel, "of": count})
+    if stack.modality and options.modalities and stack.modality not in options.modalities:
+        numbers_ = {"modality": stack.modality, "modalities": ", ".join(options.modalities)}
+        yield Finding(Flag.OUT_OF_SCOPE, False, numbers_)

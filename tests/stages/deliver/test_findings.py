@@ -1,0 +1,264 @@
+"""Flags: each has a series that raises it, its numbers, its text, and a series that does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
+
+from stages.batches import FileKind, Place, StackId
+from stages.deliver.findings import TEXTS, Finding, Flag, fewer
+from stages.deliver.options import DeliverOptions
+
+if TYPE_CHECKING:
+    from tests.stages.deliver.conftest import Clinic
+
+USUAL = (0.5,) * 12  # novelty of slices like the training images
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "delivery.md"
+
+
+def flags(clinic: Clinic) -> dict[str, dict[str, Any]]:
+    """Those of the series, by name."""
+    return {one["flag"]: one for one in clinic.measured()["flags"]}
+
+
+def lay(clinic: Clinic, depths_mm: list[float], masks: list[np.ndarray] | None = None, **more: Any) -> None:
+    """Deliver a series with slices at these places."""
+
+    def move(instance: Dataset, i: int) -> None:
+        instance.ImagePositionPatient = [-10, -12, depths_mm[i]]
+
+    places = clinic.dicom(len(depths_mm), move)
+    novelty = USUAL[: len(places)]
+    clinic.deliver(clinic.batch(places, masks or clinic.balls(len(places)), novelty=novelty, **more))
+
+
+def test_a_sound_series_raises_nothing(clinic: Clinic) -> None:
+    """No flag, nothing to review."""
+    lay(clinic, [0, 3, 6, 9, 12, 15, 18])
+    measured = clinic.measured()
+    assert (measured["flags"], measured["review"], measured["out_of_scope"]) == ([], False, False)
+
+
+def test_missing_slices_are_counted(clinic: Clinic) -> None:
+    """Gaps of three and two distances have room for three slices; the volume bridges them."""
+    lay(clinic, [0, 3, 12, 15, 21, 24, 27])
+    found = flags(clinic)["missing_slices"]
+    assert (found["slices"], found["usual_mm"], found["widest_mm"], found["review"]) == (3, 3, 9, True)
+    assert clinic.measured()["volume_ml"] > 0
+
+
+@pytest.mark.parametrize(("gap", "raised"), [(4.4, False), (4.6, True)])
+def test_a_slice_is_missing_from_one_and_a_half_distances_on(
+    clinic: Clinic, gap: float, *, raised: bool
+) -> None:
+    """At 3 mm: not in 4.4 mm, in 4.6 mm."""
+    lay(clinic, [0, 3, 6, 6 + gap, 9 + gap, 12 + gap])
+    assert ("missing_slices" in flags(clinic)) is raised
+
+
+@pytest.mark.parametrize(("gap", "raised"), [(3.2, False), (3.4, True)])
+def test_distances_that_differ_by_a_tenth_are_uneven(clinic: Clinic, gap: float, *, raised: bool) -> None:
+    """At 3 mm: 3.2 mm is even, 3.4 mm is not."""
+    lay(clinic, [0, 3, 6, 6 + gap, 9 + gap, 12 + gap])
+    found = flags(clinic)
+    assert ("uneven_spacing" in found) is raised
+    if raised:
+        assert (found["uneven_spacing"]["least_mm"], found["uneven_spacing"]["most_mm"]) == (3, 3.4)
+
+
+def test_rejected_slices_are_counted_against_the_source(clinic: Clinic) -> None:
+    """The source holds eight, six arrive."""
+    lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 8)] * 6)
+    assert flags(clinic)["rejected_slices"]["text"] == (
+        "Slices that the source holds and this result lacks: 2 of 8."
+    )
+    assert clinic.measured()["review"] is True
+
+
+@pytest.mark.parametrize(("rows", "end"), [([0], "first"), ([5], "last"), ([0, 5], "first and the last")])
+def test_a_prostate_on_an_end_of_the_stack_may_go_on_outside(
+    clinic: Clinic, rows: list[int], end: str
+) -> None:
+    """It is said which end."""
+    masks = clinic.balls(6)
+    masks[0], masks[5] = np.zeros((48, 40)), np.zeros((48, 40))
+    for row in rows:
+        masks[row] = masks[2]
+    lay(clinic, [0, 3, 6, 9, 12, 15], masks)
+    assert flags(clinic)["gland_at_end"]["end"] == end
+
+
+def test_one_slice_is_to_review_where_it_has_a_prostate(clinic: Clinic) -> None:
+    """Of an empty one nothing is to be seen."""
+    lay(clinic, [0], [np.zeros((48, 40))])
+    assert flags(clinic)["one_slice"]["review"] is False
+    clinic.deliver(clinic.batch(clinic.dicom(1), clinic.balls(1), novelty=[0.5]))
+    assert flags(clinic)["one_slice"]["review"] is True
+
+
+def test_slices_that_are_not_axial_are_named_with_their_angle(clinic: Clinic) -> None:
+    """Sagittal ones are at a right angle to axial; 20 degrees is still axial."""
+    for degrees, raised in ((20, False), (90, True)):
+        angle = np.radians(degrees)
+        turned = [1, 0, 0, 0, float(np.cos(angle)), float(np.sin(angle))]
+
+        def turn(instance: Dataset, i: int, turned: list[float] = turned) -> None:
+            instance.ImageOrientationPatient = turned
+            normal = np.cross(turned[:3], turned[3:])
+            instance.ImagePositionPatient = [float(value) for value in 3 * i * normal]
+
+        clinic.deliver(clinic.batch(clinic.dicom(5, turn), clinic.balls(5), novelty=USUAL[:5]))
+        assert ("not_axial" in flags(clinic)) is raised
+    assert flags(clinic)["not_axial"]["degrees"] == 90
+
+
+def test_a_picture_has_no_geometry_and_needs_no_review_for_it(clinic: Clinic) -> None:
+    """That is its nature, and known to whoever gave it."""
+    places = [Place("a/x.png", 0, FileKind.RASTER)]
+    clinic.deliver(clinic.batch(places, [np.ones((9, 9))], novelty=[0.5]))
+    assert list(flags(clinic)) == ["no_geometry"]
+    assert clinic.measured()["review"] is False
+
+
+@pytest.mark.parametrize(("novel", "raised"), [(3, False), (4, True)])
+def test_a_stack_with_more_than_half_its_slices_out_of_distribution_is_marked(
+    clinic: Clinic, novel: int, *, raised: bool
+) -> None:
+    """In the flags, in the SEG, on the overlay; its volume stays."""
+    novelty = [1.5] * novel + [0.5] * (6 - novel)
+    clinic.deliver(clinic.batch(clinic.dicom(6), clinic.balls(6), novelty=novelty))
+    seg = dcmread(clinic.of() / "seg.dcm")
+    assert ("out_of_distribution" in flags(clinic)) is raised
+    assert ("OUT OF DISTRIBUTION" in seg.SeriesDescription) is raised
+    assert ("OUT OF DISTRIBUTION" in seg.ContentDescription) is raised
+    assert len(seg.SeriesDescription) <= 64
+    assert len(seg.ContentDescription) <= 64
+    assert clinic.measured()["volume_ml"] > 0
+
+
+def test_marked_and_unmarked_segmentations_are_different_objects(clinic: Clinic) -> None:
+    """A series has one description, and an instance one content."""
+    found = []
+    for novelty in (0.5, 1.5):
+        clinic.deliver(clinic.batch(clinic.dicom(4), clinic.balls(4), novelty=[novelty] * 4))
+        seg = dcmread(clinic.of() / "seg.dcm")
+        found.append((seg.SOPInstanceUID, seg.SeriesInstanceUID))
+    assert all(one != other for one, other in zip(*found, strict=True))
+
+
+def test_another_modality_is_out_of_scope(clinic: Clinic) -> None:
+    """No SEG, no volume to use, nothing to review, a banner; a number only under its mask with the flag."""
+
+    def scan(instance: Dataset, _: int) -> None:
+        instance.Modality = "CT"
+
+    places, masks = clinic.dicom(6, scan), clinic.balls(6)
+    batch = clinic.batch(places, masks, novelty=USUAL[:6], stacks=[StackId(1, 1, 9)] * 6)
+    split = clinic.deliver(batch)
+    measured = clinic.measured()
+    (mask,) = measured["masks"]
+    assert mask["file"] == "mask.tif"
+    assert mask["why"] == "The modality is CT; in scope is MR. Do not use the result."
+    assert mask["volume_ml"] > 0
+    assert (measured["volume_ml"], measured["out_of_scope"], measured["review"]) == (None, True, False)
+    assert dict(split.kept.counters) == {"series_to_review": 0, "out_of_scope": 1}
+    banner = amber(clinic.of() / "overlay.png")
+    clinic.deliver(batch, DeliverOptions(modalities=("MR", "CT")))
+    assert clinic.measured()["masks"][0]["file"] == "seg.dcm"
+    assert banner > amber(clinic.of() / "overlay.png") + 10_000
+
+
+def test_a_source_without_modality_is_in_scope(clinic: Clinic) -> None:
+    """Then novelty alone decides; and an empty list lets in any."""
+
+    def nameless(instance: Dataset, _: int) -> None:
+        del instance.Modality
+
+    clinic.deliver(clinic.batch(clinic.dicom(4, nameless), clinic.balls(4), novelty=USUAL[:4]))
+    assert clinic.measured()["out_of_scope"] is False
+
+    def scan(instance: Dataset, _: int) -> None:
+        instance.Modality = "CT"
+
+    clinic.deliver(
+        clinic.batch(clinic.dicom(4, scan), clinic.balls(4), novelty=USUAL[:4]), DeliverOptions(modalities=())
+    )
+    assert clinic.measured()["out_of_scope"] is False
+
+
+def amber(picture: Path) -> int:
+    """How many pixels have the colour of outlines and warnings."""
+    with Image.open(picture) as sheet:
+        return int((np.asarray(sheet.convert("RGB")) == (255, 196, 0)).all(axis=-1).sum())
+
+
+def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
+    """The sheet grows by it."""
+    heights = []
+    for count in (6, 9):
+        lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, count)] * 6)
+        with Image.open(clinic.of() / "overlay.png") as sheet:
+            heights.append(sheet.height)
+    assert heights[1] - heights[0] == 20
+
+
+@pytest.mark.parametrize(
+    ("finding", "text"),
+    [
+        (
+            Finding(Flag.MISSING_SLICES, numbers={"slices": 3, "usual_mm": 3.0, "widest_mm": 9.0}),
+            "Gaps wider than 1.5 times the usual 3 mm have room for slices: 3. The widest gap is 9 mm.",
+        ),
+        (
+            Finding(Flag.UNEVEN_SPACING, numbers={"least_mm": 1.5, "most_mm": 3.0}),
+            "The distance between slices varies from 1.5 to 3 mm.",
+        ),
+        (
+            Finding(Flag.REJECTED_SLICES, numbers={"slices": 2, "of": 20}),
+            "Slices that the source holds and this result lacks: 2 of 20.",
+        ),
+        (
+            Finding(Flag.GLAND_AT_END, numbers={"end": "last"}),
+            "The prostate reaches the last slice: a part of it may lie outside.",
+        ),
+        (Finding(Flag.ONE_SLICE), "There is one slice only."),
+        (
+            Finding(Flag.NO_GEOMETRY, numbers={"why": "A picture states no geometry."}),
+            "A picture states no geometry.",
+        ),
+        (Finding(Flag.GEOMETRY_NOTE, numbers={"why": "The sform is sheared."}), "The sform is sheared."),
+        (
+            Finding(Flag.NOT_AXIAL, numbers={"degrees": 90.0}),
+            "The slices are 90 degrees off axial; the model learned from axial slices.",
+        ),
+        (
+            Finding(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": 12, "of": 20}),
+            "Slices unlike the training images: 12 of 20. Do not rely on them.",
+        ),
+        (
+            Finding(Flag.OUT_OF_SCOPE, numbers={"modality": "CT", "modalities": "MR"}),
+            "The modality is CT; in scope is MR. Do not use the result.",
+        ),
+        (
+            fewer(3, 2),
+            "Slices that version 2 has and this one lacks: 3. Version 2 stays the result of the series.",
+        ),
+    ],
+)
+def test_the_texts_are_these(finding: Finding, text: str) -> None:
+    """People quote them, and programs may show them."""
+    assert finding.text == text
+    assert json.loads(json.dumps(finding.as_json()))["flag"] == finding.flag.value
+
+
+def test_every_flag_has_a_text_and_stands_in_the_document() -> None:
+    """The list in docs/delivery.md is that of the code."""
+    assert set(TEXTS) == set(Flag)
+    described = {line.split("`")[1] for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")}
+    assert {flag.value for flag in Flag} <= described
