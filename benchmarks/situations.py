@@ -242,7 +242,7 @@ CASES: Mapping[str, tuple[str, tuple[Judge, ...]]] = {
     "n_mni": ("an sform scaled by 1.3", (lambda found, _: near(found.masks[0]["volume_ml"], 52.63, 0.01),)),
     "sbs_gap": ("SpacingBetweenSlices as a gap", (as_control("base"), distance(3.0))),
     "sbs_negative": ("a negative SpacingBetweenSlices", (as_control("base"), distance(3.0))),
-    "single_nothick": ("one slice without thickness", (no_invented_distance, flagged("single_slice"))),
+    "single_nothick": ("one slice without thickness", (no_invented_distance, flagged("one_slice"))),
     "ps_zero": ("PixelSpacing 0", (no_seg, nothing_known)),
     "p_exif6": ("a JPEG on its side", (upright,)),
     "p_tifor6": ("a TIFF on its side", (upright,)),
