@@ -31,6 +31,11 @@ class Listed:
         return volume_ml(self.stack)
 
     @property
+    def is_volume(self) -> bool:
+        """Whether it is of several axial slices."""
+        return not (has(self.findings, Flag.ONE_SLICE) or has(self.findings, Flag.NOT_AXIAL))
+
+    @property
     def in_scope(self) -> bool:
         """Whether the number may be used at all."""
         return not has(self.findings, Flag.OUT_OF_SCOPE)
@@ -67,10 +72,14 @@ class Measured:
 
     @property
     def volume_ml(self) -> float | None:
-        """That of the only stack with a prostate; None where several have one, or none has a volume."""
-        volumes = [one.volume_ml for one in self.masks if one.in_scope and one.volume_ml is not None]
-        found = [volume for volume in volumes if volume > 0] or volumes
-        return found[0] if len(found) == 1 else None
+        """That of the only stack with a prostate; None where several have one, or none has a volume.
+
+        A localiser's planes do not count beside the volume that they planned.
+        """
+        known = [one for one in self.masks if one.in_scope and one.volume_ml is not None]
+        volumes = [one for one in known if one.is_volume] or known
+        found = [one for one in volumes if one.volume_ml] or volumes
+        return found[0].volume_ml if len(found) == 1 else None
 
 
 def document(measured: Measured, version: int, model: str) -> bytes:
