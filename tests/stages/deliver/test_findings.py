@@ -34,7 +34,7 @@ def lay(clinic: Clinic, depths_mm: list[float], masks: list[np.ndarray] | None =
         instance.ImagePositionPatient = [-10, -12, depths_mm[i]]
 
     places = clinic.dicom(len(depths_mm), move)
-    novelty = USUAL[: len(places)]
+    novelty = [USUAL[0]] * len(places)
     clinic.deliver(clinic.batch(places, masks or clinic.balls(len(places)), novelty=novelty, **more))
 
 
@@ -51,6 +51,16 @@ def test_missing_slices_are_counted(clinic: Clinic) -> None:
     found = flags(clinic)["missing_slices"]
     assert (found["slices"], found["usual_mm"], found["widest_mm"], found["review"]) == (3, 3, 9, True)
     assert clinic.measured()["volume_ml"] > 0
+
+
+def test_a_stack_that_changes_its_distance_misses_nothing(clinic: Clinic) -> None:
+    """Twelve slices at 1.5 mm and then ten at 3 mm are uneven; what is usual is judged near by."""
+    depths = [*(1.5 * i for i in range(12)), *(16.5 + 3 * i for i in range(1, 11))]
+    places = clinic.dicom(
+        22, lambda instance, i: setattr(instance, "ImagePositionPatient", [0, 0, depths[i]])
+    )
+    clinic.deliver(clinic.batch(places, clinic.balls(22), novelty=[0.5] * 22))
+    assert list(flags(clinic)) == ["uneven_spacing"]
 
 
 @pytest.mark.parametrize(("gap", "raised"), [(4.4, False), (4.6, True)])
