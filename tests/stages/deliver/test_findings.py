@@ -12,8 +12,10 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from stages.batches import FileKind, Place, StackId
-from stages.deliver.findings import TEXTS, Finding, Flag, fewer
+from stages.deliver.findings import TEXTS, Finding, Flag, fewer, of_stack
 from stages.deliver.options import DeliverOptions
+from stages.deliver.planes import Plane, SegmentedFrame, Stack
+from stages.grid import Mask
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic
@@ -126,6 +128,14 @@ def test_slices_that_are_not_axial_are_named_with_their_angle(clinic: Clinic) ->
         clinic.deliver(clinic.batch(clinic.dicom(5, turn), clinic.balls(5), novelty=USUAL[:5]))
         assert ("not_axial" in flags(clinic)) is raised
     assert flags(clinic)["not_axial"]["degrees"] == 90
+
+
+def test_a_note_on_the_geometry_is_passed_on() -> None:
+    """What the reader of a header found out stands in the result, and a person should look."""
+    frame = SegmentedFrame(b"", Place("x.nii", 0, FileKind.NIFTI), Mask.pack(np.zeros((4, 4))), True, 0.5)
+    stack = Stack(StackId(), (Plane(frame),) * 2, note="The sform is scaled; the pixdim was taken.")
+    (finding,) = of_stack(stack, DeliverOptions())
+    assert (finding.flag, finding.text, finding.review) == (Flag.GEOMETRY_NOTE, stack.note, True)
 
 
 def test_a_picture_has_no_geometry_and_needs_no_review_for_it(clinic: Clinic) -> None:
