@@ -3,8 +3,8 @@
 The volume of a structure is the sum of its areas, each times the extent of its slice: half the distance to
 the slice before and half of that to the slice behind, along the normal. So a gap is bridged by its two
 neighbours (the trapezoidal rule), whatever the order of the slices and however uneven their distances.
-At an end of the stack the missing half is that of the other side, but no more than half the usual
-distance: what a wide gap would add there, nobody has seen.
+At an end of the stack the missing half is that of the other side, but no more than half the distance that
+is usual there: what a wide gap would add, nobody has seen.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stages.deliver.planes import Plane, Stack
 
 MM3_PER_ML: Final = 1000
 LEAST_GAP_MM: Final = 1e-3
+NEAR: Final = 9  # distances: so many tell what is usual at a place
 SAME_PLACE: Final = 0.01  # of the usual distance: closer slices are one place, imaged twice
 
 
@@ -32,6 +33,15 @@ def usual_mm(gaps_mm_: NDArray[np.float64]) -> float:
     return float(np.median(gaps_mm_))
 
 
+def usual_near_mm(gaps_mm_: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of the ``NEAR`` distances around each, [N - 1]: a stack may change its distance half-way."""
+    width = min(NEAR, len(gaps_mm_))
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(gaps_mm_, width), axis=1)
+    starts = np.clip(np.arange(len(gaps_mm_)) - width // 2, 0, len(medians) - 1)
+    near: NDArray[np.float64] = medians[starts]
+    return near
+
+
 def repeated(gaps_mm_: NDArray[np.float64]) -> bool:
     """Whether two slices lie in one place."""
     return bool(gaps_mm_.min() < max(LEAST_GAP_MM, SAME_PLACE * usual_mm(gaps_mm_)))
@@ -41,9 +51,9 @@ def extents_mm(depths_mm: Sequence[float]) -> NDArray[np.float64]:
     """What each of two or more slices stands for, [N], in the order given."""
     order = np.argsort(np.asarray(depths_mm, np.float64), kind="stable")
     between = gaps_mm(depths_mm)
-    usual = usual_mm(between)
-    before = np.concatenate(([min(between[0], usual)], between))
-    behind = np.concatenate((between, [min(between[-1], usual)]))
+    usual = usual_near_mm(between)
+    before = np.concatenate(([min(between[0], usual[0])], between))
+    behind = np.concatenate((between, [min(between[-1], usual[-1])]))
     extents = np.empty(len(order))
     extents[order] = (before + behind) / 2
     return extents

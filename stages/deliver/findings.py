@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+import numpy as np
+
 from stages.batches import FileKind
-from stages.deliver.extent import depths_mm, gaps_mm, pixels, repeated, usual_mm
+from stages.deliver.extent import depths_mm, gaps_mm, pixels, repeated, usual_mm, usual_near_mm
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, Stack
 from stages.ingest.geometry import AXIAL_DEGREES
@@ -26,7 +28,7 @@ DIGITS: Final = 3  # of millimetres and degrees in a sentence
 class Flag(StrEnum):
     """Why a result needs care. Closed, so that programs can rely on it."""
 
-    MISSING_SLICES = "missing_slices"  # a gap of more than 1.5 usual distances
+    MISSING_SLICES = "missing_slices"  # a gap of more than 1.5 distances usual there
     UNEVEN_SPACING = "uneven_spacing"  # distances that differ by more than a tenth
     REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
@@ -123,14 +125,15 @@ def _of_volume(stack: Stack) -> Iterator[Finding]:
 
 def _of_distances(depths: Sequence[float]) -> Iterator[Finding]:
     gaps = gaps_mm(depths)
-    usual = usual_mm(gaps)
-    wide = gaps[gaps > WIDE * usual]
-    if len(wide):
-        room = int((wide / usual).round().astype(int).sum()) - len(wide)
+    usual, near = usual_mm(gaps), usual_near_mm(gaps)
+    wide = gaps > WIDE * near
+    if wide.any():
+        room = np.maximum(np.round(gaps[wide] / near[wide]) - 1, 1)
+        widest = int(np.argmax(np.where(wide, gaps, 0)))
         numbers = {
-            "slices": max(room, len(wide)),
-            "usual_mm": round(usual, DIGITS),
-            "widest_mm": round(float(wide.max()), DIGITS),
+            "slices": int(room.sum()),
+            "usual_mm": round(float(near[widest]), DIGITS),
+            "widest_mm": round(float(gaps[widest]), DIGITS),
         }
         yield Finding(Flag.MISSING_SLICES, numbers=numbers)
     if (abs(gaps - usual) > EVEN * usual).any():

@@ -100,7 +100,7 @@ def contact_sheet(
     draw.text((2 * GAP, 8), PRODUCT, BRIGHT, large)
     draw.text((2 * GAP, 36), heading, DIM, small)
     for number, line in enumerate(lines):
-        draw.text((2 * GAP, HEADER - 4 + number * LINE), line, AMBER, small)
+        draw.text((2 * GAP, HEADER - 4 + number * LINE), line, BRIGHT, small)
     if banner:
         draw.rectangle((0, top - BANNER, width, top - GAP), AMBER)
         draw.text((2 * GAP, top - BANNER + 2), banner, 0, large)

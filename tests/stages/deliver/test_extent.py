@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.batches import FileKind, Place, StackId
-from stages.deliver.extent import distance_mm, extents_mm, gaps_mm, repeated, volume_ml
+from stages.deliver.extent import NEAR, distance_mm, extents_mm, gaps_mm, repeated, volume_ml
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.grid import Mask
 
@@ -33,8 +33,8 @@ def stack(pixels: list[int], depths_mm: list[float | None], area_mm2: float = 1.
 def test_every_millimetre_between_the_first_and_the_last_slice_counts_once(gaps: list[float]) -> None:
     """The extents add up to the length of the stack and half a distance at each end, no longer than usual."""
     depths = np.concatenate(([0.0], np.cumsum(gaps)))
-    usual = float(np.median(gaps))
-    ends = (min(gaps[0], usual) + min(gaps[-1], usual)) / 2
+    first, last = (float(np.median(some)) for some in (gaps[:NEAR], gaps[-NEAR:]))
+    ends = (min(gaps[0], first) + min(gaps[-1], last)) / 2
     assert extents_mm(depths.tolist()).sum() == pytest.approx(sum(gaps) + ends)
 
 
@@ -56,9 +56,9 @@ def test_a_body_whose_area_is_linear_has_its_exact_volume(
     depths = np.concatenate(([0.0], np.cumsum(gaps)))
     areas = first * (1 + slope * depths / depths[-1])
     weights = extents_mm((depths + start).tolist())
-    usual = float(np.median(gaps))
+    near, far = (float(np.median(some)) for some in (gaps[:NEAR], gaps[-NEAR:]))
     inside = (areas[0] + areas[-1]) / 2 * depths[-1]
-    ends = (areas[0] * min(gaps[0], usual) + areas[-1] * min(gaps[-1], usual)) / 2
+    ends = (areas[0] * min(gaps[0], near) + areas[-1] * min(gaps[-1], far)) / 2
     assert float(areas @ weights) == pytest.approx(inside + ends, rel=1e-6)
 
 
@@ -94,6 +94,13 @@ def test_missing_slices_are_bridged_by_their_neighbours() -> None:
 def test_a_wide_gap_at_an_end_adds_no_more_than_half_the_usual_distance() -> None:
     """What nobody has seen is not made up."""
     assert extents_mm([0.0, 12, 15, 18, 21]).tolist() == [7.5, 7.5, 3, 3, 3]
+
+
+def test_what_is_usual_is_judged_near_by() -> None:
+    """Twenty slices at 1.5 mm and then ten at 3 mm: the last one stands for 3 mm."""
+    depths = [*(1.5 * i for i in range(20)), *(28.5 + 3 * i for i in range(1, 11))]
+    extents = extents_mm(depths)
+    assert (extents[0], extents[19], extents[-1]) == (1.5, 2.25, 3)
 
 
 def test_one_slice_takes_what_its_header_states() -> None:

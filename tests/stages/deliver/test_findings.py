@@ -12,8 +12,10 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from stages.batches import FileKind, Place, StackId
-from stages.deliver.findings import TEXTS, Finding, Flag, fewer
+from stages.deliver.findings import TEXTS, Finding, Flag, fewer, of_stack
 from stages.deliver.options import DeliverOptions
+from stages.deliver.planes import Plane, SegmentedFrame, Stack
+from stages.grid import Mask
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic
@@ -34,7 +36,7 @@ def lay(clinic: Clinic, depths_mm: list[float], masks: list[np.ndarray] | None =
         instance.ImagePositionPatient = [-10, -12, depths_mm[i]]
 
     places = clinic.dicom(len(depths_mm), move)
-    novelty = USUAL[: len(places)]
+    novelty = [USUAL[0]] * len(places)
     clinic.deliver(clinic.batch(places, masks or clinic.balls(len(places)), novelty=novelty, **more))
 
 
@@ -51,6 +53,16 @@ def test_missing_slices_are_counted(clinic: Clinic) -> None:
     found = flags(clinic)["missing_slices"]
     assert (found["slices"], found["usual_mm"], found["widest_mm"], found["review"]) == (3, 3, 9, True)
     assert clinic.measured()["volume_ml"] > 0
+
+
+def test_a_stack_that_changes_its_distance_misses_nothing(clinic: Clinic) -> None:
+    """Twelve slices at 1.5 mm and then ten at 3 mm are uneven; what is usual is judged near by."""
+    depths = [*(1.5 * i for i in range(12)), *(16.5 + 3 * i for i in range(1, 11))]
+    places = clinic.dicom(
+        22, lambda instance, i: setattr(instance, "ImagePositionPatient", [0, 0, depths[i]])
+    )
+    clinic.deliver(clinic.batch(places, clinic.balls(22), novelty=[0.5] * 22))
+    assert list(flags(clinic)) == ["uneven_spacing"]
 
 
 @pytest.mark.parametrize(("gap", "raised"), [(4.4, False), (4.6, True)])
@@ -116,6 +128,14 @@ def test_slices_that_are_not_axial_are_named_with_their_angle(clinic: Clinic) ->
         clinic.deliver(clinic.batch(clinic.dicom(5, turn), clinic.balls(5), novelty=USUAL[:5]))
         assert ("not_axial" in flags(clinic)) is raised
     assert flags(clinic)["not_axial"]["degrees"] == 90
+
+
+def test_a_note_on_the_geometry_is_passed_on() -> None:
+    """What the reader of a header found out stands in the result, and a person should look."""
+    frame = SegmentedFrame(b"", Place("x.nii", 0, FileKind.NIFTI), Mask.pack(np.zeros((4, 4))), True, 0.5)
+    stack = Stack(StackId(), (Plane(frame),) * 2, note="The sform is scaled; the pixdim was taken.")
+    (finding,) = of_stack(stack, DeliverOptions())
+    assert (finding.flag, finding.text, finding.review) == (Flag.GEOMETRY_NOTE, stack.note, True)
 
 
 def test_a_picture_has_no_geometry_and_needs_no_review_for_it(clinic: Clinic) -> None:

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from stages.batches import FileKind, Place
+from stages.batches import FileKind, Place, StackId
 from stages.ingest.nifti import slice_axis
 
 if TYPE_CHECKING:
@@ -111,3 +111,19 @@ def test_the_same_result_is_the_same_file(clinic: Clinic) -> None:
         clinic.deliver(batch)
         contents.append((clinic.of() / "Case_7_mask.nii.gz").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_a_rejected_slice_is_bridged_and_counted(clinic: Clinic) -> None:
+    """Positions count along the normal from the frames' numbers, so the gap is seen."""
+    affine = np.diag([0.5, 0.5, 3.0, 1.0])
+    _, places = volume(clinic, (20, 24, 7), affine)
+    box_HW = np.ones((20, 24))
+    kept = [0, 1, 3, 4, 5, 6]
+    batch = clinic.batch(
+        [places[i] for i in kept], [box_HW] * 6, novelty=[0.5] * 6, stacks=[StackId(1, 1, 7)] * 6
+    )
+    clinic.deliver(batch)
+    measured = clinic.measured()
+    assert measured["volume_ml"] == pytest.approx(20 * 24 * 0.25 * 21 / 1000)
+    assert [one["position_mm"] for one in measured["masks"][0]["slices"]] == [0, 3, 9, 12, 15, 18]
+    assert {"missing_slices", "rejected_slices"} <= {one["flag"] for one in measured["flags"]}
