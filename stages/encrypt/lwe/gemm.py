@@ -42,6 +42,7 @@ _CHUNK_WORDS: Final = {"cpu": 1024, "cuda": 32768}  # rows of limbs at a time
 _CHUNK_COLUMNS: Final = 1024
 _TESTED_D: Final = (1, 24, 256)
 _REPEATS: Final = 3  # of a measurement: the median passes over one interruption
+_FAR: Final = 8  # times as slow: no interruption explains that
 # Limbs, repeated from the lowest up, that saturate: all 127, all -128, the two alternating, either first.
 _EXTREME: Final = ((127,), (-128,), (-128, 127), (127, -128))
 _PLAIN: Final = (-1, 0, 0x12345678, -(2**31))
@@ -101,20 +102,17 @@ def product(large: Operand, small_nd: torch.Tensor) -> torch.Tensor:
 
 def choose(device: torch.device, n: int, word: torch.dtype = torch.int32) -> Method:
     """INT8 where it is exact on extreme words of this type and, on the CPU, no slower; else FLOAT64."""
-    rows = n if device.type == "cuda" else 1  # CUDA chooses its kernel by shape; a scalar CPU would take long
+    on_gpu = device.type == "cuda"
+    rows = n if on_gpu else 1  # CUDA chooses its kernel by shape
     try:
+        if not on_gpu and _int8_is_slower(*_extreme_operands(n, _TESTED_D[-1], word)):
+            return Method.FLOAT64
         exact = all(_is_exact(device, *_extreme_operands(n, d, word), rows) for d in _TESTED_D)
     except RuntimeError as error:
         if is_of_device(error) and "NOT_SUPPORTED" not in str(error):
             raise  # FLOAT64 would fail as well
         exact = False  # no such kernel on this device
-    if not exact:
-        return Method.FLOAT64
-    if device.type == "cuda":
-        return Method.INT8
-    words_kn, small_nd = _extreme_operands(n, _TESTED_D[-1], word)
-    took = {method: _seconds(words_kn, small_nd, method) for method in Method}
-    return min(Method, key=lambda method: took[method])
+    return Method.INT8 if exact else Method.FLOAT64
 
 
 def _int8_limbs(K_kn: torch.Tensor) -> torch.Tensor:
@@ -190,10 +188,17 @@ def _extreme_operands(n: int, d: int, word: torch.dtype) -> tuple[torch.Tensor, 
     return words_kn, small_nd
 
 
-def _seconds(K_kn: torch.Tensor, small_nd: torch.Tensor, method: Method) -> float:
-    """That the product takes on the CPU."""
+def _int8_is_slower(K_kn: torch.Tensor, small_nd: torch.Tensor) -> bool:
+    """On the CPU; a kernel that is slower by far is called once."""
+    limit = _seconds(K_kn, small_nd, Method.FLOAT64, _REPEATS)
+    took = _seconds(K_kn, small_nd, Method.INT8, 1)
+    return took > _FAR * limit or _seconds(K_kn, small_nd, Method.INT8, _REPEATS) > limit
+
+
+def _seconds(K_kn: torch.Tensor, small_nd: torch.Tensor, method: Method, repeats: int) -> float:
+    """That the product takes on the CPU, the median."""
     operand, took = prepare(K_kn, method), []
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         start = perf_counter()
         product(operand, small_nd)
         took.append(perf_counter() - start)

@@ -206,7 +206,7 @@ def test_the_reference_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_cuda_exact_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """There float64 is slower on every device, and a clock would measure the launching of kernels."""
     monkeypatch.setattr(gemm, "_is_exact", lambda *_: True)
-    monkeypatch.setattr(gemm, "_seconds", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(gemm, "_int8_is_slower", lambda *_: pytest.fail("measured"))
     assert gemm.choose(torch.device("cuda"), 1536) is Method.INT8
 
 
