@@ -16,7 +16,7 @@ SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # where Ray's object stor
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Cores, bytes and GPUs that may be used."""
+    """Cores, bytes and GPUs that may be used; of shared memory, what is free."""
 
     cores: int
     memory_bytes: int
@@ -31,7 +31,7 @@ def here(gpus: int, cgroup: Path = CGROUP) -> Machine:
     return Machine(
         max(min(cores, int(quota)), 1) if quota is not None else cores,
         min(memory_bytes, limit) if limit is not None else memory_bytes,
-        shutil.disk_usage(SHARED_MEMORY).total if SHARED_MEMORY.is_dir() else 0,
+        shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0,
         gpus,
     )
 
