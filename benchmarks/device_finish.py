@@ -85,6 +85,7 @@ def restored(network: Path, slices: Slices) -> Trainer:
     trainer.average.load_state_dict(
         {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     )
+    trainer.device_name = about["device"]
     trainer.epoch, trainer.step = about["epoch"], about["step"]
     trainer.seconds, trainer.loss, trainer.history = about["seconds"], about["loss"], about["history"]
     return trainer

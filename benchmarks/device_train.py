@@ -126,7 +126,7 @@ def keep(trainer: Trainer, path: Path) -> None:
         "step": trainer.step,
         "seconds": trainer.seconds,
         "loss": trainer.loss,
-        "device": torch.cuda.get_device_name() if trainer.device != "cpu" else "cpu",
+        "device": trainer.device_name,
     }
     path.with_suffix(".json").write_text(json.dumps(about))
     state = {name: _narrow(value) for name, value in trainer.average.state_dict().items()}

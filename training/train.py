@@ -167,6 +167,6 @@ def _record(trainer: Trainer) -> dict[str, Any]:
         "epochs": trainer.epoch,
         "seconds": round(trainer.seconds),
         "loss": trainer.loss,
-        "device": torch.cuda.get_device_name() if trainer.device != "cpu" else "cpu",
+        "device": trainer.device_name,
         "torch": torch.__version__,
     }

@@ -63,6 +63,7 @@ class Trainer:
         self.average = copy.deepcopy(self.net)
         self._averaged = _floats(self.average), _floats(self.net)
         on_gpu = device != "cpu"
+        self.device_name = torch.cuda.get_device_name() if on_gpu else "cpu"
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=on_gpu
         )

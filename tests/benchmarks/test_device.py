@@ -201,6 +201,7 @@ def trainer(seed: int) -> Trainer:
 def test_a_network_that_comes_back_is_the_one_that_was_trained(tmp_path: Path) -> None:
     """In half precision, with its epochs and its curve; other data than its own are refused."""
     there = trainer(3)
+    there.device_name = "some card"
     there.run_epoch()
     device_train.keep(there, tmp_path / "attention-final.safetensors")
     here = device_finish.restored(tmp_path / "attention-final.safetensors", there.slices)
@@ -208,6 +209,7 @@ def test_a_network_that_comes_back_is_the_one_that_was_trained(tmp_path: Path) -
         found = here.average.state_dict()[name]
         assert torch.equal(found, value.half().float() if value.is_floating_point() else value)
     assert (here.epoch, here.history, here.options.model) == (1, there.history, there.options.model)
+    assert (here.device, here.device_name) == ("cpu", "some card")
     with pytest.raises(OperatorError, match="other data"):
         device_finish.restored(tmp_path / "attention-final.safetensors", joined([case("c", 9)]))
 
