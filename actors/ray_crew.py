@@ -7,9 +7,11 @@ repeat (with Ray's own retries a poison batch kills its neighbours, or repeats w
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
@@ -17,6 +19,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from actors import crew
 from actors.crew import Flight, Landing, Lost, StageFailed, log_closing
 from actors.host import Hop, Host
+from stages.errors import is_of_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from stages.base import Batch
 
 _REVIVAL_S = 120.0
+_DEVICE_FAILED: Final = 70  # exit code of a worker whose accelerator failed (EX_SOFTWARE of sysexits.h)
 
 
 @dataclass
@@ -126,7 +130,15 @@ class _RayHost(Host):
     # task events of every batch would grow the cluster's control store without bound
     @ray.method(num_returns=3, enable_task_events=False)
     def run(self, rows: range | None, *batches: Batch | None) -> tuple[Any, Any, Receipt]:
-        return super().run(rows, *batches)
+        try:
+            return super().run(rows, *batches)
+        except Exception as error:
+            if not is_of_device(error):
+                raise
+            # Every later call on the device would fail in this process. To the pump a process that dies is a
+            # lost flight, which it repeats in the next one; orderly ways out would end the actor for good.
+            traceback.print_exc()
+            os._exit(_DEVICE_FAILED)
 
 
 def _start(hop: Hop) -> list[_Replica]:

@@ -1,6 +1,6 @@
 """End to end: DICOM files on disk to durable index, on Ray and on threads of one process, same run.
 
-    python -m benchmarks.throughput [--frames 2000] [--json]
+    python -m benchmarks.throughput [--frames 2000] [--device cpu] [--replicas STAGE=N ...] [--json]
 
 Both engines get the same generated 256² 16-bit slices and the same keys, each its own empty index.
 Frames per second count from the moment all stages are open; the wall clock, with start-up, is told too.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,13 +49,22 @@ class HighWater:
             time.sleep(1)
 
 
-def stream(engine: str, study: Path, keys: Path, work: Path) -> dict[str, Any]:
-    """One run of the product's own command; its summary, with wall time and memory."""
-    command = [sys.executable, "run_pipeline.py", "--engine", engine, "--device", "cpu", "--json"]
+def stream(
+    engine: str, study: Path, keys: Path, work: Path, device: str, flow: dict[str, str]
+) -> dict[str, Any]:
+    """One run of the product's own command; its summary, with wall time and memory.
+
+    ``flow`` is keys of that section of the configuration, and their values as JSON.
+    """
+    command = [sys.executable, "run_pipeline.py", "--engine", engine, "--device", device, "--json"]
+    environment = {**os.environ, **{f"MEDSECURE__FLOW__{key.upper()}": value for key, value in flow.items()}}
     folders = ["--index", work / f"index-{engine}", "--results", work / f"results-{engine}"]
     began = time.monotonic()
     process = subprocess.Popen(
-        [*command, "--source", study, "--keys", keys, *folders], cwd=_ROOT, stdout=subprocess.PIPE
+        [*command, "--source", study, "--keys", keys, *folders],
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        env=environment,
     )
     memory = HighWater(process.pid)
     output, _ = process.communicate()
@@ -67,19 +77,28 @@ def main() -> None:
     """Generate, run both engines, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    parser.add_argument("--replicas", nargs="*", default=[], metavar="STAGE=N", help="as flow.replicas")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    replicas = {stage: int(count) for stage, count in (one.split("=") for one in arguments.replicas)}
+    flow = {"replicas": json.dumps(replicas)} if replicas else {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         new_keys(work / "keys", None)
         for number in range(0, arguments.frames, _SERIES):
             count = min(_SERIES, arguments.frames - number)
             write_series(work / "study" / f"{number:06d}", Phantom(seed=number), count, str(number))
-        runs = {engine: stream(engine, work / "study", work / "keys", work) for engine in ("ray", "local")}
+        runs = {
+            engine: stream(engine, work / "study", work / "keys", work, arguments.device, flow)
+            for engine in ("ray", "local")
+        }
     ray, local = runs["ray"], runs["local"]
     busy = sum(stage["seconds"] for stage in ray["stages"].values())
     results = {
         "frames": ray["frames"],
+        "device": arguments.device,
+        "replicas": replicas,
         "ray": _figures(ray),
         "threads": _figures(local),
         "ray_to_threads": ray["frames_per_second"] / local["frames_per_second"],

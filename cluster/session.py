@@ -31,11 +31,11 @@ class SessionError(EngineError):
 
 
 @contextmanager
-def session(address: str | None, object_store_bytes: int) -> Iterator[int]:
+def session(address: str | None, object_store_bytes: int, gpus: int = 0) -> Iterator[int]:
     """Connect to ``address``; with None, to the cluster of the submitted job, else start one here.
 
-    Yields the number of GPUs.
-    ``object_store_bytes`` bounds the shared memory of a cluster that is started here.
+    Yields the number of GPUs. A cluster that is started here has ``gpus``, whatever Ray would detect by
+    itself (none without NVML), and ``object_store_bytes`` of shared memory at most.
     """
     if ray.is_initialized():
         yield _gpus()
@@ -50,6 +50,7 @@ def session(address: str | None, object_store_bytes: int) -> Iterator[int]:
             ray.init(
                 address="local",
                 object_store_memory=object_store_bytes,
+                num_gpus=gpus,
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,

@@ -34,7 +34,17 @@ class Layer:
 HOUSE: Final = (
     Layer("what people and programs call", ("pipeline.cli", "api", "dashboards")),
     Layer("one run, one query", ("pipeline.run", "pipeline.queries")),
-    Layer("composition", ("pipeline.stream", "pipeline.config", "pipeline.metrics")),
+    Layer(
+        "composition",
+        (
+            "pipeline.stream",
+            "pipeline.devices",
+            "pipeline.config",
+            "pipeline.plan",
+            "pipeline.machine",
+            "pipeline.metrics",
+        ),
+    ),
     Layer("machinery", ("pipeline.engine", "actors", "cluster")),
     Layer("the model", ("training", "evaluation")),
     Layer("what is done to a batch", ("stages",)),

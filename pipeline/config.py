@@ -1,4 +1,4 @@
-"""One typed configuration: defaults → TOML file → ``MEDSECURE__SECTION__KEY`` → command line.
+"""One typed configuration: defaults → machine → TOML file → ``MEDSECURE__SECTION__KEY`` → command line.
 
 Unknown keys, wrong types and values out of range are ConfigError, which names each key.
 """
@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as validated
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -86,8 +87,15 @@ class Settings(BaseSettings):
         return self
 
 
-def load(file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """The resolved tree. ``overrides`` are the command line's, by section; None values do not count."""
+def load(
+    file: Path | None,
+    overrides: Mapping[str, Mapping[str, Any]],
+    suggested: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """The resolved tree. ``overrides`` are the command line's, by section; None values do not count.
+
+    What is ``suggested`` holds where nothing else is named.
+    """
     if file is not None and not file.is_file():
         raise ConfigError(f"there is no configuration file {file}")
     _refuse_unknown(os.environ)
@@ -102,7 +110,8 @@ def load(file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Setti
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (left out: one more place for a surprise)
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (left out likewise)
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+            least = InitSettingsSource(settings_cls, init_kwargs=dict(suggested or {}))
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file), least
 
     given = {
         section: kept

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.config import Settings
+    from pipeline.devices import Devices
 
 
 def stream(
-    settings: Settings, keys: Path, index: Path, results: Path, device: str
+    settings: Settings, keys: Path, index: Path, results: Path, devices: Devices
 ) -> Graph[Located, Entries]:
     """The graph: ingest, preprocess, segment (beside it deliver), gather, encrypt, append."""
     weights = describe(settings.segment.weights).digest
     return (
         Graph.of(Ingest(settings.ingest, keys))
         .then(Preprocess(settings.preprocess))
-        .then(Segment(settings.segment, device))
+        .then(Segment(settings.segment, devices.segment))
         .beside(
             Graph.of(
                 Deliver(
@@ -43,7 +44,7 @@ def stream(
             join=Segmented.join,
         )
         .gather(narrow=features, join=Features.join)
-        .then(Encrypt(settings.encrypt, keys, device))
+        .then(Encrypt(settings.encrypt, keys, devices.encrypt))
         .then(Append(settings.index, index, keys, bytes.fromhex(weights)))
     )
 

@@ -7,3 +7,24 @@ class OperatorError(ValueError):
 
 class EngineError(RuntimeError):
     """The engine fails a run that was requested correctly. One sentence; exit code 3."""
+
+
+_OF_DEVICE = (
+    "CUDA error",
+    "CUDA driver error",
+    "CUDA out of memory",
+    "cuDNN error",
+    "CUDNN_STATUS",
+    "CUBLAS_STATUS",
+)
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether an accelerator failed under the work: a failure of the world, after which its process is lost.
+
+    Torch has classes of its own for some of these errors and plain RuntimeError for the others.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"AcceleratorError", "OutOfMemoryError"}:
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _OF_DEVICE)

@@ -18,9 +18,10 @@ class TrainOptions:
     """The recipe; recorded in the weights file."""
 
     epochs: Annotated[int, Ge(1), Le(100_000)] = 60
-    """Passes over as many slices as there are; with ``minutes``, the most."""
+    """Passes over as many slices as there are; ``minutes`` takes their place."""
     minutes: Annotated[float, Gt(0)] | None = None
-    """End after this time, the schedule stretched to it; None goes by epochs, reproducibly."""
+    """End after this time, the schedule stretched to it, whatever ``epochs`` says; None goes by epochs,
+    reproducibly."""
     batch: Annotated[int, Ge(2), Le(1024)] = 8
     """Slices per step."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1.5e-3

@@ -7,10 +7,11 @@ clock.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from pydantic import TypeAdapter
@@ -29,6 +30,8 @@ from training import card
 from training.dataset import Slices, joined, read_labelled, read_slices
 from training.options import TrainOptions
 from training.trainer import Trainer
+
+SAVE_S: Final = 30.0  # seconds of training that a crash may cost; a GPU's epoch takes a fraction of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,14 @@ def fit(slices: Slices, held_out: Sequence[Pair], job: TrainJob) -> TrainReport:
     state_path = job.out.with_suffix(".pt")
     if job.resume:
         trainer.resume(state_path)
+    saved_s = time.monotonic()
     while trainer.fraction < 1:
         trainer.run_epoch()
         due = watched is not None and trainer.epoch % job.options.validation_epochs == 0
         dice = trainer.validate(watched) if due and watched is not None else None
-        trainer.save(state_path)
+        if trainer.fraction >= 1 or time.monotonic() - saved_s >= SAVE_S:
+            trainer.save(state_path)
+            saved_s = time.monotonic()
         job.progress(Progress(trainer.epoch, trainer.fraction, trainer.loss, trainer.seconds, dice))
     evaluation = finish(trainer, held_out, job.out, job.preprocess)
     return TrainReport(job.out, trainer.epoch, trainer.seconds, trainer.loss, evaluation)
@@ -103,10 +109,11 @@ def finish(
     """Fit the features on the weights as stored, write, measure what was written, write the figures."""
     segmenter = Segmenter(trainer.options.model)
     segmenter.net.load_state_dict(trainer.average.state_dict())
-    segmenter.half().float().eval()  # the stored precision
-    batches = torch.split(trainer.slices.x_NCHW.cpu(), trainer.options.batch)
+    segmenter.half().float().eval().to(trainer.device)  # the stored precision
+    batches = torch.split(trainer.slices.x_NCHW, trainer.options.batch)
     segmenter.fit(batches)
     segmenter.fit_novelty(batches, trainer.slices.case_N)
+    segmenter.cpu()
     training = _record(trainer)
     checkpoint.save(segmenter, out, recipe, training, {})
     evaluation = None
@@ -145,6 +152,6 @@ def _record(trainer: Trainer) -> dict[str, Any]:
         "epochs": trainer.epoch,
         "seconds": round(trainer.seconds),
         "loss": trainer.loss,
-        "device": torch.cuda.get_device_name() if trainer.device != "cpu" else "cpu",
+        "device": trainer.device_name,
         "torch": torch.__version__,
     }

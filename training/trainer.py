@@ -63,6 +63,7 @@ class Trainer:
         self.average = copy.deepcopy(self.net)
         self._averaged = _floats(self.average), _floats(self.net)
         on_gpu = device != "cpu"
+        self.device_name = torch.cuda.get_device_name() if on_gpu else "cpu"
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=on_gpu
         )
@@ -88,9 +89,9 @@ class Trainer:
     def fraction(self) -> float:
         """How far the schedule has come, 0..1."""
         options = self.options
-        by_steps = self.step / (self.slices.steps(options.batch) * options.epochs)
-        by_clock = self.seconds / (60 * options.minutes) if options.minutes else 0.0
-        return min(max(by_steps, by_clock), 1.0)
+        if options.minutes is not None:
+            return min(self.seconds / (60 * options.minutes), 1.0)
+        return min(self.step / (self.slices.steps(options.batch) * options.epochs), 1.0)
 
     def run_epoch(self) -> None:
         """To the end of the pass. Ends early when the time is over."""

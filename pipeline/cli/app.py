@@ -50,6 +50,7 @@ class Root(LazyGroup):
         "refit": ("pipeline.cli.model:refit", "Add out-of-distribution statistics to a weights file."),
         "quantise": ("pipeline.cli.model:quantise", "Make the int8 model for CPUs."),
         "config": ("pipeline.cli.config:app", "Show the resolved configuration."),
+        "plan": ("pipeline.cli.plan:plan", "Explain the defaults of a run for a machine."),
     }
 
 

@@ -23,6 +23,8 @@ def group() -> None:
 def show(config: Config = None, as_json: Json = False) -> None:
     """Print the resolved configuration as TOML: defaults, --config, then MEDSECURE__SECTION__KEY variables.
 
+    In the section `flow` a run here has defaults of its own: see `medsecure plan --here`.
+
     Example: MEDSECURE__SEGMENT__THREADS=2 medsecure config show
     """
     tree = as_dict(settings(config))

@@ -39,7 +39,7 @@ def evaluate(
     """
     from evaluation.evaluate import evaluate as evaluate_cases
     from evaluation.report_html import WorstCases
-    from pipeline.run.run import device_here
+    from pipeline.devices import devices, gpus_for
     from stages.segment.checkpoint import describe
 
     chosen = settings(config, run={"device": device}, segment={"weights": weights})
@@ -51,7 +51,7 @@ def evaluate(
         chosen.ingest,
         chosen.preprocess,
         chosen.segment,
-        device_here(chosen),
+        devices(chosen, gpus_for(chosen)).segment,
         lambda name: stderr().print(f"[dim]{escape(name)}[/]"),
         worst_cases.keep if html else None,
     )
@@ -80,7 +80,7 @@ def train(
 
     Example: MEDSECURE__TRAIN__MINUTES=60 medsecure train --data cases/ --out weights.safetensors
     """
-    from pipeline.run.run import device_here
+    from pipeline.devices import device_here
     from training.train import TrainJob
     from training.train import train as train_model
 

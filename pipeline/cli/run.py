@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli import demo as the_demo
 from pipeline.cli.console import Json, Terminal, emit, show_summary
-from pipeline.cli.options import Config, DeviceOption, EngineOption, settings
+from pipeline.cli.options import Config, DeviceOption, EngineOption, settings_here
 from pipeline.run.job import Job
 from stages.ingest.options import Layout
 
@@ -74,7 +74,7 @@ def run(
         "metrics_port": metrics_port,
         "max_rejects": share(max_rejects),
     }
-    chosen = settings(config, run=asked, ingest={"layout": layout})
+    chosen = settings_here(config, run=asked, ingest={"layout": layout})
     job = Job(tuple(source), index, results, keys, chosen, resume)
     summary = stream(job)
     if as_json:
@@ -97,7 +97,8 @@ def demo(
 
     Example: medsecure demo --out demo
     """
-    the_demo.run(out, settings(config, run={"engine": engine, "device": device}), stream, as_json=as_json)
+    chosen = settings_here(config, run={"engine": engine, "device": device})
+    the_demo.run(out, chosen, stream, as_json=as_json)
 
 
 def stream(job: Job) -> Summary:

@@ -36,7 +36,7 @@ def crossvalidate(
 
     Example: medsecure crossvalidate --data cases/ --data more/ --out folds/
     """
-    from pipeline.run.run import device_here
+    from pipeline.devices import device_here
     from training.folds import crossvalidate as crossvalidate_model
 
     chosen = settings(config, run={"device": device})

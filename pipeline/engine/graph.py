@@ -82,13 +82,12 @@ class Graph(Generic[A, B]):
             raise GraphError("the graph gathers already: rows are regrouped once")
         return replace(self, narrow=narrow, block_join=join)  # type: ignore[return-value]  # B becomes C
 
-    def hops(self, plan: Sequence[str], replicas: dict[str, int], on_gpu: Sequence[str] = ()) -> Hops:
+    def hops(self, plan: Sequence[str], replicas: dict[str, int]) -> Hops:
         """Fuse stages into hops by a plan such as ``("ingest+preprocess", "segment", "encrypt")``.
 
         Stages that the plan does not name stay alone. ``replicas`` is by stage name; a fused hop has
-        the largest of its stages' numbers. Hops of the stages ``on_gpu`` take half a GPU each. Raises
-        GraphError on unknown stages, on stages that are not neighbours and on a second replica of the
-        last stage, which is a single writer.
+        the largest of its stages' numbers. Raises GraphError on unknown stages, on stages that are not
+        neighbours and on a second replica of the last stage, which is a single writer.
         """
         groups = [tuple(part.split("+")) for part in plan]
         stages = (*self.front, *self.back, *self.side)
@@ -97,15 +96,15 @@ class Graph(Generic[A, B]):
         for name in [*named, *replicas]:
             if name not in known:
                 raise GraphError(f"there is no stage {name!r}; the stages are {', '.join(sorted(known))}")
-        front = _fuse(self.front, groups, replicas, on_gpu)
-        back = _fuse(self.back, groups, replicas, on_gpu)
+        front = _fuse(self.front, groups, replicas)
+        back = _fuse(self.back, groups, replicas)
         front[-1] = replace(front[-1], narrow=self.narrow, last=True, report=not back)
         if back:
             back[0] = replace(back[0], join=self.block_join)
             back[-1] = replace(back[-1], last=True, report=True)
         if (back or front)[-1].replicas != 1:
             raise GraphError(f"{(back or front)[-1].name} is a single writer: its replicas must be 1")
-        side = _fuse(self.side, groups, replicas, on_gpu)
+        side = _fuse(self.side, groups, replicas)
         if side:
             side[0] = replace(side[0], join=self.side_join)
             side[-1] = replace(side[-1], last=True)
@@ -130,7 +129,6 @@ def _fuse(
     stages: Sequence[Stage[Any, Any]],
     groups: Sequence[tuple[str, ...]],
     replicas: dict[str, int],
-    on_gpu: Sequence[str],
 ) -> list[Hop]:
     hops: list[Hop] = []
     names = [stage.name for stage in stages]
@@ -140,7 +138,6 @@ def _fuse(
         if tuple(names[at : at + len(group)]) != group:
             raise GraphError(f"{'+'.join(group)} cannot be one hop: the stages' order is {', '.join(names)}")
         fused = tuple(stages[at : at + len(group)])
-        gpus = 0.5 if set(group) & set(on_gpu) else 0.0
-        hops.append(Hop(fused, replicas=max(replicas.get(name, 1) for name in group), gpus=gpus))
+        hops.append(Hop(fused, replicas=max(replicas.get(name, 1) for name in group)))
         at += len(group)
     return hops

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from pipeline.devices import devices, gpus_for
 from stages.batches import FileKind, Frame, Frames, Located, Refused, Rows, Segmented
 from stages.errors import OperatorError
 from stages.ingest.decode import read_frames
@@ -31,8 +31,10 @@ def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArra
     """The feature vector of one frame of a file, [D], by the stages of the stream.
 
     ``frame`` None takes the middle one. A DICOM slice is seen with its neighbours where the rest of its
-    series lies in the same folder. Raises QueryError where there is no such frame.
+    series lies in the same folder. One image is not worth the seconds that a GPU takes to get ready: it is
+    used where the configuration names it. Raises VectorError where there is no such frame, and DeviceError.
     """
+    device = devices(settings, gpus_for(settings)).segment if settings.run.device == "cuda" else "cpu"
     piece = _piece(image, frame, settings)
     wanted = [piece.places[0], *(place for place in (piece.before, piece.after) if place)]
     found = dict(zip(wanted, read_frames(wanted, settings.ingest), strict=True))
@@ -42,7 +44,6 @@ def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArra
     neighbours = [found.get(place) if place else None for place in (piece.before, piece.after)]
     before, after = (one if isinstance(one, Frame) else None for one in neighbours)
     frames = Frames(Rows(piece.keys, piece.series, (b"",), (b"",)), (centre,), before, after)
-    device = "cuda" if settings.run.device != "cpu" and torch.cuda.is_available() else "cpu"
     with (
         Preprocess(settings.preprocess).open() as prepare,
         Segment(settings.segment, device).open() as segment,
@@ -56,7 +57,7 @@ def describe_image(image: Path, frame: int | None, settings: Settings) -> NDArra
 
 
 def read_vector(file: Path) -> NDArray[np.float32]:
-    """A feature vector from a JSON list or a .npy file, [D]. Raises QueryError."""
+    """A feature vector from a JSON list or a .npy file, [D]. Raises VectorError."""
     try:
         raw = np.load(file, allow_pickle=False) if file.suffix == ".npy" else json.loads(file.read_text())
         vector_D = np.asarray(raw, np.float32)

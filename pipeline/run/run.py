@@ -8,14 +8,12 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-import torch
-
 from actors.crew import manned
-from actors.ray_crew import RayCrew
 from actors.thread_crew import ThreadCrew
-from cluster.session import session
+from pipeline.devices import devices, gpus_for
 from pipeline.engine.graph import GraphError
 from pipeline.engine.pump import Pump
+from pipeline.engine.shares import shared
 from pipeline.run.books import Books, Watcher
 from pipeline.run.intake import opened
 from pipeline.run.job import Job, JobError
@@ -40,8 +38,8 @@ if TYPE_CHECKING:
 def run(job: Job, watcher: Watcher) -> Summary:
     """Stream all sources; the summary is also written as ``summary.json`` in the results folder.
 
-    Raises JobError before anything has started, SessionError and StageFailed where the engine fails, also
-    where a stage cannot be closed in order: what it still had to write may be missing.
+    Raises JobError and DeviceError before any stage opens, SessionError and StageFailed where the engine
+    fails, also where a stage cannot be closed in order: what it still had to write may be missing.
     SIGINT and SIGTERM drain the stream; a second one interrupts it.
     """
     check(job)
@@ -50,7 +48,7 @@ def run(job: Job, watcher: Watcher) -> Summary:
     with ExitStack() as stack:
         books = stack.enter_context(Books(job, before))
         gpus = stack.enter_context(_compute(job.settings))
-        hops = _hops(job, _device(job.settings, gpus))
+        hops = _hops(job, gpus)
         crew = stack.enter_context(manned(_crew(job.settings, hops)))
         pump = Pump(hops, crew, job.settings.flow)
         stack.enter_context(_drained_by_signals(pump))
@@ -96,35 +94,33 @@ def _close(job: Job, books: Books, skipped: Skipped, before: int, *, complete: b
 def _compute(settings: Settings) -> Iterator[int]:
     """The engine's session; yields how many GPUs it has."""
     if settings.run.engine == "local":
-        yield torch.cuda.device_count()
+        yield gpus_for(settings)
         return
-    with session(settings.run.address, settings.flow.object_store_bytes) as gpus:
+    from cluster.session import session  # noqa: PLC0415  # threads need no Ray
+
+    with session(settings.run.address, settings.flow.object_store_bytes, gpus_for(settings)) as gpus:
         yield gpus
 
 
-def device_here(settings: Settings) -> str:
-    """The device for work in this process. Raises JobError where the configured one is missing."""
-    return _device(settings, torch.cuda.device_count())
-
-
-def _device(settings: Settings, gpus: int) -> str:
-    wanted = settings.run.device
-    if wanted == "cuda" and not gpus:
-        raise JobError("--device cuda: there is no CUDA device here")
-    return "cuda" if wanted != "cpu" and gpus else "cpu"
-
-
-def _hops(job: Job, device: str) -> Hops:
-    flow = job.settings.flow
-    graph = stream(job.settings, job.keys, job.index, job.results, device)
+def _hops(job: Job, gpus: int) -> Hops:
+    """The hops with their parts of the GPUs, which threads of one process have no use for."""
+    flow, where = job.settings.flow, devices(job.settings, gpus)
+    graph = stream(job.settings, job.keys, job.index, job.results, where)
     try:
-        return graph.hops(flow.hops, flow.replicas, on_gpu=("segment", "encrypt") if device == "cuda" else ())
+        hops = graph.hops(flow.hops, flow.replicas)
+        if job.settings.run.engine == "local":
+            return hops
+        return shared(hops, where.on_gpu, flow.gpu_shares, gpus)
     except GraphError as error:
         raise JobError(f"flow: {error}") from error
 
 
 def _crew(settings: Settings, hops: Hops) -> Crew:
-    return ThreadCrew(hops.legs()) if settings.run.engine == "local" else RayCrew(hops.legs())
+    if settings.run.engine == "local":
+        return ThreadCrew(hops.legs())
+    from actors.ray_crew import RayCrew  # noqa: PLC0415  # threads need no Ray
+
+    return RayCrew(hops.legs())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ device to run them. What is captured reads and writes the same memory at every r
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -19,14 +19,23 @@ WARM_UP = 3  # passes before the capture: libraries choose their kernels and all
 _ONE_AT_A_TIME = Lock()  # a process has one capture under way
 
 
-def capture(work: Callable[[], T], unchanged: Iterable[torch.Tensor] = ()) -> tuple[torch.cuda.CUDAGraph, T]:
+def capture(
+    work: Callable[[], T],
+    unchanged: Iterable[torch.Tensor] = (),
+    stream: torch.cuda.Stream | None = None,
+    pool: Any = None,
+) -> tuple[torch.cuda.CUDAGraph, T]:
     """The graph of ``work``, and the tensors that a replay writes. Tensors in ``unchanged`` stay as they are.
 
+    Warmed up and captured on ``stream``, by default one of its own: what a library keeps for each stream, as
+    cuBLAS its workspace, is then shared with no graph of another stream. Graphs of one ``pool`` share the
+    memory between their first and last kernel, so they must never be replayed at the same time.
     Other threads may use the device meanwhile.
     """
     kept = [(tensor, tensor.clone()) for tensor in unchanged]
     with _ONE_AT_A_TIME:
-        here, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]  # stub gap
+        here = torch.cuda.current_stream()
+        side = stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]  # stub gap
         side.wait_stream(here)
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
@@ -34,7 +43,9 @@ def capture(work: Callable[[], T], unchanged: Iterable[torch.Tensor] = ()) -> tu
         here.wait_stream(side)
         for tensor, before in kept:
             tensor.copy_(before)
+        side.wait_stream(here)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
             found = work()
+        here.wait_stream(side)
     return graph, found

@@ -57,6 +57,7 @@ class Novelty(nn.Module):
         deviation_C = deviation_C + LEAST_DEVIATION * deviation_C.mean() + 1e-12
         scaled_NC = (rows - rows.mean(0)) / deviation_C
         distance_NN = torch.cdist(scaled_NC, scaled_NC)
+        case_N = case_N.to(distance_NN.device)
         distance_NN[case_N[:, None] == case_N] = math.inf
         nearest_N = distance_NN.amin(1)
         if not bool(torch.isfinite(nearest_N).all()):

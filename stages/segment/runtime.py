@@ -39,10 +39,16 @@ Infer = Callable[[NDArray[np.float32]], Inference]
 
 
 def load(
-    weights: Path | None, device: str, threads: int, runtime: Runtime = "auto", artefacts: Path | None = None
+    weights: Path | None,
+    device: str,
+    threads: int,
+    runtime: Runtime = "auto",
+    artefacts: Path | None = None,
+    largest: tuple[int, ...] | None = None,
 ) -> Infer:
     """The model of a weights file (the shipped one when None) as a function.
 
+    On CUDA it is made ready for batches up to the ``largest`` [N, C, H, W]; for others when they come.
     Raises WeightsError, and ArtefactError where int8 is asked for by name and has no sound artefact.
     """
     segmenter, info = checkpoint.load(weights)
@@ -51,6 +57,8 @@ def load(
         raise ValueError(f"the {runtime} runtime serves the CPU, not {device}: choose runtime auto or torch")
     if device != "cpu":
         graphed = GraphedSegmenter(segmenter, device)
+        if largest is not None:
+            graphed.prepare(largest)
         return lambda x_NCHW: Inference(*graphed(x_NCHW))
     if runtime == "torch":
         return with_torch(segmenter, threads)

@@ -41,10 +41,17 @@ class Segment:
         """Load the weights and compile the model. Raises WeightsError."""
         options = self.options
         info = checkpoint.describe(options.weights)
-        infer = load(options.weights, self.device, options.threads, options.runtime, options.artefacts)
+        expected = (info.model.in_channels, info.recipe.size, info.recipe.size)
+        infer = load(
+            options.weights,
+            self.device,
+            options.threads,
+            options.runtime,
+            options.artefacts,
+            (options.batch, *expected),
+        )
         if options.flip_average:
             infer = flip_averaged(infer)
-        expected = (info.model.in_channels, info.recipe.size, info.recipe.size)
 
         def run(batch: Prepared) -> Split[Segmented]:
             if batch.x_NCHW.shape[1:] != expected:

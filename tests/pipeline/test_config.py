@@ -173,3 +173,13 @@ def test_the_tree_round_trips_through_json(file: Path) -> None:
     again = load(None, json.loads(json.dumps(as_dict(settings))))
     for section in Settings.model_fields:
         assert getattr(again, section) == getattr(settings, section)
+
+
+def test_what_the_machine_suggests_ranks_lowest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the defaults, below the file, the environment and the command line."""
+    suggested = {"flow": {"window_rows": 1, "deliveries": 2, "blocks": 3, "block": 1000}}
+    file = tmp_path / "c.toml"
+    file.write_text("[flow]\ndeliveries = 20\n")
+    monkeypatch.setenv("MEDSECURE__FLOW__BLOCKS", "30")
+    flow = load(file, {"flow": {"block": 512}}, suggested).flow
+    assert (flow.window_rows, flow.deliveries, flow.blocks, flow.block) == (1, 20, 30, 512)

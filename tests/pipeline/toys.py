@@ -85,9 +85,10 @@ class Read:
 
 @dataclass(frozen=True)
 class Double:
-    """Doubles; numbers in ``bad`` are rejected; ``bug`` raises."""
+    """Doubles; numbers in ``bad`` are rejected; ``bug`` raises; those in ``device`` fail as a GPU does."""
 
     bad: frozenset[int] = frozenset()
+    device: frozenset[int] = frozenset()
     bug: bool = False
     seconds: float = 0.0
     name: str = "double"
@@ -100,6 +101,8 @@ class Double:
         time.sleep(self.seconds)
         if self.bug:
             raise ZeroDivisionError("a bug in double")
+        if self.device.intersection(map(int, batch.value_N)):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         good = [row for row, value in enumerate(batch.value_N) if int(value) not in self.bad]
         lost = [row for row, value in enumerate(batch.value_N) if int(value) in self.bad]
         kept = Numbers(tuple(batch.keys[row] for row in good), batch.value_N[good] * 2)

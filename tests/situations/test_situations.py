@@ -17,6 +17,7 @@ import pytest
 from pydicom import dcmread
 
 from pipeline.config import Settings, load
+from pipeline.devices import Devices
 from pipeline.engine.graph import Graph
 from pipeline.run.dead_letters import Letter, read
 from pipeline.run.job import Job
@@ -232,7 +233,7 @@ class Streamed:
 
 
 def stream(
-    settings: Settings, keys: Path, index: Path, results: Path, device: str
+    settings: Settings, keys: Path, index: Path, results: Path, where: Devices
 ) -> Graph[Located, Entries]:
     """The product's stream with a segmenter that needs no weights."""
     return (
@@ -240,7 +241,7 @@ def stream(
         .then(Threshold())
         .beside(Graph.of(Deliver(settings.deliver, results, keys, "", settings.ingest)), join=Segmented.join)
         .gather(narrow=features, join=Features.join)
-        .then(Encrypt(settings.encrypt, keys, device))
+        .then(Encrypt(settings.encrypt, keys, where.encrypt))
         .then(Append(settings.index, index, keys, bytes(32)))
     )
 

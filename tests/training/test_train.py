@@ -70,8 +70,11 @@ def test_two_cases_are_learned(cases: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_resumed_training_is_the_same_training(cases: Path, tmp_path: Path) -> None:
+def test_resumed_training_is_the_same_training(
+    cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed after two of three epochs and resumed, it ends with the very bytes of the whole run."""
+    monkeypatch.setattr("training.train.SAVE_S", 0.0)
     options = TrainOptions(epochs=3, batch=6, model=TINY)
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     run(cases, whole, options)
@@ -96,11 +99,22 @@ def test_another_seed_is_another_training(cases: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_minutes_end_the_training(cases: Path, tmp_path: Path) -> None:
-    """A time budget is the schedule, however many epochs were allowed."""
-    options = TrainOptions(epochs=100_000, minutes=0.01, batch=6, model=TINY)
+    """A time budget is the schedule, whatever number of epochs would have ended it sooner."""
+    options = TrainOptions(epochs=1, minutes=0.02, batch=6, model=TINY)
     seen = run(cases, tmp_path / "w.safetensors", options)
     assert seen[-1].fraction == 1
-    assert seen[-1].seconds < 10
+    assert seen[-1].epoch > 1
+    assert 1.2 <= seen[-1].seconds < 10
+
+
+def test_the_state_is_not_saved_after_each_short_epoch(
+    cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch of a GPU is shorter than writing the state; the last one is kept."""
+    saved = []
+    monkeypatch.setattr(Trainer, "save", lambda trainer, _: saved.append(trainer.epoch))
+    run(cases, tmp_path / "w.safetensors", TrainOptions(epochs=3, batch=6, model=TINY))
+    assert saved == [3]
 
 
 def test_resume_without_a_state_is_an_error(cases: Path, tmp_path: Path) -> None:

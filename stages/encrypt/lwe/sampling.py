@@ -23,6 +23,7 @@ KEY_BYTES: Final = 32
 _BYTE_BITS: Final = 6  # b of the widest TU(b) that reads one byte a sample
 _WIDE_BITS: Final = 28  # b of the widest there is: 2**b and b + 2 bits stay inside int32
 _CPU: Final = torch.device("cpu")
+_ZEROS: Final = bytes(1 << 18)  # what is encrypted, piece by piece: it stays in the cache
 
 
 class Stream(IntEnum):
@@ -38,14 +39,13 @@ class Stream(IntEnum):
 
 def keystream(key: bytes, label: int, count: int) -> NDArray[np.uint8]:
     """The first ``count`` bytes of the key's stream with this label."""
-    return counter_mode(key, label.to_bytes(8, "big") + bytes(8), count)
+    return counter_mode(key, _counter(label), count)
 
 
 def counter_mode(key: bytes, counter: bytes, count: int) -> NDArray[np.uint8]:
     """AES-256-CTR (NIST SP 800-38A) over zeros from this initial counter block."""
-    encryptor = Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
     stream = np.empty(count, np.uint8)
-    encryptor.update_into(memoryview(bytes(count)), stream.data)
+    _fill(stream, key, counter)
     return stream
 
 
@@ -85,11 +85,29 @@ def noise(
 
 
 def octets(key: bytes, label: int, shape: tuple[int, ...], device: torch.device = _CPU) -> torch.Tensor:
-    """A keystream as a uint8 tensor on the device, through pinned memory where that helps."""
-    stream = torch.from_numpy(keystream(key, label, _size(shape))).reshape(shape)
-    if device.type == "cuda":
-        return stream.pin_memory().to(device, non_blocking=True)
-    return stream
+    """A keystream as a uint8 tensor on the device.
+
+    For CUDA it is written into pinned memory, which torch hands out again when the copy is through.
+    """
+    if device.type != "cuda":
+        return torch.from_numpy(keystream(key, label, _size(shape))).reshape(shape)
+    stream = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    _fill(stream.numpy().reshape(-1), key, _counter(label))
+    return stream.to(device, non_blocking=True)
+
+
+def _fill(stream: NDArray[np.uint8], key: bytes, counter: bytes) -> None:
+    """Write counter mode over zeros into the whole of a flat array."""
+    encryptor = Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
+    out, zeros = stream.data, memoryview(_ZEROS)
+    for at in range(0, len(stream), len(zeros)):
+        part = out[at : at + len(zeros)]
+        encryptor.update_into(zeros[: len(part)], part)
+
+
+def _counter(label: int) -> bytes:
+    """The initial counter block of a stream."""
+    return label.to_bytes(8, "big") + bytes(8)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -48,11 +49,14 @@ class Encryptor:
         n, word = parameters.n, parameters.word
         self.public = public
         self.device = torch.device(device)
+        on_gpu = self.device.type == "cuda"
+        self._stream = torch.cuda.Stream(self.device) if on_gpu else None  # type: ignore[no-untyped-call]  # stub gap
         A_nn = sampling.uniform(public.seed_A, Stream.MATRIX, (n, n), parameters.q_bits)
-        self.method = method or gemm.choose(self.device, n, A_nn.dtype)
         self._randomness = randomness
         B_nl = torch.tensor(public.B_nl.view(f"<i{word.itemsize}"))
-        self._key = gemm.prepare(torch.cat([A_nn, B_nl], 1).T.to(self.device), self.method)  # [n + l, n]
+        with self._on_stream():
+            self.method = method or gemm.choose(self.device, n, A_nn.dtype)
+            self._key = gemm.prepare(torch.cat([A_nn, B_nl], 1).T.to(self.device), self.method)  # [n + l, n]
 
     def encrypt(
         self, plain_ND: NDArray[np.integer], *, slot: int, scale: int, blank: Blank | None = None
@@ -82,15 +86,31 @@ class Encryptor:
         Header(parameters, self.public.key_id, dimensions, 1, slot, count).check()
         n, D, bits = parameters.n, dimensions, parameters.noise_bits
         key = self._randomness(KEY_BYTES)
-        R_Dn = sampling.cbd(sampling.octets(key, Stream.MASK, (D, n), device))
-        E1_Dn = sampling.noise(key, Stream.HEAD_NOISE, (D, n), bits, device)
-        E2_ND = sampling.noise(key, Stream.COLUMN_NOISE, (count, D), bits, device)
-        # Both products transposed, K^T R^T, so that the small operand comes second (see gemm).
-        C1_nD = gemm.product(self._key.rows(0, n), R_Dn.T)
-        mask_ND = gemm.product(self._key.rows(n + slot, n + slot + count), R_Dn.T).add_(E2_ND)
-        C1_Dn = C1_nD.T.contiguous().add_(E1_Dn)
-        head_Dn, columns_ND = (part.cpu().numpy().view(parameters.word) for part in (C1_Dn, mask_ND))
+        with self._on_stream():
+            R_Dn = sampling.cbd(sampling.octets(key, Stream.MASK, (D, n), device))
+            # Both products transposed, K^T R^T, so that the small operand comes second (see gemm).
+            C1_nD = gemm.product(self._key.rows(0, n), R_Dn.T)
+            mask_ND = gemm.product(self._key.rows(n + slot, n + slot + count), R_Dn.T)
+            # A GPU multiplies while the CPU draws these.
+            E1_Dn = sampling.noise(key, Stream.HEAD_NOISE, (D, n), bits, device)
+            E2_ND = sampling.noise(key, Stream.COLUMN_NOISE, (count, D), bits, device)
+            C1_Dn = C1_nD.T.contiguous().add_(E1_Dn)
+            head_Dn, columns_ND = self._on_host(C1_Dn, mask_ND.add_(E2_ND))
         return Blank(self.public.key_id, slot, head_Dn, columns_ND)
+
+    def _on_stream(self) -> AbstractContextManager[object]:
+        """On the encryptor's own stream: what else this process computes on the device goes on beside it."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def _on_host(self, *parts: torch.Tensor) -> list[Words]:
+        """The words in this process's memory, pinned where they come from a GPU."""
+        if self._stream is not None:
+            pinned = [torch.empty(one.shape, dtype=one.dtype, pin_memory=True) for one in parts]
+            for host, part in zip(pinned, parts, strict=True):
+                host.copy_(part, non_blocking=True)
+            self._stream.synchronize()
+            parts = tuple(pinned)
+        return [part.numpy().view(self.public.parameters.word) for part in parts]
 
 
 def add(a: EncryptedBlock, b: EncryptedBlock) -> EncryptedBlock:

@@ -46,6 +46,31 @@ def test_every_file_is_accounted_for(
 
 
 @pytest.mark.slow
+def test_threads_need_no_ray(study: Study, keys: Path, tmp_path: Path) -> None:
+    """With the local engine a run imports nothing of Ray, so that a laptop may do without it."""
+    blocked = "import sys; sys.modules['ray'] = None; from pipeline.cli.app import main; main(sys.argv[1:])"
+    command = [
+        "run",
+        "--engine",
+        "local",
+        "--source",
+        study.folder / "p0",
+        "--keys",
+        keys,
+        *folders(tmp_path),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, *map(str, command)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert summary_of(tmp_path)["indexed"] == 6
+
+
+@pytest.mark.slow
 def test_too_many_rejects_is_exit_code_1(
     study: Study, keys: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:

@@ -41,14 +41,6 @@ def test_the_side_has_its_replicas(tmp_path: Path) -> None:
     assert side.replicas == 4
 
 
-def test_only_hops_on_the_gpu_ask_for_one(tmp_path: Path) -> None:
-    """A fused hop asks where one of its stages does; two of them share a GPU."""
-    hops = graph(tmp_path).hops(("read+double",), {}, on_gpu=("double", "log"))
-    assert [hop.gpus for hop in (*hops.front, *hops.back)] == [0.5, 0.5]
-    assert [hop.gpus for hop in hops.side] == [0]
-    assert [hop.gpus for hop in graph(tmp_path).hops((), {}, on_gpu=("double",)).front] == [0, 0.5]
-
-
 def test_hops_carry_how_the_legs_meet(tmp_path: Path) -> None:
     """The front's last hop narrows, the back's first joins, only the stream's last reports its output."""
     hops = graph(tmp_path, log=Log(tmp_path, name="seal")).then(Log(tmp_path)).hops((), {})

@@ -293,6 +293,25 @@ def test_a_poison_row_is_isolated(execute: Execute, tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("engine", ["ray"], indirect=True)
+def test_a_device_error_costs_its_worker_not_the_run(execute: Execute, tmp_path: Path) -> None:
+    """The process that it leaves useless dies; the row that does it each time is found."""
+    stream = graph(tmp_path, double=Double(device=frozenset({9})))
+    outcome = execute(stream, pieces(6))
+    assert [(letter.reject.key, letter.reject.reason) for letter in outcome.rejected] == [
+        (key_of(9), Reason.POISON)
+    ]
+    assert sorted(logged(tmp_path)) == [n for n in range(24) if n != 9]
+
+
+@pytest.mark.parametrize("engine", ["local"], indirect=True)
+def test_a_device_error_among_threads_ends_the_run(execute: Execute, tmp_path: Path) -> None:
+    """They share the process that it leaves useless, so there is nothing to repeat in."""
+    with pytest.raises(StageFailed, match="double: RuntimeError: CUDA error"):
+        execute(graph(tmp_path, double=Double(device=frozenset({9}))), pieces(6))
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("engine", ["ray"], indirect=True)
 def test_a_deadly_delivery_is_told_and_the_rows_stay_indexed(execute: Execute, tmp_path: Path) -> None:
     """A series that kills its delivery is undeliverable; nothing of it is lost from the index."""
     stream = graph(tmp_path, deliver=Deliver(tmp_path / "delivered", deadly=frozenset({5})))

@@ -70,7 +70,7 @@ def test_limbs_are_balanced_and_add_up(method: Method, step: int, bits: int) -> 
 @pytest.mark.parametrize("bits", [32, 64])
 def test_the_self_test_uses_extreme_limbs(bits: int) -> None:
     """Its first words have limbs of 127 and -128 only, in every arrangement that saturates."""
-    words, _ = gemm._extreme_operands(torch.device("cpu"), 1, 1, getattr(torch, f"int{bits}"))
+    words, _ = gemm._extreme_operands(1, 1, getattr(torch, f"int{bits}"))
     limbs = gemm.prepare(words[:4], Method.INT8).parts[:, :, 0].tolist()
     half = bits // 16
     assert limbs == [[127] * 2 * half, [-128] * 2 * half, [-128, 127] * half, [127, -128] * half]
@@ -125,16 +125,18 @@ def test_the_operand_order_survives_a_saturating_kernel(monkeypatch: pytest.Monk
 def test_the_kernel_only_sees_shapes_that_cuda_takes(
     k: int, n: int, d: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than 16 rows, inner dimension and columns multiples of 8, whatever the shape asked for."""
+    """More than 16 rows, inner dimension and columns multiples of 8, both operands along the inner one."""
     kernel, seen = torch._int_mm, []
 
     def watched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        seen.append((a.shape[0] > 16, a.shape[1] % 8, b.shape[1] % 8))
+        along = a.is_contiguous() and b.T.is_contiguous()
+        seen.append((a.shape[0] > 16, a.shape[1] % 8, b.shape[1] % 8, along))
         return kernel(a, b)
 
     monkeypatch.setattr(torch, "_int_mm", watched)
-    product(np.ones((k, n)), np.ones((n, d)), Method.INT8)
-    assert set(seen) == {(True, 0, 0)}
+    for small_nd in (np.ones((n, d)), np.ones((d, n)).T):  # by row, and by column as encryption has it
+        product(np.ones((k, n)), small_nd, Method.INT8)
+    assert set(seen) == {(True, 0, 0, True)}
 
 
 @pytest.mark.parametrize("method", list(Method))
@@ -166,6 +168,68 @@ def test_memory_between_operands_and_result_is_bounded(monkeypatch: pytest.Monke
     for bits in (32, 64):
         product(np.ones((700, 8)), np.ones((8, 4096)), Method.INT8, bits)
     assert max(rows for rows, _ in seen) == max(columns for _, columns in seen) == 1024
+
+
+@pytest.mark.parametrize("by_row", [True, False])
+def test_choose_proves_both_layouts_at_full_size(by_row: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that is wrong for one layout of the small operand only does not pass."""
+    honest, rows = gemm.product, set()
+
+    def wrong(large: gemm.Operand, small_nd: torch.Tensor) -> torch.Tensor:
+        found = honest(large, small_nd)
+        if large.method is Method.INT8:
+            rows.add(len(large.parts))
+            found[-1] += small_nd.is_contiguous() == by_row and len(found) > 1
+        return found
+
+    monkeypatch.setattr(gemm, "product", wrong)
+    assert not gemm._is_exact(torch.device("cpu"), *gemm._extreme_operands(1536, 24, torch.int32), 1536)
+    assert rows == {1, 1536}
+
+
+def test_the_reference_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLOAT64 of the device under test vouches for nothing: both of its methods may be wrong alike."""
+    honest, seen = gemm.product, []
+
+    def watched(large: gemm.Operand, small_nd: torch.Tensor) -> torch.Tensor:
+        seen.append((large.method, small_nd.device.type))
+        return honest(large, small_nd)
+
+    monkeypatch.setattr(gemm, "product", watched)
+    meta = torch.device("meta")
+    with pytest.raises((NotImplementedError, KeyError)):
+        gemm._is_exact(meta, *gemm._extreme_operands(16, 8, torch.int32), 16)
+    assert seen[0] == (Method.FLOAT64, "cpu")
+    assert all(method is Method.INT8 for method, device in seen if device == "meta")
+
+
+def test_on_cuda_exact_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There float64 is slower on every device, and a clock would measure the launching of kernels."""
+    monkeypatch.setattr(gemm, "_is_exact", lambda *_: True)
+    monkeypatch.setattr(gemm, "_int8_is_slower", lambda *_: pytest.fail("measured"))
+    assert gemm.choose(torch.device("cuda"), 1536) is Method.INT8
+
+
+def test_a_device_that_fails_is_no_missing_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Falling back would hide it until the first block; a kernel that is not supported does fall back."""
+
+    def fail(*_: object) -> bool:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(gemm, "_is_exact", fail)
+    message = "CUDA error: an illegal memory access was encountered"
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        gemm.choose(torch.device("cuda"), 1536)
+    message = "CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling cublasLtMatmul"
+    assert gemm.choose(torch.device("cuda"), 1536) is Method.FLOAT64
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("word", "n"), [(torch.int32, 1536), (torch.int64, 2560)])
+def test_a_gpu_multiplies_in_int8(word: torch.dtype, n: int) -> None:
+    """Its kernel passes the proof, so that nothing falls back in silence."""
+    assert gemm.choose(torch.device("cuda"), n, word) is Method.INT8
 
 
 @pytest.mark.parametrize(("word", "n"), [(torch.int32, 1536), (torch.int64, 2560)])
