@@ -59,5 +59,5 @@ def gpus_for(settings: Settings) -> int:
 def _device(settings: Settings, gpus: int) -> str:
     wanted = settings.run.device
     if wanted == "cuda" and not gpus:
-        raise DeviceError("--device cuda was asked for but there is no CUDA device that can be used")
+        raise DeviceError("--device cuda: there is no CUDA device here that can be used")
     return "cuda" if wanted != "cpu" and gpus else "cpu"

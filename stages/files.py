@@ -73,6 +73,13 @@ def part_directory(directory: Path, staging: Path | None = None, mode: int = _DI
         shutil.rmtree(part, ignore_errors=True)
 
 
+def write_in_part(part: Path, name: str, data: bytes) -> None:
+    """One file of a directory that has no name yet, in folders of its own if need be; synced with the whole."""
+    file = part / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(data)
+
+
 @contextmanager
 def whole_directory(directory: Path, mode: int = _DIRECTORY) -> Iterator[Path]:
     """A new directory to fill, which gets its name, with all that is in it durable, when the block succeeds.

@@ -16,7 +16,7 @@ from PIL import Image
 
 from stages.batches import FileKind
 from stages.deliver import dicom, nifti, seg
-from stages.deliver.findings import Finding, Flag, has, of_stack
+from stages.deliver.caveats import Caveat, Flag, has, of_stack
 from stages.deliver.names import stem
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
@@ -33,7 +33,7 @@ class MaskFile:
 
     name: str
     stack: Stack
-    findings: tuple[Finding, ...]
+    caveats: tuple[Caveat, ...]
     data: bytes
     why: str = ""  # it is not the format that the source asks for
 
@@ -60,18 +60,18 @@ class MaskMaker:
         failed |= unreadable
         if not stack.planes:
             return
-        findings = of_stack(stack, self.options)
-        why = next((one.text for one in findings if one.flag is Flag.OUT_OF_SCOPE), stack.lack)
+        caveats = of_stack(stack, self.options)
+        why = next((one.text for one in caveats if one.flag is Flag.OUT_OF_SCOPE), stack.lack)
         if why:
-            yield MaskFile("mask.tif", stack, findings, pages(stack.planes), why)
+            yield MaskFile("mask.tif", stack, caveats, pages(stack.planes), why)
             return
-        marked = has(findings, Flag.OUT_OF_DISTRIBUTION)
+        marked = has(caveats, Flag.OUT_OF_DISTRIBUTION)
         try:
             data = seg.encode(stack, self.options.series_number, self.model, marked=marked)
         except seg.CannotSegment as cannot:
-            yield MaskFile("mask.tif", stack, findings, pages(stack.planes), str(cannot))
+            yield MaskFile("mask.tif", stack, caveats, pages(stack.planes), str(cannot))
         else:
-            yield MaskFile("seg.dcm", stack, findings, data)
+            yield MaskFile("seg.dcm", stack, caveats, data)
 
     def _of_nifti(self, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
         taken: set[str] = set()

@@ -1,7 +1,7 @@
 """What was measured, as JSON for people and programs on the clinic's side.
 
 An area or a volume is a number of millimetres only where the source states its geometry; elsewhere it is
-null and ``spacing_known`` is false. How areas make a volume: extent.py. What the flags mean: findings.py.
+null and ``spacing_known`` is false. How areas make a volume: extent.py. What the flags mean: caveats.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from stages.deliver.caveats import Caveat, Flag, has, out_of_distribution, to_review
 from stages.deliver.extent import area_mm2, distance_mm, pixels, volume_ml
-from stages.deliver.findings import Finding, Flag, has, out_of_distribution, to_review
 from stages.deliver.planes import Plane, Stack
 from stages.deliver.product import NOTICE, PRODUCT, VERSION
 
@@ -22,7 +22,7 @@ class Listed:
 
     name: str
     stack: Stack
-    findings: tuple[Finding, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     why: str = ""
 
     @property
@@ -33,21 +33,21 @@ class Listed:
     @property
     def is_volume(self) -> bool:
         """Whether it is of several axial slices."""
-        return not (has(self.findings, Flag.ONE_SLICE) or has(self.findings, Flag.NOT_AXIAL))
+        return not (has(self.caveats, Flag.ONE_SLICE) or has(self.caveats, Flag.NOT_AXIAL))
 
     @property
     def in_scope(self) -> bool:
         """Whether the number may be used at all."""
-        return not has(self.findings, Flag.OUT_OF_SCOPE)
+        return not has(self.caveats, Flag.OUT_OF_SCOPE)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurements:
     """A delivery of one series: its masks, and what was found of it as a whole."""
 
     series: str
     masks: tuple[Listed, ...]
-    findings: tuple[Finding, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     undelivered: int = 0
 
     @property
@@ -56,19 +56,19 @@ class Measured:
         return tuple(plane for mask in self.masks for plane in mask.stack.planes)
 
     @property
-    def all_findings(self) -> tuple[Finding, ...]:
+    def all_caveats(self) -> tuple[Caveat, ...]:
         """Those of the whole, then those of each mask."""
-        return (*self.findings, *(finding for mask in self.masks for finding in mask.findings))
+        return (*self.caveats, *(caveat for mask in self.masks for caveat in mask.caveats))
 
     @property
     def review(self) -> bool:
         """Whether a person should look."""
-        return to_review(self.all_findings)
+        return to_review(self.all_caveats)
 
     @property
     def out_of_scope(self) -> bool:
         """Whether nothing of it is to be used."""
-        return has(self.all_findings, Flag.OUT_OF_SCOPE)
+        return has(self.all_caveats, Flag.OUT_OF_SCOPE)
 
     @property
     def volume_ml(self) -> float | None:
@@ -82,7 +82,7 @@ class Measured:
         return found[0].volume_ml if len(found) == 1 else None
 
 
-def document(measured: Measured, version: int, model: str) -> bytes:
+def document(measured: Measurements, version: int, model: str) -> bytes:
     """``measurements.json`` of one version of a series' result."""
     planes = measured.planes
     content: dict[str, Any] = {
@@ -101,11 +101,11 @@ def document(measured: Measured, version: int, model: str) -> bytes:
         "out_of_scope": measured.out_of_scope,
         "review": measured.review,
         "flags": [
-            *(finding.as_json() for finding in measured.findings),
+            *(caveat.as_json() for caveat in measured.caveats),
             *(
                 one.as_json() | {"stack": mask.stack.id.number}
                 for mask in measured.masks
-                for one in mask.findings
+                for one in mask.caveats
             ),
         ],
         "masks": [_mask(mask) for mask in measured.masks],
@@ -120,7 +120,7 @@ def _mask(mask: Listed) -> dict[str, Any]:
         "volume_ml": mask.volume_ml,
         "slice_distance_mm": distance_mm(mask.stack),
         "spacing_mm": mask.stack.planes[0].spacing_mm,
-        "flags": [finding.as_json() for finding in mask.findings],
+        "flags": [caveat.as_json() for caveat in mask.caveats],
         "slices": [_slice(number, plane) for number, plane in enumerate(mask.stack.planes, 1)],
     }
     return content | ({"why": mask.why} if mask.why else {})

@@ -47,7 +47,7 @@ LONGEST: Final = 64  # characters of a value of VR LO
 EVEN: Final = 1e-2  # relative: distances that differ by less have one value
 
 
-class CannotSegment(Exception):  # noqa: N818  (a finding about the source, not an error of this program)
+class CannotSegment(Exception):  # noqa: N818  (a caveat about the source, not an error of this program)
     """The source lacks what a SEG must copy from it; the message is one sentence without identity."""
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from stages.batches import FileKind, Frame
 from stages.deliver import overlay
+from stages.deliver.caveats import Flag, has
 from stages.deliver.extent import area_mm2, pixels
-from stages.deliver.findings import Flag, has
-from stages.deliver.measure import Listed, Measured
+from stages.deliver.measure import Listed, Measurements
 from stages.deliver.planes import Plane
 from stages.deliver.sources import decoded
 from stages.ingest.options import IngestOptions
@@ -16,7 +16,7 @@ from stages.ingest.options import IngestOptions
 MM2_PER_CM2 = 100
 
 
-def picture(measured: Measured, most: int, limits: IngestOptions) -> bytes | None:
+def picture(measured: Measurements, most: int, limits: IngestOptions) -> bytes | None:
     """The contact sheet; None where there is nothing to show: rasters, or sources that are gone."""
     shown = [
         (plane, title)
@@ -50,14 +50,14 @@ def tile(plane: Plane, frame: Frame, title: str) -> overlay.Picture:
     return overlay.Picture(frame, mask_HW, title, size if count else "no prostate", plane.result.stack.number)
 
 
-def heading(measured: Measured) -> str:
+def heading(measured: Measurements) -> str:
     """One line about the series."""
     planes = measured.planes
     found = sum(pixels(plane) > 0 for plane in planes)
     return f"Series {measured.series}: prostate on {found} of {len(planes)} slices, {_volumes(measured)}"
 
 
-def _volumes(measured: Measured) -> str:
+def _volumes(measured: Measurements) -> str:
     """The volume, or those of the stacks that have one; none of what is out of scope."""
     if measured.volume_ml is not None:
         return f"volume {measured.volume_ml:.1f} ml"
@@ -71,13 +71,13 @@ def _volumes(measured: Measured) -> str:
     return "volumes " + ", ".join(f"{volume:.1f} ml (stack {number})" for number, volume in known)
 
 
-def notes(measured: Measured) -> list[str]:
+def notes(measured: Measurements) -> list[str]:
     """What was found, each text once, with the stack where there are several."""
     several = len({mask.stack.id.number for mask in measured.masks}) > 1
-    stacks: dict[str, list[str]] = {finding.text: [] for finding in measured.findings}
+    stacks: dict[str, list[str]] = {caveat.text: [] for caveat in measured.caveats}
     for mask in measured.masks:
-        for finding in mask.findings:
-            stacks.setdefault(finding.text, []).append(str(mask.stack.id.number))
+        for caveat in mask.caveats:
+            stacks.setdefault(caveat.text, []).append(str(mask.stack.id.number))
     return [_prefix(numbers if several else ()) + text for text, numbers in stacks.items()]
 
 
@@ -87,8 +87,8 @@ def _prefix(numbers: Sequence[str]) -> str:
     return f"Stack{'s' * (len(numbers) > 1)} {', '.join(numbers)}: "
 
 
-def banner(measured: Measured) -> str:
+def banner(measured: Measurements) -> str:
     """What must not be missed, in capitals."""
     if measured.out_of_scope:
         return "OUT OF SCOPE: DO NOT USE"
-    return "OUT OF DISTRIBUTION" if has(measured.all_findings, Flag.OUT_OF_DISTRIBUTION) else ""
+    return "OUT OF DISTRIBUTION" if has(measured.all_caveats, Flag.OUT_OF_DISTRIBUTION) else ""

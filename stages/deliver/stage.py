@@ -22,9 +22,9 @@ from stages import files
 from stages.base import Reason, Reject, Split
 from stages.batches import Segmented
 from stages.deliver import measure, sheet, versions
-from stages.deliver.findings import fewer
+from stages.deliver.caveats import fewer
 from stages.deliver.masks import Failed, MaskMaker
-from stages.deliver.measure import Listed, Measured
+from stages.deliver.measure import Listed, Measurements
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import SegmentedFrame, by_series, keep_large_components, stacks_of
 from stages.encrypt.keys.site import load_site_secret
@@ -103,7 +103,7 @@ class Deliver:
 
     def _series(
         self, series: str, rows: Sequence[SegmentedFrame], failed: Failed
-    ) -> tuple[list[str], Measured]:
+    ) -> tuple[list[str], Measurements]:
         """Write one series' files; those of its rows that cannot be placed are added to ``failed``."""
         folder = self.results / series
         files.restore_directory(folder, self._staging)
@@ -112,19 +112,19 @@ class Deliver:
             record_ids = frozenset(plane.result.key.hex() for mask in masks for plane in mask.stack.planes)
             there = versions.shelf(folder)
             lacking = there.current.record_ids - record_ids if there.current else ()
-            findings = (fewer(len(lacking), there.current.version),) if there.current and lacking else ()
+            caveats = (fewer(len(lacking), there.current.version),) if there.current and lacking else ()
             undelivered = sum(row.key in failed for row in rows)
-            measured = Measured(series, masks, findings, undelivered)
+            measured = Measurements(series, masks, caveats, undelivered)
             if there.current and not masks:
                 return [], measured
             picture = sheet.picture(measured, self.options.overlay_slices, self.limits)
             if picture:
-                (part / OVERLAY).write_bytes(picture)
+                files.write_in_part(part, OVERLAY, picture)
             names = [*(mask.name for mask in masks), *([OVERLAY] if picture else []), versions.MEASUREMENTS]
 
             def describe(version: int) -> None:
                 document = measure.document(measured, version, self.model)
-                (part / versions.MEASUREMENTS).write_bytes(document)
+                files.write_in_part(part, versions.MEASUREMENTS, document)
 
             lies = versions.settle(part, folder, there, record_ids, describe)
         return [str((lies / name).relative_to(self.results)) for name in names], measured
@@ -137,6 +137,5 @@ class Deliver:
         for stack in stacks_of(rows):
             home = f"stack-{stack[0].stack.number}/" if several else ""
             for mask in maker.of(stack, failed):
-                (part / home).mkdir(exist_ok=True)
-                (part / f"{home}{mask.name}").write_bytes(mask.data)
-                yield Listed(f"{home}{mask.name}", mask.stack, mask.findings, mask.why)
+                files.write_in_part(part, f"{home}{mask.name}", mask.data)
+                yield Listed(f"{home}{mask.name}", mask.stack, mask.caveats, mask.why)

@@ -1,6 +1,6 @@
 """What a reader of a result must know before the number is used: a closed list of flags.
 
-Each finding is of one stack, or of the whole delivery; it has a sentence, its numbers, and whether a person
+Each caveat is of one stack, or of the whole delivery; it has a sentence, its numbers, and whether a person
 should look at the series because of it.
 """
 
@@ -59,7 +59,7 @@ TEXTS: Final[Mapping[Flag, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Caveat:
     """One flag with what it was found from."""
 
     flag: Flag
@@ -76,29 +76,29 @@ class Finding:
         return {"flag": self.flag.value, "text": self.text, "review": self.review} | dict(self.numbers)
 
 
-def of_stack(stack: Stack, options: DeliverOptions) -> tuple[Finding, ...]:
+def of_stack(stack: Stack, options: DeliverOptions) -> tuple[Caveat, ...]:
     """What was found of one stack, in the order of the flags' list."""
     if not stack.planes:
         return ()
     picture = stack.planes[0].result.place.kind is FileKind.RASTER
     found = [*(() if picture else _of_volume(stack)), *_of_any(stack, options)]
     order = list(Flag)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.flag)))
+    return tuple(sorted(found, key=lambda caveat: order.index(caveat.flag)))
 
 
-def fewer(slices: int, version: int) -> Finding:
+def fewer(slices: int, version: int) -> Caveat:
     """The delivery lacks slices of the result that lies there."""
-    return Finding(Flag.FEWER_SLICES, numbers={"slices": slices, "version": version})
+    return Caveat(Flag.FEWER_SLICES, numbers={"slices": slices, "version": version})
 
 
-def has(findings: Sequence[Finding], flag: Flag) -> bool:
-    """Whether the flag is among the findings."""
-    return any(finding.flag is flag for finding in findings)
+def has(caveats: Sequence[Caveat], flag: Flag) -> bool:
+    """Whether the flag is among the caveats."""
+    return any(caveat.flag is flag for caveat in caveats)
 
 
-def to_review(findings: Sequence[Finding]) -> bool:
+def to_review(caveats: Sequence[Caveat]) -> bool:
     """Whether a person should look; not at what is out of scope, since nothing of it is to be used."""
-    return any(finding.review for finding in findings) and not has(findings, Flag.OUT_OF_SCOPE)
+    return any(caveat.review for caveat in caveats) and not has(caveats, Flag.OUT_OF_SCOPE)
 
 
 def out_of_distribution(plane: Plane) -> bool | None:
@@ -106,24 +106,24 @@ def out_of_distribution(plane: Plane) -> bool | None:
     return None if math.isnan(plane.result.novelty) else plane.result.novelty > 1
 
 
-def _of_volume(stack: Stack) -> Iterator[Finding]:
-    """Findings about slices that lie one behind the other in a body."""
+def _of_volume(stack: Stack) -> Iterator[Caveat]:
+    """Caveats about slices that lie one behind the other in a body."""
     found = [pixels(plane) > 0 for plane in stack.planes]
     ends = [name for name, here in (("first", found[0]), ("last", found[-1])) if here]
     if len(found) == 1:
-        yield Finding(Flag.ONE_SLICE, any(found))
+        yield Caveat(Flag.ONE_SLICE, any(found))
     elif ends:
-        yield Finding(Flag.GLAND_AT_END, numbers={"end": " and the ".join(ends)})
+        yield Caveat(Flag.GLAND_AT_END, numbers={"end": " and the ".join(ends)})
     if stack.tilt_degrees is not None and stack.tilt_degrees > AXIAL_DEGREES:
-        yield Finding(Flag.NOT_AXIAL, any(found), {"degrees": round(stack.tilt_degrees, 1)})
+        yield Caveat(Flag.NOT_AXIAL, any(found), {"degrees": round(stack.tilt_degrees, 1)})
     if stack.note:
-        yield Finding(Flag.GEOMETRY_NOTE, numbers={"why": stack.note})
+        yield Caveat(Flag.GEOMETRY_NOTE, numbers={"why": stack.note})
     depths = depths_mm(stack)
     if depths is not None and len(depths) > 1 and not repeated(gaps_mm(depths)):
         yield from _of_distances(depths)
 
 
-def _of_distances(depths: Sequence[float]) -> Iterator[Finding]:
+def _of_distances(depths: Sequence[float]) -> Iterator[Caveat]:
     gaps = gaps_mm(depths)
     usual, near = usual_mm(gaps), usual_near_mm(gaps)
     wide = gaps > WIDE * near
@@ -135,24 +135,24 @@ def _of_distances(depths: Sequence[float]) -> Iterator[Finding]:
             "usual_mm": round(float(near[widest]), DIGITS),
             "widest_mm": round(float(gaps[widest]), DIGITS),
         }
-        yield Finding(Flag.MISSING_SLICES, numbers=numbers)
+        yield Caveat(Flag.MISSING_SLICES, numbers=numbers)
     if (abs(gaps - usual) > EVEN * usual).any():
         least, most = round(float(gaps.min()), DIGITS), round(float(gaps.max()), DIGITS)
-        yield Finding(Flag.UNEVEN_SPACING, numbers={"least_mm": least, "most_mm": most})
+        yield Caveat(Flag.UNEVEN_SPACING, numbers={"least_mm": least, "most_mm": most})
 
 
-def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Finding]:
-    """Findings about any slices."""
+def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
+    """Caveats about any slices."""
     count = len(stack.planes)
     if stack.id.slices > count:
         numbers = {"slices": stack.id.slices - count, "of": stack.id.slices}
-        yield Finding(Flag.REJECTED_SLICES, numbers=numbers)
+        yield Caveat(Flag.REJECTED_SLICES, numbers=numbers)
     if stack.lack:
         picture = stack.planes[0].result.place.kind is FileKind.RASTER  # has none by its nature
-        yield Finding(Flag.NO_GEOMETRY, not picture, {"why": stack.lack})
+        yield Caveat(Flag.NO_GEOMETRY, not picture, {"why": stack.lack})
     novel = sum(out_of_distribution(plane) is True for plane in stack.planes)
     if novel > options.out_of_distribution_share * count:
-        yield Finding(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": novel, "of": count})
+        yield Caveat(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": novel, "of": count})
     if stack.modality and options.modalities and stack.modality not in options.modalities:
         numbers_ = {"modality": stack.modality, "modalities": ", ".join(options.modalities)}
-        yield Finding(Flag.OUT_OF_SCOPE, False, numbers_)
+        yield Caveat(Flag.OUT_OF_SCOPE, False, numbers_)

@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from stages.batches import FileKind, Place, StackId
-from stages.deliver.findings import TEXTS, Finding, Flag, fewer, of_stack
+from stages.deliver.caveats import TEXTS, Caveat, Flag, fewer, of_stack
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.grid import Mask
@@ -134,8 +134,8 @@ def test_a_note_on_the_geometry_is_passed_on() -> None:
     """What the reader of a header found out stands in the result, and a person should look."""
     frame = SegmentedFrame(b"", Place("x.nii", 0, FileKind.NIFTI), Mask.pack(np.zeros((4, 4))), True, 0.5)
     stack = Stack(StackId(), (Plane(frame),) * 2, note="The sform is scaled; the pixdim was taken.")
-    (finding,) = of_stack(stack, DeliverOptions())
-    assert (finding.flag, finding.text, finding.review) == (Flag.GEOMETRY_NOTE, stack.note, True)
+    (caveat,) = of_stack(stack, DeliverOptions())
+    assert (caveat.flag, caveat.text, caveat.review) == (Flag.GEOMETRY_NOTE, stack.note, True)
 
 
 def test_a_picture_has_no_geometry_and_needs_no_review_for_it(clinic: Clinic) -> None:
@@ -229,40 +229,40 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
 
 
 @pytest.mark.parametrize(
-    ("finding", "text"),
+    ("caveat", "text"),
     [
         (
-            Finding(Flag.MISSING_SLICES, numbers={"slices": 3, "usual_mm": 3.0, "widest_mm": 9.0}),
+            Caveat(Flag.MISSING_SLICES, numbers={"slices": 3, "usual_mm": 3.0, "widest_mm": 9.0}),
             "Gaps wider than 1.5 times the usual 3 mm have room for slices: 3. The widest gap is 9 mm.",
         ),
         (
-            Finding(Flag.UNEVEN_SPACING, numbers={"least_mm": 1.5, "most_mm": 3.0}),
+            Caveat(Flag.UNEVEN_SPACING, numbers={"least_mm": 1.5, "most_mm": 3.0}),
             "The distance between slices varies from 1.5 to 3 mm.",
         ),
         (
-            Finding(Flag.REJECTED_SLICES, numbers={"slices": 2, "of": 20}),
+            Caveat(Flag.REJECTED_SLICES, numbers={"slices": 2, "of": 20}),
             "Slices that the source holds and this result lacks: 2 of 20.",
         ),
         (
-            Finding(Flag.GLAND_AT_END, numbers={"end": "last"}),
+            Caveat(Flag.GLAND_AT_END, numbers={"end": "last"}),
             "The prostate reaches the last slice: a part of it may lie outside.",
         ),
-        (Finding(Flag.ONE_SLICE), "There is one slice only."),
+        (Caveat(Flag.ONE_SLICE), "There is one slice only."),
         (
-            Finding(Flag.NO_GEOMETRY, numbers={"why": "A picture states no geometry."}),
+            Caveat(Flag.NO_GEOMETRY, numbers={"why": "A picture states no geometry."}),
             "A picture states no geometry.",
         ),
-        (Finding(Flag.GEOMETRY_NOTE, numbers={"why": "The sform is sheared."}), "The sform is sheared."),
+        (Caveat(Flag.GEOMETRY_NOTE, numbers={"why": "The sform is sheared."}), "The sform is sheared."),
         (
-            Finding(Flag.NOT_AXIAL, numbers={"degrees": 90.0}),
+            Caveat(Flag.NOT_AXIAL, numbers={"degrees": 90.0}),
             "The slices are 90 degrees off axial; the model learned from axial slices.",
         ),
         (
-            Finding(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": 12, "of": 20}),
+            Caveat(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": 12, "of": 20}),
             "Slices unlike the training images: 12 of 20. Do not rely on them.",
         ),
         (
-            Finding(Flag.OUT_OF_SCOPE, numbers={"modality": "CT", "modalities": "MR"}),
+            Caveat(Flag.OUT_OF_SCOPE, numbers={"modality": "CT", "modalities": "MR"}),
             "The modality is CT; in scope is MR. Do not use the result.",
         ),
         (
@@ -271,10 +271,10 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
         ),
     ],
 )
-def test_the_texts_are_these(finding: Finding, text: str) -> None:
+def test_the_texts_are_these(caveat: Caveat, text: str) -> None:
     """People quote them, and programs may show them."""
-    assert finding.text == text
-    assert json.loads(json.dumps(finding.as_json()))["flag"] == finding.flag.value
+    assert caveat.text == text
+    assert json.loads(json.dumps(caveat.as_json()))["flag"] == caveat.flag.value
 
 
 def test_every_flag_has_a_text_and_stands_in_the_document() -> None:
