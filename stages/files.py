@@ -74,7 +74,7 @@ def part_directory(directory: Path, staging: Path | None = None, mode: int = _DI
 
 
 def write_in_part(part: Path, name: str, data: bytes) -> None:
-    """One file of a directory that has no name yet, in folders of its own if need be; synced with the whole."""
+    """One file of a directory that has no name yet, with the folder it needs; synced with the whole."""
     file = part / name
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(data)
