@@ -7,6 +7,7 @@ value must become "unknown" rather than an exception. Values: PS3.5 section 6.2;
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final
 
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -33,6 +35,8 @@ _ENCRYPTED_ATTRIBUTES: Final = BaseTag(0x04000500)
 _MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _UNFOLDED_BYTES: Final = 1 << 29  # a deflated dataset is held in memory whole
 _UNDEFINED: Final = 0xFFFFFFFF
+# PS3.5 table 6.2-1, and a comma for the point, as writers in many countries leave it.
+_DECIMAL: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?")
 _PIXELS: Final = {
     0x7FE00008: "FloatPixelData",
     0x7FE00009: "DoubleFloatPixelData",
@@ -155,11 +159,13 @@ def _without_pixels(meta: Dataset, dataset: Dataset, cut: bool) -> tuple[Reason,
 
 
 def text(dataset: Dataset, tag: int) -> str:
-    """A value as text without its padding; empty where it is missing."""
+    """A value as text without its padding, several separated by backslashes; empty where it is missing."""
     element = dataset.get_item(tag)
     value = None if element is None else element.value
     if isinstance(value, bytes):
         return value.decode("latin-1").strip(" \0")
+    if isinstance(value, MultiValue | list | tuple):  # as pydicom converts it when it is looked at
+        return "\\".join(map(str, value))
     return "" if value is None else str(value)
 
 
@@ -175,8 +181,8 @@ def integer(dataset: Dataset, tag: int) -> int | None:
 
 def numbers(dataset: Dataset, tag: int, count: int) -> tuple[float, ...] | None:
     """Decimal strings (DS, IS); None unless there are ``count`` of them, all finite."""
-    try:
-        values = tuple(float(part) for part in text(dataset, tag).split("\\"))
-    except ValueError:
+    parts = [part.strip(" \0\t\r\n") for part in text(dataset, tag).split("\\")]
+    if len(parts) != count or not all(map(_DECIMAL.fullmatch, parts)):
         return None
-    return values if len(values) == count and all(math.isfinite(value) for value in values) else None
+    values = tuple(float(part.replace(",", ".")) for part in parts)
+    return values if all(map(math.isfinite, values)) else None
