@@ -20,7 +20,7 @@ GZIP: Final = b"\x1f\x8b"
 NIFTI2_BYTES: Final = 540  # the larger of the two headers
 
 _RASTERS: Final = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM.{4}\0\0\0\0|P[56]\s"
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM.{4}\0\0\0\0|P[56]\s|RIFF.{4}WEBP"
     rb"|II[*+]\0|MM\0[*+]"  # TIFF and BigTIFF
     rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",  # JPEG 2000, file and code stream
     re.DOTALL,

@@ -23,7 +23,7 @@ def picture(kind: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "PPM", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "PPM", "JPEG2000", "WEBP"])
 def test_pictures_are_known_by_their_first_bytes(kind: str) -> None:
     """As Pillow writes them."""
     assert sniff(picture(kind)) is FileKind.RASTER
