@@ -14,7 +14,6 @@ from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.deliver.product import PRODUCT, VERSION
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
-from stages.ingest.geometry import spacing
 from stages.ingest.nifti import read_header
 from stages.ingest.options import IngestOptions
 from stages.ingest.sniff import GZIP, NIFTI2_BYTES
@@ -43,9 +42,5 @@ def encode(path: str, results: Sequence[SegmentedFrame], limits: IngestOptions) 
     header["cal_max"], header["cal_min"] = 1, 0
     # Without an affine of our own nibabel keeps both transforms and their codes as the header has them.
     image = kind(mask_DHW.reshape(header.get_data_shape()), None, header)
-    steps_mm = [float(np.linalg.norm(volume.affine[:3, axis])) for axis in range(3)]
-    gap_mm = steps_mm.pop(volume.axis)
-    spacing_mm = spacing((steps_mm[0], steps_mm[1]))
-    planes = tuple(Plane(result, spacing_mm) for result in results)
-    known_gap_mm = gap_mm if spacing((gap_mm, gap_mm)) else None
-    return Stack(planes, known_gap_mm), gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
+    planes = tuple(Plane(result, volume.spacing_mm) for result in results)
+    return Stack(planes, volume.slice_distance_mm), gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
