@@ -14,6 +14,7 @@ from pipeline.engine.pump import Admitted, Event, Measured
 from pipeline.run.ledger import Done
 from stages.batches import Located, Refused
 from stages.errors import EngineError
+from stages.ingest.purpose import counts_against_the_run
 
 _BATCHES = 10_000  # percentiles are of the newest batches, so that memory stays flat
 
@@ -42,6 +43,7 @@ class Summary:
     already_indexed: int
     rejected: int
     rejects_by_reason: dict[str, int]
+    set_aside: int  # of the rejected: no images to segment, which fail no run
     undelivered: int
     complete: bool  # False: stopped before the end of the source
     seconds: float
@@ -49,6 +51,11 @@ class Summary:
     stages: dict[str, StageSummary]
     resident_bytes: dict[str, int]  # high-water by host
     checkpoint: dict[str, Any]
+
+    @property
+    def found_no_image(self) -> bool:
+        """Whether the sources held files, and none of them was to be segmented."""
+        return self.complete and 0 < self.frames == self.set_aside
 
     def as_json(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -78,6 +85,7 @@ class Tally:
     frames: int = 0
     kept: int = 0
     rejected: int = 0
+    set_aside: int = 0
     undelivered: int = 0
     passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
     reasons: Counter[str] = field(default_factory=Counter)
@@ -111,6 +119,7 @@ class Tally:
                 self.frames += 1
                 self.rejected += 1
                 self.reasons[event.reason] += 1
+                self.set_aside += not counts_against_the_run(event.reason, event.path)
 
     def summary(
         self, indexed: int, checkpoint: dict[str, Any], skipped: Skipped | None = None, *, complete: bool
@@ -133,6 +142,7 @@ class Tally:
             already_indexed=self.kept - indexed + skipped.kept,
             rejected=self.rejected + skipped.rejected,
             rejects_by_reason=dict(sorted(self.reasons.items())),
+            set_aside=self.set_aside,
             undelivered=self.undelivered,
             complete=complete,
             seconds=seconds,

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from stages.batches import Frame
-from stages.deliver.product import NOTICE, PRODUCT, VERSION
+from stages.deliver.product import MADE_BY, NOTICE, PRODUCT, VERSION
 from stages.preprocess.grid import displayed
 from stages.preprocess.intensity import clip_percentiles, unit_range
 
@@ -94,7 +95,9 @@ def contact_sheet(tiles: Sequence[Picture], heading: str) -> bytes:
         _caption(draw, tile, (left + 8, top + 6), (left + side - 8, top + side - 8), small)
     sheet.putpalette(_palette())
     stream = BytesIO()
-    sheet.save(stream, "PNG", compress_level=PNG_LEVEL)
+    made_by = PngInfo()
+    made_by.add_text("Software", MADE_BY)
+    sheet.save(stream, "PNG", compress_level=PNG_LEVEL, pnginfo=made_by)
     return stream.getvalue()
 
 

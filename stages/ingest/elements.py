@@ -19,10 +19,17 @@ from pydicom import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from stages.base import Reason
 from stages.ingest.faults import BadData
+from stages.ingest.purpose import Stated, why_no_source
 
 Stream = BytesIO | BufferedReader
 
@@ -32,7 +39,12 @@ _MEDIA_CLASS: Final = BaseTag(0x00020002)
 _TRANSFER_SYNTAX: Final = BaseTag(0x00020010)
 _SOP_CLASS: Final = BaseTag(0x00080016)
 _ENCRYPTED_ATTRIBUTES: Final = BaseTag(0x04000500)
-_MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_PURPOSE: Final = {  # what an object says of itself, by the names of ``Stated``
+    "image_type": BaseTag(0x00080008),
+    "modality": BaseTag(0x00080060),
+    "manufacturer": BaseTag(0x00080070),
+    "conversion": BaseTag(0x00080064),
+}
 _UNFOLDED_BYTES: Final = 1 << 29  # a deflated dataset is held in memory whole
 _UNDEFINED: Final = 0xFFFFFFFF
 # PS3.5 table 6.2-1, and a comma for the point, as writers in many countries leave it.
@@ -66,7 +78,7 @@ class Parsed:
 
 
 def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
-    """The wanted elements of the file; what has no pixels is refused."""
+    """The wanted elements of the file; what has no pixels, or is no image to segment, is refused."""
     stream.seek(0)
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
         stream.seek(0)
@@ -76,7 +88,7 @@ def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
     if syntax == DeflatedExplicitVRLittleEndian:
         stream, size = _inflated(stream)
     implicit, little = _encoding(syntax, stream)
-    wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *tags]
+    wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *_PURPOSE.values(), *tags]
     walk = _Walk(stream, lambda tag: tag in _PIXELS, walk.end)
     try:
         dataset = read_dataset(stream, implicit, little, stop_when=walk, specific_tags=wanted)
@@ -85,8 +97,10 @@ def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
             raise
         raise BadData(Reason.TRUNCATED, "The file ends inside a sequence of its header.") from error
     pixels = _pixels(stream, dataset)
+    cut = pixels is None and walk.end not in (None, size)
+    _check_purpose(meta, dataset, cut or pixels is not None)
     if pixels is None:
-        raise BadData(*_without_pixels(meta, dataset, walk.end not in (None, size)))
+        raise BadData(*_without_pixels(dataset, cut))
     return Parsed(dataset, syntax, pixels, stream, size)
 
 
@@ -146,11 +160,18 @@ def _pixels(stream: Stream, dataset: Dataset) -> Pixels | None:
     return Pixels(keyword, vr, stream.tell(), None if length == _UNDEFINED else length)
 
 
-def _without_pixels(meta: Dataset, dataset: Dataset, cut: bool) -> tuple[Reason, str]:
+def _check_purpose(meta: Dataset, dataset: Dataset, pixels: bool) -> None:
+    media = text(meta, _MEDIA_CLASS)
+    sop_class = media if media == MediaStorageDirectoryStorage else text(dataset, _SOP_CLASS) or media
+    fields = {name: text(dataset, tag) for name, tag in _PURPOSE.items()}
+    why = why_no_source(Stated(sop_class, **fields, pixels=pixels))
+    if why:
+        raise BadData(Reason.NOT_TO_SEGMENT, why)
+
+
+def _without_pixels(dataset: Dataset, cut: bool) -> tuple[Reason, str]:
     if cut:
         return Reason.TRUNCATED, "The file ends before its pixel data."
-    if text(meta, _MEDIA_CLASS) == _MEDIA_DIRECTORY:
-        return Reason.NO_PIXELS, "It is a DICOMDIR, the directory of a medium, without pixel data."
     if _ENCRYPTED_ATTRIBUTES in dataset:
         return Reason.ENCRYPTED, "The object holds encrypted attributes and no pixel data."
     kind = UID(text(dataset, _SOP_CLASS))

@@ -24,8 +24,10 @@ from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.opened import OpenedFile
 from stages.ingest.options import IngestOptions
+from stages.ingest.purpose import is_ours
 from stages.ingest.sniff import GZIP
 from stages.ingest.volume import Volume, axis_of, check_layout, check_size, padded_shape, slices
+from stages.product import PRODUCT
 
 _DEFLATE_MOST: Final = 1032  # bytes that one byte of deflate can unfold to (zlib, technical details)
 _PIECE_BYTES: Final = 1 << 18
@@ -67,6 +69,8 @@ def read_verified(file: BufferedReader, size: int, options: IngestOptions) -> Vo
     """
     with unfolded(file) as stream:
         volume = read_header(stream, size, options)
+        if is_ours(volume.description):
+            raise BadData(Reason.NOT_TO_SEGMENT, f"The volume is a result of {PRODUCT}.")
         if isinstance(stream, gzip.GzipFile):
             while stream.read(_PIECE_BYTES):  # raises at the end where length or CRC-32 (RFC 1952) are wrong
                 if stream.tell() > options.max_file_bytes:

@@ -27,6 +27,7 @@ from stages.ingest.elements import Parsed, integer, numbers, parse, text
 from stages.ingest.faults import BadData, reading
 from stages.ingest.files import open_regular, sha256_of
 from stages.ingest.options import IngestOptions
+from stages.ingest.purpose import why_beside
 from stages.ingest.series import Series, Slice
 from stages.ingest.site import Site
 from stages.ingest.sniff import HEAD_BYTES, sniff
@@ -49,6 +50,9 @@ _TAGS: Final = (
 def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]:
     """The file's frames, and whether they are a whole series; if not, other files may belong to it."""
     name = str(path)
+    why = why_beside(path)
+    if why:
+        raise BadData(Reason.NOT_TO_SEGMENT, why)
     with open_regular(name, options.max_file_bytes) as (file, size):
         head = file.read(HEAD_BYTES)
         kind = sniff(head)

@@ -7,6 +7,7 @@ not of the patient.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -17,16 +18,21 @@ from PIL import Image
 
 from stages.base import Reason
 from stages.batches import Display, Frame
-from stages.ingest.directories import count_pages
+from stages.ingest.directories import count_pages, software
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.opened import OpenedFile, check_pixels
 from stages.ingest.options import IngestOptions
 from stages.ingest.orientation import orientation_of
+from stages.ingest.purpose import is_ours
 from stages.ingest.rescale import one_channel
 from stages.ingest.tiff import TIFF_MAGIC, read_page
+from stages.product import PRODUCT
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "JPEG2000")
+_HEAD_BYTES: Final = 1 << 12
+# A text chunk (PNG 3rd edition, 11.3.3.2) before the first chunk of pixels.
+_PNG_SOFTWARE: Final = re.compile(rb"\x89PNG(?:(?!IDAT).)*?tEXtSoftware\0([\x20-\xff]{1,80})", re.DOTALL)
 
 
 @contextmanager
@@ -51,7 +57,18 @@ def is_tiff(file: BufferedReader) -> bool:
 
 def count_frames(file: BufferedReader, most: int) -> int:
     """How many frames the file has, no more than ``most`` and one; each page of a TIFF is verified."""
+    if is_ours(made_by(file)):
+        raise BadData(Reason.NOT_TO_SEGMENT, f"The picture is a result of {PRODUCT}.")
     return count_pages(file, most) if is_tiff(file) else 1
+
+
+def made_by(file: BufferedReader) -> str:
+    """The software that a TIFF or the head of a PNG names; empty where it names none."""
+    if is_tiff(file):
+        return software(file)
+    file.seek(0)
+    found = _PNG_SOFTWARE.match(file.read(_HEAD_BYTES))
+    return found[1].decode("latin-1") if found else ""
 
 
 def _picture(file: BufferedReader, _index: int, most: int) -> tuple[NDArray[Any], Display]:
