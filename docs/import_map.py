@@ -50,7 +50,17 @@ STAGES: Final = (
     ),
     Layer("the encryption stage", ("stages.encrypt.stage", "stages.encrypt.options")),
     Layer("keys and ciphertexts", ("stages.encrypt.keys", "stages.encrypt.public", "stages.encrypt.lwe")),
-    Layer("shared", ("stages.components", "stages.files", "stages.batches", "stages.base", "stages.errors")),
+    Layer(
+        "shared",
+        (
+            "stages.components",
+            "stages.files",
+            "stages.batches",
+            "stages.base",
+            "stages.errors",
+            "stages.product",
+        ),
+    ),
 )
 Edges = dict[str, set[str]]
 
