@@ -1,4 +1,4 @@
-"""NIfTI sources: the mask as a volume on the input's own grid, its header's geometry untouched."""
+"""Volumes: the mask as NIfTI on the input's own grid, a NIfTI header's geometry untouched."""
 
 from __future__ import annotations
 
@@ -12,25 +12,22 @@ import numpy as np
 from stages.base import Reason
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.deliver.product import PRODUCT, VERSION
+from stages.ingest import volumes
+from stages.ingest.affine import lengths
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.nifti import read_header
 from stages.ingest.options import IngestOptions
 from stages.ingest.sniff import GZIP, NIFTI2_BYTES
+from stages.ingest.volume import Volume
 
+NIFTI1_MOST: Final = 32767  # voxels along an axis
 GZIP_LEVEL: Final = 4  # masks are almost empty: more gains nothing
 
 
 def encode(path: str, results: Sequence[SegmentedFrame], limits: IngestOptions) -> tuple[Stack, bytes]:
     """The planes of one file and its gzipped mask: same shape, sform and qform; other slices are empty."""
-    with open_regular(path, limits.max_file_bytes) as (file, size):
-        stream = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
-        volume = read_header(stream, size, limits)
-        stream.seek(0)
-        raw = stream.read(NIFTI2_BYTES)
-    second = NIFTI2_BYTES in {int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")}
-    kind: Any = nib.Nifti2Image if second else nib.Nifti1Image  # nibabel has types for neither
-    header = kind.header_class(raw[: kind.header_class.sizeof_hdr], check=False)
+    volume, header, kind = _grid(path, limits)
     mask_DHW = np.zeros(volume.shape, np.uint8)
     by_frame_NHW = np.moveaxis(mask_DHW, volume.axis, 0)
     for result in results:
@@ -44,3 +41,32 @@ def encode(path: str, results: Sequence[SegmentedFrame], limits: IngestOptions) 
     image = kind(mask_DHW.reshape(header.get_data_shape()), None, header)
     planes = tuple(Plane(result, volume.spacing_mm) for result in results)
     return Stack(planes, volume.slice_distance_mm), gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
+
+
+def _grid(path: str, limits: IngestOptions) -> tuple[Volume, Any, Any]:
+    """The source's volume, and a NIfTI header of its geometry with the class of its images."""
+    foreign = volumes.read_header(path, limits)
+    if foreign is not None:
+        return foreign, *_header_of(foreign)
+    with open_regular(path, limits.max_file_bytes) as (file, size):
+        stream = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
+        volume = read_header(stream, size, limits)
+        stream.seek(0)
+        raw = stream.read(NIFTI2_BYTES)
+    second = NIFTI2_BYTES in {int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")}
+    kind: Any = nib.Nifti2Image if second else nib.Nifti1Image  # nibabel has types for neither
+    return volume, kind.header_class(raw[: kind.header_class.sizeof_hdr], check=False), kind
+
+
+def _header_of(volume: Volume) -> tuple[Any, Any]:
+    """For a volume of another format, whose geometry goes into both transforms where it has directions."""
+    kind: Any = nib.Nifti2Image if max(volume.shape) > NIFTI1_MOST else nib.Nifti1Image
+    header = kind.header_class()
+    header.set_data_shape(volume.shape)
+    if volume.spacing_mm is not None:
+        header.set_xyzt_units("mm")
+        header.set_zooms(lengths(volume.affine))
+    if volume.oriented:
+        header.set_qform(volume.affine, 1)
+        header.set_sform(volume.affine, 1)
+    return header, kind

@@ -21,7 +21,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from stages.base import Reason
 from stages.batches import FileKind, Place
-from stages.ingest import nifti, raster
+from stages.ingest import raster, volumes
 from stages.ingest.dicom import count_verified
 from stages.ingest.elements import Parsed, integer, numbers, parse, text
 from stages.ingest.faults import BadData, reading
@@ -60,13 +60,14 @@ def probe(path: Path, site: Site, options: IngestOptions) -> tuple[Series, bool]
             return _dicom(name, file, size, _header(file, head, size), site, options)
         file.seek(0)
         if kind is FileKind.NIFTI:
-            volume = nifti.read_verified(file, size, options)
+            volume, digest = volumes.read_verified(name, file, size, options)
             count, pixels = volume.frames, math.prod(volume.shape) // volume.frames
         else:
             count = raster.count_frames(file, options.max_frames)
             pixels = size * _PIXELS_A_BYTE // max(count, 1)
+            digest = b""
         _check_count(count, options)
-        digest = sha256_of(file)
+        digest = digest or sha256_of(file)
     slices = (Slice(site.content_key(digest, k), Place(name, k, kind), pixels) for k in range(count))
     return Series(site.series(digest.hex()), tuple(slices)), True
 

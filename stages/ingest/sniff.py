@@ -14,6 +14,8 @@ from typing import Final
 from stages.base import Reason
 from stages.batches import FileKind
 from stages.ingest.faults import BadData
+from stages.ingest.metaimage import is_metaimage
+from stages.ingest.nrrd import NRRD_MAGIC
 
 HEAD_BYTES: Final = 1 << 16  # enough for nearly every DICOM header
 GZIP: Final = b"\x1f\x8b"
@@ -90,6 +92,8 @@ def sniff(head: bytes) -> FileKind:
     """The file's kind from its first bytes."""
     if head[128:132] == b"DICM":
         return FileKind.DICOM
+    if NRRD_MAGIC.match(head) or is_metaimage(head):
+        return FileKind.NIFTI  # a volume as well: read, cut and delivered alike
     if _is_nifti(head) or (head.startswith(GZIP) and _is_nifti(inflate(head, NIFTI2_BYTES))):
         return FileKind.NIFTI
     if _RASTERS.match(head):

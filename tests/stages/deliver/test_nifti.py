@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 
 from stages.batches import FileKind, Place
 from stages.ingest.nifti import slice_axis
@@ -112,3 +113,38 @@ def test_the_same_result_is_the_same_file(clinic: Clinic) -> None:
         clinic.deliver(batch)
         contents.append((clinic.of() / "Case_7_mask.nii.gz").read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("name", ["Case.mha", "Case.nrrd", "Case.nhdr"])
+def test_the_mask_of_another_format_s_volume_is_nifti_of_its_geometry(clinic: Clinic, name: str) -> None:
+    """Voxel for voxel at the same place in the patient."""
+    image = SimpleITK.GetImageFromArray(np.arange(7 * 20 * 24, dtype=np.int16).reshape(7, 20, 24))
+    image.SetSpacing((0.5, 0.6, 3.0))
+    image.SetOrigin((10, -20, 30))
+    image.SetDirection([0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    SimpleITK.WriteImage(image, str(clinic.folder / name))
+    places = [Place(str(clinic.folder / name), k, FileKind.NIFTI) for k in range(7)]
+    masks = clinic.balls(7, (24, 20))
+    clinic.deliver(clinic.batch(places, masks))
+    mask = SimpleITK.ReadImage(str(clinic.of() / "Case_mask.nii.gz"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(mask).T, np.stack(masks, -1) != 0)
+    for field in ("GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(mask, field)(), getattr(image, field)(), atol=1e-5, err_msg=field)
+    voxels = sum(int(mask_HW.sum()) for mask_HW in masks)
+    assert clinic.measured()["volume_ml"] == pytest.approx(voxels * 0.9 / 1000, rel=1e-3)
+    assert (clinic.of() / "overlay.png").exists()
+
+
+def test_the_mask_of_a_volume_without_geometry_claims_none(clinic: Clinic) -> None:
+    """No directions, and no millimetres."""
+    header = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 24 20 7\nencoding: raw\n\n"
+    (clinic.folder / "Case.nrrd").write_bytes(header + bytes(range(210)) * 16)
+    places = [Place(str(clinic.folder / "Case.nrrd"), k, FileKind.NIFTI) for k in range(7)]
+    clinic.deliver(clinic.batch(places, clinic.balls(7, (24, 20))))
+    found = nib.load(clinic.of() / "Case_mask.nii.gz").header
+    assert (int(found["sform_code"]), int(found["qform_code"]), found.get_xyzt_units()[0]) == (
+        0,
+        0,
+        "unknown",
+    )
+    assert clinic.measured()["volume_ml"] is None
