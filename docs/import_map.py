@@ -70,6 +70,7 @@ STAGES: Final = (
             "stages.grid",
             "stages.base",
             "stages.errors",
+            "stages.product",
         ),
     ),
 )

@@ -50,7 +50,10 @@ class Reason(StrEnum):
     EMPTY = "empty"  # zero bytes
     NOT_AN_IMAGE = "not_an_image"  # no known image format, with any suffix
     ENCRYPTED = "encrypted"  # an encrypted container or attribute hides the pixels
-    NO_PIXELS = "no_pixels"  # a valid object without pixel data (SR, RTSTRUCT, DICOMDIR)
+    NOT_TO_SEGMENT = (
+        "not_to_segment"  # sound, and no image to segment: a result, dose, map, report, directory
+    )
+    NO_PIXELS = "no_pixels"  # an image by its class, without pixel data
     TRUNCATED = "truncated"  # the file ends before its pixels do
     UNSUPPORTED = "unsupported"  # a transfer syntax, bit depth or layout that no decoder here supports
     CORRUPT = "corrupt"  # the decoder failed, or the header contradicts itself

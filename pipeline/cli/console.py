@@ -171,7 +171,8 @@ def show_summary(summary: Summary, results: Path, index: Path) -> None:
     if summary.rejects_by_reason:
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.rejects_by_reason.items())
         see = f"medsecure dead-letters list {results}"
-        out.print(f"Rejected: {reasons}. See: {see}", soft_wrap=True, markup=False)
+        aside = f" {summary.set_aside:,} of them are no images to segment." if summary.set_aside else ""
+        out.print(f"Rejected: {reasons}.{aside} See: {see}", soft_wrap=True, markup=False)
     if summary.undelivered:
         out.print(f"{summary.undelivered:,} frames are indexed, but their results could not be written")
     if summary.series_to_review:

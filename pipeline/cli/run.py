@@ -13,9 +13,12 @@ from pipeline.cli import demo as the_demo
 from pipeline.cli.console import Json, Terminal, emit, show_summary
 from pipeline.cli.options import Config, DeviceOption, EngineOption, settings_here
 from pipeline.run.job import Job
+from stages.errors import OperatorError
 from stages.ingest.options import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.run.summary import Summary
 
 
@@ -81,6 +84,7 @@ def run(
         emit(summary.as_json())
     else:
         show_summary(summary, results, index)
+    refuse_imageless(source, summary)
     raise typer.Exit(verdict(summary, chosen.run.max_rejects))
 
 
@@ -110,6 +114,16 @@ def stream(job: Job) -> Summary:
 
 
 def verdict(summary: Summary, max_rejects: float) -> int:
-    """The exit code: 1 if too many frames were rejected or not delivered, or if the run was stopped early."""
-    lost = summary.rejected + summary.undelivered
-    return int(not summary.complete or lost > max_rejects * summary.frames)
+    """The exit code: 1 if too many frames were rejected or not delivered, or if the run was stopped early.
+
+    What is no image to segment is no frame here.
+    """
+    lost = summary.rejected - summary.set_aside + summary.undelivered
+    return int(not summary.complete or lost > max_rejects * (summary.frames - summary.set_aside))
+
+
+def refuse_imageless(sources: Sequence[str], summary: Summary) -> None:
+    """Raise OperatorError where nothing of the sources was an image to segment."""
+    if summary.found_no_image:
+        found = ", ".join(f"{count} {reason}" for reason, count in summary.rejects_by_reason.items())
+        raise OperatorError(f"there is no image to segment in {', '.join(sources)}; found instead: {found}")

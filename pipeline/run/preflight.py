@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from pipeline.run.job import Job, JobError
 from stages.encrypt.keys.site import load_site_secret
@@ -22,9 +24,6 @@ from stages.index.store.identity import refuse_other_model
 from stages.ingest.sources.manifest import listed
 from stages.ingest.sources.opening import location, manifests
 from stages.segment.checkpoint import WeightsInfo, describe
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Given:
@@ -67,10 +66,25 @@ def check(job: Job) -> None:
 
 def _sources(given: Given) -> None:
     for source in given.job.sources:
-        if not location(source).exists():
-            raise JobError(f"there is no source {location(source)}")
+        where = location(source)
+        if not where.exists():
+            raise JobError(f"there is no source {where}")
+        if where.is_dir() and not _holds_a_file(where):
+            raise JobError(f"the source {where} is empty: it holds no file, nor does a folder in it")
     for manifest in manifests(given.job.sources):
         listed(manifest)
+
+
+def _holds_a_file(folder: Path) -> bool:
+    """Whether there is one below, or a folder that cannot be listed, which the scan then names."""
+    seen: set[str] = set()
+    unlisted: list[OSError] = []
+    for here, folders, files in os.walk(folder, onerror=unlisted.append, followlinks=True):
+        if files:
+            return True
+        seen.add(os.path.realpath(here))
+        folders[:] = [name for name in folders if os.path.realpath(Path(here, name)) not in seen]
+    return bool(unlisted)
 
 
 def _folders(given: Given) -> None:
@@ -148,7 +162,7 @@ def exists(index: Path) -> bool:
 
 
 CHECKS: Final = (
-    Check("sources", "Every source is there.", _sources),
+    Check("sources", "Every source is there and holds something.", _sources),
     Check("folders", "Results and index can be written and hold nothing of one another.", _folders),
     Check(
         "storage", "The address of the copy holds no secret, since it is written down.", _no_secret_in_storage

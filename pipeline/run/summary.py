@@ -14,6 +14,7 @@ from pipeline.engine.pump import Admitted, Event, Measured
 from pipeline.run.ledger import Done
 from stages.batches import Copied, Located, Refused
 from stages.errors import EngineError
+from stages.ingest.purpose import counts_against_the_run
 
 _BATCHES = 10_000  # percentiles are of the newest batches, so that memory stays flat
 
@@ -43,6 +44,7 @@ class Summary:
     copies: int
     rejected: int
     rejects_by_reason: dict[str, int]
+    set_aside: int  # of the rejected: no images to segment, which fail no run
     undelivered: int
     series_to_review: int  # delivered with a flag that a person should look at
     out_of_scope: int  # series of which nothing is to be used
@@ -52,6 +54,11 @@ class Summary:
     stages: dict[str, StageSummary]
     resident_bytes: dict[str, int]  # high-water by host
     checkpoint: dict[str, Any]
+
+    @property
+    def found_no_image(self) -> bool:
+        """Whether the sources held files, and none of them was to be segmented."""
+        return self.complete and 0 < self.frames == self.set_aside
 
     def as_json(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -83,6 +90,7 @@ class Tally:
     scanned: int = 0  # files that the sources have looked at
     copies: int = 0  # frames that a source holds once more, with the same pixels
     rejected: int = 0
+    set_aside: int = 0
     undelivered: int = 0
     passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
     reasons: Counter[str] = field(default_factory=Counter)
@@ -121,6 +129,7 @@ class Tally:
                 self.frames += 1
                 self.rejected += 1
                 self.reasons[event.reason] += 1
+                self.set_aside += not counts_against_the_run(event.reason, event.path)
 
     def summary(
         self, indexed: int, checkpoint: dict[str, Any], skipped: Skipped | None = None, *, complete: bool
@@ -145,6 +154,7 @@ class Tally:
             copies=self.copies,
             rejected=self.rejected + skipped.rejected,
             rejects_by_reason=dict(sorted(self.reasons.items())),
+            set_aside=self.set_aside,
             undelivered=self.undelivered,
             series_to_review=self.counters["series_to_review"],
             out_of_scope=self.counters["out_of_scope"],

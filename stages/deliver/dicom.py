@@ -24,7 +24,7 @@ from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
 from stages.ingest.elements import numbers, text
 from stages.ingest.faults import BadData, reading
 from stages.ingest.functional import orientation as orientation_of
-from stages.ingest.functional import spacing_mm
+from stages.ingest.functional import spacing_mm, why_no_spacing
 
 _SHARED: Final = BaseTag(0x52009229)
 _PER_FRAME: Final = BaseTag(0x52009230)
@@ -147,7 +147,7 @@ def _lack(stack: Stack) -> str:
         (lambda: "" in references, "The source states no frame of reference."),
         (lambda: any(plane.position_mm is None for plane in planes), "The source states no positions."),
         (lambda: len(normals) < count, "The source states no sound orientation of its slices."),
-        (lambda: len(spacings) < count, "The source states no believable pixel spacing."),
+        (lambda: len(spacings) < count, _why_no_spacing(planes)),
         (lambda: len(references) > 1, "The slices are in several frames of reference."),
         (lambda: len({plane.result.mask.shape for plane in planes}) > 1, "The slices are of several sizes."),
         (lambda: any(float(one @ normals[0]) < PARALLEL for one in normals), "The slices are not parallel."),
@@ -158,6 +158,18 @@ def _lack(stack: Stack) -> str:
         (lambda: count > 1 and repeated(gaps_mm(depths)), "Several slices have one position."),
     )
     return next((lack for fails, lack in checks if fails()), "")
+
+
+def _why_no_spacing(planes: Sequence[Plane]) -> str:
+    """Of the first plane that has none; empty where all have one."""
+    return next(
+        (
+            why_no_spacing(plane.header, plane.result.place.frame)
+            for plane in planes
+            if plane.spacing_mm is None
+        ),
+        "",
+    )
 
 
 def is_multiframe(header: Dataset) -> bool:

@@ -13,6 +13,8 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import SOFTWARE
 
 from stages.batches import FileKind
 from stages.deliver import dicom, nifti, seg
@@ -20,6 +22,7 @@ from stages.deliver.caveats import Caveat, Flag, has, of_stack
 from stages.deliver.names import stem
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
+from stages.deliver.product import MADE_BY
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 
@@ -112,7 +115,9 @@ def unique(name: str, suffix: str, taken: set[str]) -> str:
 def png(plane: Plane) -> bytes:
     """The mask as an 8-bit grey PNG, 0 and 255."""
     stream = BytesIO()
-    _picture(plane).save(stream, "PNG", compress_level=3)
+    made_by = PngInfo()
+    made_by.add_text("Software", MADE_BY)
+    _picture(plane).save(stream, "PNG", compress_level=3, pnginfo=made_by)
     return stream.getvalue()
 
 
@@ -120,7 +125,8 @@ def pages(planes: Sequence[Plane]) -> bytes:
     """Masks as the pages of a TIFF, in order, each of its own size."""
     stream = BytesIO()
     first, *others = (_picture(plane) for plane in planes)
-    first.save(stream, "TIFF", save_all=True, append_images=others, compression="tiff_deflate")
+    tags = {SOFTWARE: MADE_BY}
+    first.save(stream, "TIFF", save_all=True, append_images=others, compression="tiff_deflate", tiffinfo=tags)
     return stream.getvalue()
 
 

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-_SUFFIXES: Final = re.compile(r"(\.nii\.gz|\.nii|\.png|\.jpe?g|\.tiff?|\.dcm)$", re.IGNORECASE)
+_SUFFIXES: Final = re.compile(
+    r"(\.nii\.gz|\.nii|\.mh[ad]|\.nrrd|\.nhdr|\.png|\.jpe?g|\.webp|\.tiff?|\.dcm)$", re.IGNORECASE
+)
 _NAME_BYTES: Final = 200  # file systems take 255
 
 

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from stages.batches import Frame
-from stages.deliver.product import NOTICE, OUTLINE_RGB, PRODUCT, VERSION
+from stages.deliver.product import MADE_BY, NOTICE, OUTLINE_RGB, PRODUCT, VERSION
 from stages.preprocess.grid import displayed
 from stages.preprocess.intensity import clip_percentiles, unit_range
 
@@ -109,7 +110,9 @@ def contact_sheet(
         _caption(draw, tile, (column + 8, row + 6), (row + side - 8), small)
     sheet.putpalette(_palette())
     stream = BytesIO()
-    sheet.save(stream, "PNG", compress_level=PNG_LEVEL)
+    made_by = PngInfo()
+    made_by.add_text("Software", MADE_BY)
+    sheet.save(stream, "PNG", compress_level=PNG_LEVEL, pnginfo=made_by)
     return stream.getvalue()
 
 

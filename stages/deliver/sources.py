@@ -8,8 +8,8 @@ from stages.batches import FileKind, Frame
 from stages.deliver.planes import Plane, by_file
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, reading
-from stages.ingest.nifti import open_nifti
 from stages.ingest.options import IngestOptions
+from stages.ingest.volumes import open_volume
 
 
 def decoded(planes: Sequence[Plane], limits: IngestOptions) -> dict[bytes, Frame]:
@@ -18,7 +18,7 @@ def decoded(planes: Sequence[Plane], limits: IngestOptions) -> dict[bytes, Frame
     for path, results in by_file([plane.result for plane in planes]).items():
         wanted = [result.place.frame for result in results]
         nifti = results[0].place.kind is FileKind.NIFTI
-        opened = open_nifti(path, wanted, limits) if nifti else open_dicom(path, limits)
+        opened = open_volume(path, wanted, limits) if nifti else open_dicom(path, limits)
         try:
             with reading(), opened as source:
                 for result in results:

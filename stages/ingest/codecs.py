@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from stages.ingest import turbojpeg
+from stages.ingest import charls, turbojpeg
 
 ORDER: Final = {
     JPEGBaseline8Bit: ("pillow", "imagecodecs", "pylibjpeg"),
@@ -36,8 +36,8 @@ ORDER: Final = {
     JPEGLossless: ("imagecodecs", "pylibjpeg"),
     JPEGLosslessSV1: ("imagecodecs", "pylibjpeg"),
     # CharLS gives the same pixels as pylibjpeg's JPEG-LS in a third of the time.
-    JPEGLSLossless: ("pyjpegls",),
-    JPEGLSNearLossless: ("pyjpegls",),
+    JPEGLSLossless: ("pyjpegls", "imagecodecs"),
+    JPEGLSNearLossless: ("pyjpegls", "imagecodecs"),
     JPEG2000Lossless: ("pylibjpeg",),
     JPEG2000: ("pylibjpeg",),
     HTJ2KLossless: ("pylibjpeg",),
@@ -53,8 +53,9 @@ _PACKAGES: Final = {
 }
 
 # pydicom keeps one table of plugins a process; importing this module is what adds to it, once.
-for _syntax in turbojpeg.DECODER_DEPENDENCIES:
-    get_decoder(_syntax).add_plugin("imagecodecs", (turbojpeg.__name__, turbojpeg.decode_frame.__name__))
+for _plugin in (turbojpeg, charls):
+    for _syntax in _plugin.DECODER_DEPENDENCIES:
+        get_decoder(_syntax).add_plugin("imagecodecs", (_plugin.__name__, _plugin.decode_frame.__name__))
 
 
 def decoded(decoder: Decoder, code: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], dict[str, Any]]:

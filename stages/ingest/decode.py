@@ -11,10 +11,10 @@ import numpy as np
 from stages.batches import FileKind, Frame, Place
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, Refusal, reading, silence
-from stages.ingest.nifti import open_nifti
 from stages.ingest.opened import OpenedFile
 from stages.ingest.options import IngestOptions
 from stages.ingest.raster import open_raster
+from stages.ingest.volumes import open_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,6 @@ def _open(
         case FileKind.DICOM:
             return open_dicom(path, options)
         case FileKind.NIFTI:
-            return open_nifti(path, indices, options)
+            return open_volume(path, indices, options)
         case FileKind.RASTER:
             return open_raster(path, options)

@@ -2,7 +2,8 @@
 
 The modality transformation (PS3.3 sections C.11.1 and C.7.6.16.2.9) is applied: it gives the quantity.
 The VOI window is not: it is one reader's view, cuts values off, and differs between slices of a series;
-preprocessing clips by percentile instead. MONOCHROME1 is inverted, colour becomes luminance.
+preprocessing clips by percentile instead. MONOCHROME1 is inverted, colour becomes luminance, and padding
+becomes NaN: it was never a quantity.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from stages.ingest.functional import FUNCTIONAL_TAGS, has_modality_lut, orientat
 from stages.ingest.geometry import display
 from stages.ingest.opened import OpenedFile, check_pixels
 from stages.ingest.options import IngestOptions
+from stages.ingest.padding import PADDING_TAGS, fitted, padding_span, storable, within, without
 from stages.ingest.rescale import luminance, reflected, rescaled
 
 _IN_MEMORY_BYTES: Final = 1 << 24  # parsing in memory is faster; larger files are read piece by piece
@@ -47,8 +49,14 @@ _IMAGE_PIXEL: Final = (
     *(0x7FE00001, 0x7FE00002),  # extended offset table and lengths
 )
 _TAGS: Final = tuple(
-    BaseTag(tag) for tag in {*_IMAGE_PIXEL, *_PALETTE, *_SEGMENTED_PALETTE, *FUNCTIONAL_TAGS, *DICOM_TAGS}
+    BaseTag(tag)
+    for tag in {
+        *(*_IMAGE_PIXEL, *_PALETTE, *_SEGMENTED_PALETTE, *PADDING_TAGS),
+        *(*FUNCTIONAL_TAGS, *DICOM_TAGS),
+    }
 )
+_GREY: Final = ("MONOCHROME1", "MONOCHROME2")
+_BITS_ALLOCATED: Final = (1, 8, 16, 32, 64)  # what pydicom unpacks
 _REQUIRED: Final = ("rows", "columns", "samples_per_pixel", "bits_allocated", "photometric_interpretation")
 
 
@@ -104,28 +112,67 @@ def _header(stream: Stream, size: int, options: IngestOptions) -> PixelHeader:
         detail = f"The header lacks what describes its pixels: {', '.join(missing)}."
         raise BadData(Reason.CORRUPT, detail)
     check_pixels(pixels["rows"], pixels["columns"], options.max_pixels)
+    _check_bits(pixels["bits_allocated"])
     fragments = find_fragments(parsed) if parsed.syntax.is_encapsulated else None
     return PixelHeader(parsed, fragments, decoder, pixels)
 
 
+def _check_bits(allocated: int) -> None:
+    if allocated in _BITS_ALLOCATED:
+        return
+    if allocated < 1:
+        raise BadData(Reason.CORRUPT, f"The header allocates {allocated} bits for a sample.")
+    detail = (
+        f"The samples are packed into {allocated} bits each (Bits Allocated), which no decoder here unpacks; "
+        "convert the file to 16 bits allocated."
+    )
+    raise BadData(Reason.UNSUPPORTED, detail)
+
+
 def _frame(header: PixelHeader, frame: int) -> Frame:
-    parsed, fragments, decoder, options = header.parsed, header.fragments, header.decoder, header.pixels
+    pixels, found = _stored(header, frame, header.pixels)
+    dataset = header.parsed.dataset
+    photometric = str(found["photometric_interpretation"])
+    stored_HW = _grey(pixels, photometric, dataset)
+    image_HW = _modality(stored_HW, dataset, frame)
+    padding_HW = _padding(header, frame, stored_HW) if photometric in _GREY else None
+    if photometric == "MONOCHROME1":
+        ends = _ends(stored_HW, found, padding_HW)
+        image_HW = reflected(image_HW, _modality(ends, dataset, frame))
+    if padding_HW is not None:
+        image_HW = without(image_HW, padding_HW)
+    return Frame(image_HW, *_geometry(dataset, frame))
+
+
+def _stored(header: PixelHeader, frame: int, options: dict[str, Any]) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The frame's samples as they are stored, and what describes them now."""
+    parsed, fragments = header.parsed, header.fragments
     if fragments is not None:
         code = code_stream(parsed, fragments, frame, options)
         alone = {name: value for name, value in options.items() if name != "extended_offsets"}
         alone["number_of_frames"] = 1
-        pixels, found = decoded(decoder, code, alone)
-    else:
-        _check_length(parsed, options, frame)
-        parsed.stream.seek(parsed.pixels.offset)
-        pixels, found = decoder.as_array(parsed.stream, index=frame, **options)
-    dataset = parsed.dataset
-    photometric = str(found["photometric_interpretation"])
-    stored_HW = _grey(pixels, photometric, dataset)
-    image_HW = _modality(stored_HW, dataset, frame)
-    if photometric == "MONOCHROME1":
-        image_HW = reflected(image_HW, _modality(_stored_range(stored_HW, found), dataset, frame))
-    return Frame(image_HW, *_geometry(dataset, frame))
+        return decoded(header.decoder, code, alone)
+    _check_length(parsed, options, frame)
+    parsed.stream.seek(parsed.pixels.offset)
+    return header.decoder.as_array(parsed.stream, index=frame, **options)
+
+
+def _padding(header: PixelHeader, frame: int, stored_HW: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Which pixels are padding; None where the header states none."""
+    options = header.pixels
+    signed = options.get("pixel_representation") == 1
+    span = padding_span(header.parsed.dataset, header.parsed.pixels.keyword, signed=signed)
+    if span is None or not np.issubdtype(stored_HW.dtype, np.integer):
+        return None if span is None else within(stored_HW, span)
+    bits = options["bits_stored"]
+    low, high = storable(bits, signed=signed)
+    if low <= span[0] and span[1] <= high:
+        return within(stored_HW, span)
+    if header.fragments is None and options["bits_allocated"] == 8 * stored_HW.itemsize:
+        # Beyond the bits stored: padding fills the whole cell, whose upper bits are ignored in pixels.
+        cells, _ = _stored(header, frame, options | {"bits_stored": options["bits_allocated"]})
+        return within(cells, span)
+    return within(stored_HW, fitted(span, bits, signed=signed))
 
 
 def _geometry(dataset: Dataset, frame: int) -> tuple[tuple[float, float] | None, Display]:
@@ -165,10 +212,14 @@ def _modality(stored_HW: NDArray[Any], dataset: Dataset, frame: int) -> NDArray[
     return stored_HW if line is None else rescaled(stored_HW, *line)
 
 
-def _stored_range(stored_HW: NDArray[Any], found: dict[str, Any]) -> NDArray[Any]:
+def _ends(
+    stored_HW: NDArray[Any], found: dict[str, Any], padding_HW: NDArray[np.bool_] | None
+) -> NDArray[Any]:
     """The ends of what can be stored; of what is stored, for real numbers."""
     if not np.issubdtype(stored_HW.dtype, np.integer):
-        return np.array([np.nanmin(stored_HW), np.nanmax(stored_HW)], stored_HW.dtype)
-    count, signed = 1 << found["bits_stored"], found["pixel_representation"] == 1
-    low = -(count // 2) if signed else 0
-    return np.array([low, low + count - 1], stored_HW.dtype)
+        usable_HW = np.isfinite(stored_HW) if padding_HW is None else np.isfinite(stored_HW) & ~padding_HW
+        real = stored_HW[usable_HW]
+        return np.array([real.min(), real.max()] if real.size else [0, 0], stored_HW.dtype)
+    return np.array(
+        storable(found["bits_stored"], signed=found["pixel_representation"] == 1), stored_HW.dtype
+    )

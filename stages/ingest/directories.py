@@ -22,6 +22,8 @@ from stages.ingest.faults import BadData
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
 _STRIPS, _ROWS_A_STRIP, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_LENGTH, _TILES, _TILE_BYTES = 322, 323, 324, 325
+_SOFTWARE: Final = 305
+_ASCII: Final = 2  # the type of its text
 _SEPARATE: Final = 2  # planar configuration: strips of one sample
 _WANTED: Final = frozenset(
     {_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR}
@@ -41,20 +43,32 @@ Fields = dict[int, NDArray[Any]]
 
 def count_pages(stream: BufferedReader, most: int) -> int:
     """Pages along the chain of directories, no more than ``most`` and one, each of them verified."""
-    size = stream.seek(0, SEEK_END)
-    stream.seek(0)
-    head = stream.read(16)
-    order, big = ">" if head.startswith(b"M") else "<", b"+" in head[2:4]
-    walk = _DirectoryWalk(stream, size, order, big, spare=size)
-    (at,) = unpack_from(order + ("Q" if big else "L"), head, 8 if big else 4)
+    walk, at = _opened(stream)
     seen: set[int] = set()
     while at and len(seen) <= most:
         if at in seen:
             raise BadData(Reason.CORRUPT, "The TIFF's chain of directories bites its own tail.")
         seen.add(at)
         fields, at = walk.directory(at)
-        _check_page(fields, size)
+        _check_page(fields, walk.size)
     return len(seen)
+
+
+def software(stream: BufferedReader) -> str:
+    """What made the file, as its first page says; empty where it does not."""
+    walk, at = _opened(stream)
+    fields = walk.directory(at)[0] if at else {}
+    return fields[_SOFTWARE].tobytes().decode("latin-1").rstrip("\0") if _SOFTWARE in fields else ""
+
+
+def _opened(stream: BufferedReader) -> tuple[_DirectoryWalk, int]:
+    """The walk, and where the first directory stands."""
+    size = stream.seek(0, SEEK_END)
+    stream.seek(0)
+    head = stream.read(16)
+    order, big = ">" if head.startswith(b"M") else "<", b"+" in head[2:4]
+    (at,) = unpack_from(order + ("Q" if big else "L"), head, 8 if big else 4)
+    return _DirectoryWalk(stream, size, order, big, spare=size), at
 
 
 @dataclass(slots=True)
@@ -77,8 +91,9 @@ class _DirectoryWalk:
         fields: Fields = {}
         for start in range(0, entries * entry_bytes, entry_bytes):
             tag, kind, values = unpack_from(entry, held, start)
-            if tag in _WANTED and kind in _INTEGERS:
-                dtype = np.dtype(self.order + _INTEGERS[kind])
+            whole = tag in _WANTED and kind in _INTEGERS
+            if whole or (tag == _SOFTWARE and kind == _ASCII):
+                dtype = np.dtype(self.order + _INTEGERS[kind] if whole else "u1")
                 field = held[start + inline_at : start + entry_bytes]
                 if values * dtype.itemsize > len(field):
                     self.spare -= values * dtype.itemsize

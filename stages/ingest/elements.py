@@ -7,6 +7,7 @@ value must become "unknown" rather than an exception. Values: PS3.5 section 6.2;
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,19 @@ from typing import Final
 
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from stages.base import Reason
 from stages.ingest.faults import BadData
+from stages.ingest.purpose import Stated, why_no_source
 
 Stream = BytesIO | BufferedReader
 
@@ -30,9 +39,16 @@ _MEDIA_CLASS: Final = BaseTag(0x00020002)
 _TRANSFER_SYNTAX: Final = BaseTag(0x00020010)
 _SOP_CLASS: Final = BaseTag(0x00080016)
 _ENCRYPTED_ATTRIBUTES: Final = BaseTag(0x04000500)
-_MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_PURPOSE: Final = {  # what an object says of itself, by the names of ``Stated``
+    "image_type": BaseTag(0x00080008),
+    "modality": BaseTag(0x00080060),
+    "manufacturer": BaseTag(0x00080070),
+    "conversion": BaseTag(0x00080064),
+}
 _UNFOLDED_BYTES: Final = 1 << 29  # a deflated dataset is held in memory whole
 _UNDEFINED: Final = 0xFFFFFFFF
+# PS3.5 table 6.2-1, and a comma for the point, as writers in many countries leave it.
+_DECIMAL: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?")
 _PIXELS: Final = {
     0x7FE00008: "FloatPixelData",
     0x7FE00009: "DoubleFloatPixelData",
@@ -62,7 +78,7 @@ class Parsed:
 
 
 def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
-    """The wanted elements of the file; what has no pixels is refused."""
+    """The wanted elements of the file; what has no pixels, or is no image to segment, is refused."""
     stream.seek(0)
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
         stream.seek(0)
@@ -72,7 +88,7 @@ def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
     if syntax == DeflatedExplicitVRLittleEndian:
         stream, size = _inflated(stream)
     implicit, little = _encoding(syntax, stream)
-    wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *tags]
+    wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *_PURPOSE.values(), *tags]
     walk = _Walk(stream, lambda tag: tag in _PIXELS, walk.end)
     try:
         dataset = read_dataset(stream, implicit, little, stop_when=walk, specific_tags=wanted)
@@ -81,8 +97,10 @@ def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
             raise
         raise BadData(Reason.TRUNCATED, "The file ends inside a sequence of its header.") from error
     pixels = _pixels(stream, dataset)
+    cut = pixels is None and walk.end not in (None, size)
+    _check_purpose(meta, dataset, cut or pixels is not None)
     if pixels is None:
-        raise BadData(*_without_pixels(meta, dataset, walk.end not in (None, size)))
+        raise BadData(*_without_pixels(dataset, cut))
     return Parsed(dataset, syntax, pixels, stream, size)
 
 
@@ -142,11 +160,18 @@ def _pixels(stream: Stream, dataset: Dataset) -> Pixels | None:
     return Pixels(keyword, vr, stream.tell(), None if length == _UNDEFINED else length)
 
 
-def _without_pixels(meta: Dataset, dataset: Dataset, cut: bool) -> tuple[Reason, str]:
+def _check_purpose(meta: Dataset, dataset: Dataset, pixels: bool) -> None:
+    media = text(meta, _MEDIA_CLASS)
+    sop_class = media if media == MediaStorageDirectoryStorage else text(dataset, _SOP_CLASS) or media
+    fields = {name: text(dataset, tag) for name, tag in _PURPOSE.items()}
+    why = why_no_source(Stated(sop_class, **fields, pixels=pixels))
+    if why:
+        raise BadData(Reason.NOT_TO_SEGMENT, why)
+
+
+def _without_pixels(dataset: Dataset, cut: bool) -> tuple[Reason, str]:
     if cut:
         return Reason.TRUNCATED, "The file ends before its pixel data."
-    if text(meta, _MEDIA_CLASS) == _MEDIA_DIRECTORY:
-        return Reason.NO_PIXELS, "It is a DICOMDIR, the directory of a medium, without pixel data."
     if _ENCRYPTED_ATTRIBUTES in dataset:
         return Reason.ENCRYPTED, "The object holds encrypted attributes and no pixel data."
     kind = UID(text(dataset, _SOP_CLASS))
@@ -155,11 +180,13 @@ def _without_pixels(meta: Dataset, dataset: Dataset, cut: bool) -> tuple[Reason,
 
 
 def text(dataset: Dataset, tag: int) -> str:
-    """A value as text without its padding; empty where it is missing."""
+    """A value as text without its padding, several separated by backslashes; empty where it is missing."""
     element = dataset.get_item(tag)
     value = None if element is None else element.value
     if isinstance(value, bytes):
         return value.decode("latin-1").strip(" \0")
+    if isinstance(value, MultiValue | list | tuple):  # as pydicom converts it when it is looked at
+        return "\\".join(map(str, value))
     return "" if value is None else str(value)
 
 
@@ -175,8 +202,8 @@ def integer(dataset: Dataset, tag: int) -> int | None:
 
 def numbers(dataset: Dataset, tag: int, count: int) -> tuple[float, ...] | None:
     """Decimal strings (DS, IS); None unless there are ``count`` of them, all finite."""
-    try:
-        values = tuple(float(part) for part in text(dataset, tag).split("\\"))
-    except ValueError:
+    parts = [part.strip(" \0\t\r\n") for part in text(dataset, tag).split("\\")]
+    if len(parts) != count or not all(map(_DECIMAL.fullmatch, parts)):
         return None
-    return values if len(values) == count and all(math.isfinite(value) for value in values) else None
+    values = tuple(float(part.replace(",", ".")) for part in parts)
+    return values if all(map(math.isfinite, values)) else None

@@ -12,6 +12,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag
 
+from stages.ingest import geometry
 from stages.ingest.elements import numbers, text
 from stages.ingest.geometry import spacing
 
@@ -19,12 +20,13 @@ _SHARED: Final = BaseTag(0x52009229)
 _PER_FRAME: Final = BaseTag(0x52009230)
 _PIXEL_MEASURES: Final = BaseTag(0x00289110)
 _PLANE_ORIENTATION: Final = BaseTag(0x00209116)
+_PLANE_POSITION: Final = BaseTag(0x00209113)
 _VALUE_TRANSFORMATION: Final = BaseTag(0x00289145)
 _PIXEL_SPACING: Final = BaseTag(0x00280030)
 _IMAGER_PIXEL_SPACING: Final = BaseTag(0x00181164)
-_ORIENTATION: Final = BaseTag(0x00200037)
-_PLANE_POSITION: Final = BaseTag(0x00209113)
 _POSITION: Final = BaseTag(0x00200032)
+_ORIENTATION: Final = BaseTag(0x00200037)
+_NAMES: Final = {_PIXEL_SPACING: "Pixel Spacing", _IMAGER_PIXEL_SPACING: "Imager Pixel Spacing"}
 _INTERCEPT: Final = BaseTag(0x00281052)
 _SLOPE: Final = BaseTag(0x00281053)
 _MODALITY_LUT: Final = BaseTag(0x00283000)
@@ -44,10 +46,36 @@ FUNCTIONAL_TAGS: Final = (
 
 
 def spacing_mm(dataset: Dataset, frame: int) -> tuple[float, float] | None:
-    """Distance between pixel centres, row and column; that at the detector where nothing better is known."""
+    """Distance between pixel centres, row and column; that at the detector where nothing better is known.
+
+    One value in place of two means square pixels.
+    """
+    stated = (_distances(holder, tag) for holder, tag in _spacing_places(dataset, frame))
+    return next((found for one in stated if (found := spacing(one))), None)
+
+
+def why_no_spacing(dataset: Dataset, frame: int) -> str:
+    """One sentence on why ``spacing_mm`` is None; empty where it is not. No text of the header is quoted."""
+    if spacing_mm(dataset, frame) is not None:
+        return ""
+    for holder, tag in _spacing_places(dataset, frame):
+        stated = _distances(holder, tag)
+        if stated is not None:
+            return f"The {_NAMES[tag]} of the source is {geometry.why_no_spacing(stated)}."
+        if text(holder, tag):
+            return f"The {_NAMES[tag]} of the source is not one or two decimal numbers."
+    return "The source states no pixel spacing."
+
+
+def _spacing_places(dataset: Dataset, frame: int) -> tuple[tuple[Dataset, BaseTag], ...]:
+    """Where a spacing may stand, the best first."""
     measures = macro(dataset, frame, _PIXEL_MEASURES)
-    found = spacing(numbers(measures, _PIXEL_SPACING, 2))
-    return found or spacing(numbers(dataset, _IMAGER_PIXEL_SPACING, 2))
+    return (measures, _PIXEL_SPACING), (dataset, _IMAGER_PIXEL_SPACING)
+
+
+def _distances(holder: Dataset, tag: BaseTag) -> tuple[float, ...] | None:
+    square = numbers(holder, tag, 1)
+    return numbers(holder, tag, 2) if square is None else square * 2
 
 
 def orientation(dataset: Dataset, frame: int) -> tuple[float, ...] | None:

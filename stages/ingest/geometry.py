@@ -35,8 +35,20 @@ def display(down_lps: ArrayLike, right_lps: ArrayLike) -> Display:
 
 def spacing(values_mm: tuple[float, ...] | None) -> tuple[float, float] | None:
     """Row and column spacing, or None where they are no believable millimetres."""
-    if values_mm is None:
+    if values_mm is None or why_no_spacing(values_mm):
         return None
     row, column = values_mm
+    return row, column
+
+
+def why_no_spacing(values_mm: tuple[float, ...]) -> str:
+    """What is wrong with these distances, as the end of a sentence; empty where they are believable."""
+    shown = " by ".join(f"{value:g}" for value in values_mm)
     low, high = _SPACING_MM
-    return (row, column) if low <= row <= high and low <= column <= high else None
+    if not all(map(math.isfinite, values_mm)):
+        return f"{shown} mm, no finite number"
+    if any(value == 0 for value in values_mm):
+        return f"{shown} mm, zero"
+    if any(value < 0 for value in values_mm):
+        return f"{shown} mm, negative"
+    return "" if all(low <= value <= high for value in values_mm) else f"{shown} mm, beyond any medical image"

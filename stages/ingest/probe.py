@@ -23,7 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from stages.base import Reason
 from stages.batches import FileKind, Place
-from stages.ingest import nifti, raster
+from stages.ingest import raster, volumes
 from stages.ingest.acquisition import ACQUISITION_TAGS, acquisition
 from stages.ingest.dicom import count_verified
 from stages.ingest.elements import Parsed, integer, parse, text
@@ -31,6 +31,7 @@ from stages.ingest.faults import BadData, reading
 from stages.ingest.files import open_regular, sha256_of
 from stages.ingest.functional import FUNCTIONAL_TAGS, orientation, position, spacing_mm
 from stages.ingest.options import IngestOptions
+from stages.ingest.purpose import why_beside
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice
 from stages.ingest.sniff import HEAD_BYTES, sniff
@@ -64,6 +65,9 @@ class Probed:
 def probe(path: Path, site: Site, options: IngestOptions) -> Probed:
     """The file's frames. Raises BadData, or whatever a reader raises over hostile bytes."""
     name = str(path)
+    why = why_beside(path)
+    if why:
+        raise BadData(Reason.NOT_TO_SEGMENT, why)
     with open_regular(name, options.max_file_bytes) as (file, size):
         head = file.read(HEAD_BYTES)
         kind = sniff(head)
@@ -71,13 +75,14 @@ def probe(path: Path, site: Site, options: IngestOptions) -> Probed:
             return _dicom(name, file, size, _header(file, head, size), site, options)
         file.seek(0)
         if kind is FileKind.NIFTI:
-            volume = nifti.read_verified(file, size, options)
+            volume, digest = volumes.read_verified(name, file, size, options)
             count, pixels = volume.frames, math.prod(volume.shape) // volume.frames
         else:
             count = raster.count_frames(file, options.max_frames)
             pixels = size * _PIXELS_A_BYTE // max(count, 1)
+            digest = b""
         _check_count(count, options)
-        digest = sha256_of(file)
+        digest = digest or sha256_of(file)
     slices = (
         Slice(site.content_key(digest, k), Place(name, k, kind), pixels, frames=count) for k in range(count)
     )

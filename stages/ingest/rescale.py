@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from stages.base import Reason
 from stages.ingest.faults import BadData
@@ -14,6 +15,8 @@ from stages.ingest.faults import BadData
 # ITU-R BT.601-7, 2.5.1: luminance from red, green and blue.
 _LUMA: Final = np.array([0.299, 0.587, 0.114])
 _WHOLE: Final = (np.uint8, np.int16, np.uint16, np.int32)
+_COLOURS: Final = ("RGB", "RGBA", "RGBX")
+_GREYS: Final = ("L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _WIDE_BYTES: Final = 4  # from here on a stored integer fills float32's mantissa, and int32
 
 
@@ -56,3 +59,15 @@ def luminance(image_HWC: NDArray[Any]) -> NDArray[Any]:
     if np.issubdtype(image_HWC.dtype, np.integer):
         np.rint(grey_HW, out=grey_HW)
     return grey_HW.astype(image_HWC.dtype)
+
+
+def one_channel(picture: Image.Image) -> NDArray[Any]:
+    """A decoded picture as one channel in the machine's byte order: colour as luminance, alpha ignored."""
+    if picture.mode in _GREYS:
+        pixels = np.asarray(picture)
+        return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+    if picture.mode == "1":
+        return np.asarray(picture).astype(np.uint8)
+    if picture.mode == "LA":
+        return np.ascontiguousarray(np.asarray(picture)[..., 0])
+    return luminance(np.asarray(picture if picture.mode in _COLOURS else picture.convert("RGB")))

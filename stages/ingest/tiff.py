@@ -1,4 +1,8 @@
-"""TIFF 6.0, BigTIFF and ImageJ stacks through tifffile: every page is a frame."""
+"""TIFF 6.0, BigTIFF and ImageJ stacks: every page is a frame.
+
+tifffile reads what is stored as it is, or packed without loss; other pages are left to Pillow. Either way
+bright means bright: where white is the least value, samples are reflected about what their bits can hold.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,22 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+from PIL import Image, UnidentifiedImageError
+from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT, TiffFile, TiffPage
 
 from stages.base import Reason
+from stages.grid import Display
 from stages.ingest.directories import count_pages
 from stages.ingest.faults import BadData
 from stages.ingest.opened import check_pixels
-from stages.ingest.rescale import luminance, reflected
+from stages.ingest.orientation import ORIENTATION, as_stored, upright
+from stages.ingest.rescale import luminance, one_channel, reflected
 
 TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# What tifffile decodes by itself; pages of other compressions or colour spaces are left to Pillow.
+# What tifffile decodes in all bit depths; pages of other compressions or colour spaces are left to Pillow.
 _COMPRESSIONS: Final = frozenset(
     {COMPRESSION.NONE, COMPRESSION.DEFLATE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.PACKBITS}
+    | {COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.ZSTD_DEPRECATED, COMPRESSION.LZMA}
 )
 _PHOTOMETRICS: Final = frozenset(
     {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE}
@@ -27,8 +35,8 @@ _PHOTOMETRICS: Final = frozenset(
 _BYTES_A_PIXEL: Final = 64  # more samples than any image of a patient has
 
 
-def read_page(stream: BufferedReader, index: int, most_pixels: int) -> NDArray[Any] | None:
-    """One page in one channel; None where tifffile alone does not decode it."""
+def read_page(stream: BufferedReader, index: int, most_pixels: int) -> tuple[NDArray[Any], Display]:
+    """One page in one channel on its stored grid, and the way to stand it upright."""
     stream.seek(0)
     with TiffFile(stream, name="page") as tiff:
         page = tiff.pages.get(index)
@@ -42,9 +50,36 @@ def read_page(stream: BufferedReader, index: int, most_pixels: int) -> NDArray[A
         if _hides_planes(page.description) and count_pages(stream, 1) == 1:
             detail = "The TIFF holds a stack behind a single page; save it as one page a plane."
             raise BadData(Reason.UNSUPPORTED, detail)
-        if page.compression not in _COMPRESSIONS or page.photometric not in _PHOTOMETRICS:
-            return None
-        return _grey(page.asarray(maxworkers=1), page)
+        turned = upright(page.tags.valueof(ORIENTATION))
+        if page.compression in _COMPRESSIONS and page.photometric in _PHOTOMETRICS:
+            return _grey(page.asarray(maxworkers=1), page), turned
+        return as_stored(_by_pillow(stream, index, page), turned), turned
+
+
+def _by_pillow(stream: BufferedReader, index: int, page: TiffPage) -> NDArray[Any]:
+    """The page as Pillow shows it: upright, and inverted where it has up to 8 bits and white is zero."""
+    stream.seek(0)
+    try:
+        with Image.open(stream, formats=("TIFF",)) as picture:
+            picture.seek(index)
+            grey_HW = one_channel(picture)
+            shallow = picture.mode in ("1", "L")
+    except (UnidentifiedImageError, SyntaxError):  # of the first page, and of a later one
+        kind = getattr(page.compression, "name", "unknown")
+        detail = (
+            f"A TIFF page of {page.bitspersample} bits with {kind} compression is not read; save it with LZW."
+        )
+        raise BadData(Reason.UNSUPPORTED, detail) from None
+    inverts = page.photometric == PHOTOMETRIC.MINISWHITE and not shallow
+    return _black_is_zero(grey_HW, page) if inverts else grey_HW
+
+
+def _black_is_zero(grey_HW: NDArray[Any], page: TiffPage) -> NDArray[Any]:
+    """Reflected, for integers without a sign: nobody defines the white of others."""
+    if page.sampleformat != SAMPLEFORMAT.UINT:
+        return grey_HW
+    ends = np.array([0, (1 << page.bitspersample) - 1])
+    return reflected(grey_HW.view(f"u{grey_HW.itemsize}"), ends)
 
 
 def _hides_planes(description: str) -> bool:
@@ -65,10 +100,9 @@ def _grey(pixels: NDArray[Any], page: TiffPage) -> NDArray[Any]:
     if axes == "SYX":
         pixels, axes = np.moveaxis(pixels, 0, -1), "YXS"
     if axes == "YXS":
-        colour = page.photometric == PHOTOMETRIC.RGB
-        return luminance(pixels) if colour else np.ascontiguousarray(pixels[..., 0])
+        if page.photometric == PHOTOMETRIC.RGB:
+            return luminance(pixels)
+        pixels, axes = np.ascontiguousarray(pixels[..., 0]), "YX"
     if axes != "YX":
         raise BadData(Reason.UNSUPPORTED, f"A TIFF page with axes {axes} is not read.")
-    if page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
-        return reflected(pixels, np.array([0, (1 << page.bitspersample) - 1], pixels.dtype))
-    return pixels
+    return _black_is_zero(pixels, page) if page.photometric == PHOTOMETRIC.MINISWHITE else pixels

@@ -11,6 +11,15 @@ LARGEST_VALUE = 1e30  # no modality's unit goes beyond; a float that does counts
 LEAST_DEVIATION = 1e-6  # of values in 0..1; below it a standard deviation is rounding
 
 
+def usable(image_HW: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Which pixels hold a value of the patient rather than NaN, the mark of padding; None where all do."""
+    if image_HW.dtype.kind != "f":
+        return None
+    largest = min(LARGEST_VALUE, float(np.finfo(image_HW.dtype).max))
+    usable_HW: NDArray[np.bool_] = np.abs(image_HW) <= largest  # False for NaN
+    return None if usable_HW.all() else usable_HW
+
+
 def unit_range(image_HW: NDArray[Any]) -> NDArray[np.floating[Any]] | None:
     """Values scaled so that the least is 0 and the greatest 1; None where all are equal or none is finite.
 
@@ -24,14 +33,15 @@ def unit_range(image_HW: NDArray[Any]) -> NDArray[np.floating[Any]] | None:
         narrow = image_HW.dtype.itemsize <= 2  # noqa: PLR2004  bytes of 16 bits
         exact_HW: NDArray[np.floating[Any]] = image_HW.astype(np.float32 if narrow else np.float64)
         return (exact_HW - low) / (high - low)
-    finite_HW = np.abs(image_HW) < LARGEST_VALUE  # False for NaN
-    values = image_HW[finite_HW]
+    usable_HW = usable(image_HW)
+    values = image_HW if usable_HW is None else image_HW[usable_HW]
     if values.size == 0:
         return None
     low, high = values.min(), values.max()
     if not high > low:
         return None
-    filled_HW = np.where(finite_HW, image_HW, low).astype(np.float64)
+    filled_HW = image_HW if usable_HW is None else np.where(usable_HW, image_HW, low)
+    filled_HW = filled_HW.astype(np.float64)
     return (filled_HW - float(low)) / (float(high) - float(low))
 
 

@@ -22,7 +22,7 @@ from stages.grid import Grid
 from stages.preprocess.background import foreground
 from stages.preprocess.contrast import equalise
 from stages.preprocess.grid import grid_of, inside, to_field
-from stages.preprocess.intensity import clip_percentiles, unit_range, zscore
+from stages.preprocess.intensity import clip_percentiles, unit_range, usable, zscore
 from stages.preprocess.options import PreprocessOptions
 
 LEAST_SIDE = 8  # pixels; a smaller image shows no anatomy
@@ -83,9 +83,32 @@ def prepare(frame: Frame, options: PreprocessOptions) -> Slice | str:
         return "All pixels have one value, or none is finite."
     grid = grid_of(frame, options.size, options.spacing_mm)
     seen_HW = inside(grid, options.size)
+    field_HW = to_field(unit_HW, grid, options.size)
+    usable_HW = usable(frame.image)
+    if usable_HW is not None:
+        field_HW, seen_HW = without_padding(field_HW, seen_HW, usable_HW, grid, options.size)
     if not seen_HW.any():
-        return f"The image is too narrow for the field: {height} by {width} pixels."
-    return normalise(to_field(unit_HW, grid, options.size), seen_HW, options), grid
+        return f"The image is too narrow for the field, or padding there: {height} by {width} pixels."
+    return normalise(field_HW, seen_HW, options), grid
+
+
+def without_padding(
+    field_HW: NDArray[np.float32],
+    seen_HW: NDArray[np.bool_],
+    usable_HW: NDArray[np.bool_],
+    grid: Grid,
+    size: int,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The field, and which of it is seen, of an image whose pixels outside ``usable_HW`` count as zero.
+
+    A field pixel is the mean of the pixels that it looks at without the padding among them, and is seen
+    where most of them are none. Otherwise tissue would fade towards the padding.
+    """
+    cover_HW = to_field(usable_HW, grid, size)
+    whole_HW = to_field(np.ones_like(usable_HW), grid, size)
+    kept_HW = seen_HW & (cover_HW > whole_HW / 2)
+    share_HW = np.divide(whole_HW, cover_HW, out=np.zeros_like(cover_HW), where=kept_HW)
+    return field_HW * share_HW, kept_HW
 
 
 def normalise(

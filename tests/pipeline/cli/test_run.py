@@ -82,6 +82,22 @@ def test_too_many_rejects_is_exit_code_1(
 
 
 @pytest.mark.slow
+def test_a_source_without_an_image_is_exit_code_2(keys: Path, medsecure: Medsecure, tmp_path: Path) -> None:
+    """The sentence names the source and what it holds; beside one image the same files fail nothing."""
+    cd = tmp_path / "cd"
+    cd.mkdir()
+    (cd / "README.TXT").write_text("Open the viewer.\n")
+    (cd / "VIEWER.EXE").write_bytes(b"MZ\x90\0")
+    command = ["run", "--engine", "local", "--source", cd, "--keys", keys, *folders(tmp_path)]
+    refused = medsecure(*command, expect=2)
+    assert f"no image to segment in {cd}" in refused.err.replace("\n", " ")
+    assert "2 not_an_image" in refused.err.replace("\n", " ")
+    write_series(cd / "images", Phantom(size=128, spacing_mm=1.4, seed=1), 2, "X")
+    summary = medsecure(*command, "--max-rejects", "0", "--json").json
+    assert (summary["rejected"], summary["set_aside"]) == (2, 2)
+
+
+@pytest.mark.slow
 def test_the_same_folder_twice_indexes_nothing_twice(
     study: Study, keys: Path, medsecure: Medsecure, streamed: Path
 ) -> None:

@@ -24,11 +24,21 @@ from tests.pipeline.queries.encrypted import append
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """A run into an index that holds records of its keys."""
-    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    (tmp_path / "in" / "deeper" / "a.dcm").write_bytes(b"anything")
     new_keys(tmp_path / "keys", None)
     append(tmp_path / "index", tmp_path / "keys", [2, 1])
     folders = (tmp_path / "index", tmp_path / "results", tmp_path / "keys")
     return Job((str(tmp_path / "in"),), *folders, load(None, {}))
+
+
+def test_a_source_without_any_file_is_refused_by_its_name(job: Job, tmp_path: Path) -> None:
+    """A mount that is missing looks like this: exit code 2, and not an empty result."""
+    (tmp_path / "empty" / "of" / "files").mkdir(parents=True)
+    (tmp_path / "empty" / "again").symlink_to(tmp_path / "empty")
+    for sources in ((str(tmp_path / "empty"),), (*job.sources, str(tmp_path / "empty"))):
+        with pytest.raises(JobError, match=r"the source \S+/empty is empty"):
+            check(replace(job, sources=sources))
 
 
 def test_a_rotated_key_goes_on_with_its_index(job: Job) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.receipts import Lap, Receipt
+from pipeline.cli.run import verdict
 from pipeline.engine.accounting import Finished, Rejected
 from pipeline.engine.pump import Admitted, Event, Measured
 from pipeline.run import summary
@@ -186,3 +187,21 @@ def test_an_empty_run_has_a_summary() -> None:
     """Nothing came in, nothing was lost."""
     done = Tally().summary(0, {"size": 0, "root": None}, complete=True)
     assert (done.frames, done.frames_per_second, done.stages) == (0, 0, {})
+
+
+def test_what_is_no_image_to_segment_is_counted_apart() -> None:
+    """It is rejected, so that the sum comes out, and fails no run."""
+    events = [
+        Refused("cd/README", key_of(1), Reason.NOT_AN_IMAGE, "a text"),
+        Refused("cd/DICOMDIR", key_of(2), Reason.NOT_TO_SEGMENT, "a directory"),
+        Refused("cd/a.dcm", key_of(3), Reason.NOT_AN_IMAGE, "zeros"),
+    ]
+    done = tally_of(*events).summary(0, CHECKPOINT, complete=True)
+    assert (done.frames, done.rejected, done.set_aside) == (3, 3, 2)
+    assert not done.found_no_image
+    assert verdict(done, 1) == 0
+    assert verdict(done, 0.99) == 1
+    nothing = tally_of(*events[:2]).summary(0, CHECKPOINT, complete=True)
+    assert nothing.found_no_image
+    assert verdict(nothing, 0) == 0
+    assert not tally_of().summary(0, CHECKPOINT, complete=True).found_no_image

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 
 from stages.batches import FileKind, Place, StackId
 from stages.ingest.nifti import slice_axis
@@ -78,11 +79,12 @@ def test_a_slice_that_was_rejected_stays_empty(clinic: Clinic) -> None:
 
 
 def test_the_volume_is_that_of_the_voxels(clinic: Clinic) -> None:
-    """Voxels times their size, oblique or not, and an overlay beside it."""
+    """Voxels times their size, which in a sheared grid is less than its edges say; an overlay beside it."""
     _, places = volume(clinic, (20, 24, 7), OBLIQUE)
     masks = clinic.balls(7, (20, 24))
     split = clinic.deliver(clinic.batch(places, masks))
-    voxel_mm3 = abs(float(np.linalg.det(OBLIQUE[:3, :3])))  # the axes are no right angles
+    voxel_mm3 = abs(np.linalg.det(OBLIQUE[:3, :3]))
+    assert voxel_mm3 < 0.99 * np.linalg.norm(OBLIQUE[:3, :3], axis=0).prod()
     expected_ml = sum(int(mask_HW.sum()) for mask_HW in masks) * voxel_mm3 / 1000
     assert clinic.measured()["volume_ml"] == pytest.approx(expected_ml, rel=1e-3)
     assert {path.split("/")[1] for path in split.kept.paths} == {
@@ -127,3 +129,38 @@ def test_a_rejected_slice_is_bridged_and_counted(clinic: Clinic) -> None:
     assert measured["volume_ml"] == pytest.approx(20 * 24 * 0.25 * 21 / 1000)
     assert [one["position_mm"] for one in measured["masks"][0]["slices"]] == [0, 3, 9, 12, 15, 18]
     assert {"missing_slices", "rejected_slices"} <= {one["flag"] for one in measured["flags"]}
+
+
+@pytest.mark.parametrize("name", ["Case.mha", "Case.nrrd", "Case.nhdr"])
+def test_the_mask_of_another_format_s_volume_is_nifti_of_its_geometry(clinic: Clinic, name: str) -> None:
+    """Voxel for voxel at the same place in the patient."""
+    image = SimpleITK.GetImageFromArray(np.arange(7 * 20 * 24, dtype=np.int16).reshape(7, 20, 24))
+    image.SetSpacing((0.5, 0.6, 3.0))
+    image.SetOrigin((10, -20, 30))
+    image.SetDirection([0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    SimpleITK.WriteImage(image, str(clinic.folder / name))
+    places = [Place(str(clinic.folder / name), k, FileKind.NIFTI) for k in range(7)]
+    masks = clinic.balls(7, (24, 20))
+    clinic.deliver(clinic.batch(places, masks))
+    mask = SimpleITK.ReadImage(str(clinic.of() / "Case_mask.nii.gz"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(mask).T, np.stack(masks, -1) != 0)
+    for field in ("GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(mask, field)(), getattr(image, field)(), atol=1e-5, err_msg=field)
+    voxels = sum(int(mask_HW.sum()) for mask_HW in masks)
+    assert clinic.measured()["volume_ml"] == pytest.approx(voxels * 0.9 / 1000, rel=1e-3)
+    assert (clinic.of() / "overlay.png").exists()
+
+
+def test_the_mask_of_a_volume_without_geometry_claims_none(clinic: Clinic) -> None:
+    """No directions, and no millimetres."""
+    header = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 24 20 7\nencoding: raw\n\n"
+    (clinic.folder / "Case.nrrd").write_bytes(header + bytes(range(210)) * 16)
+    places = [Place(str(clinic.folder / "Case.nrrd"), k, FileKind.NIFTI) for k in range(7)]
+    clinic.deliver(clinic.batch(places, clinic.balls(7, (24, 20))))
+    found = nib.load(clinic.of() / "Case_mask.nii.gz").header
+    assert (int(found["sform_code"]), int(found["qform_code"]), found.get_xyzt_units()[0]) == (
+        0,
+        0,
+        "unknown",
+    )
+    assert clinic.measured()["volume_ml"] is None

@@ -16,7 +16,10 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import convert_color_space
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    HTJ2K,
     UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
@@ -30,6 +33,7 @@ from stages.batches import Frame
 from stages.ingest import codecs
 from stages.ingest.codecs import ORDER, check_installed
 from stages.ingest.faults import Refusal
+from stages.ingest.rescale import luminance
 from tests.stages.ingest.maker import account, compressed, dicom, ramp, save
 
 
@@ -88,8 +92,38 @@ def test_a_missing_first_decoder_is_named(syntax: UID) -> None:
 def test_a_syntax_whose_decoders_are_all_missing_is_unsupported(tmp_path: Path) -> None:
     """The frame is refused as such, not as corrupt."""
     path = compressed(dicom(ramp(40, 33)), tmp_path / "a", JPEGLSLossless)
-    with without(JPEGLSLossless, "pyjpegls"):
+    with without(JPEGLSLossless, "pyjpegls", "imagecodecs"):
         assert refused(path).reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("missing", ["pyjpegls", "imagecodecs"])
+@pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 16), ("i2", 16), ("u2", 12), ("i2", 12)])
+def test_either_build_of_charls_gives_the_same_pixels(
+    tmp_path: Path, missing: str, dtype: str, bits: int
+) -> None:
+    """What one refuses is tried on the other."""
+    image = ramp(40, 33, dtype, 250) - (100 if dtype[0] == "i" else 0)
+    path = compressed(dicom(image, BitsStored=bits, HighBit=bits - 1), tmp_path / "a", JPEGLSLossless)
+    with without(JPEGLSLossless, missing):
+        np.testing.assert_array_equal(seen(path), image)
+
+
+@pytest.mark.parametrize("missing", ["pyjpegls", "imagecodecs"])
+def test_colours_of_jpeg_ls_become_their_luminance_by_either(tmp_path: Path, missing: str) -> None:
+    """Interleaved by pixel in the stream."""
+    image = np.stack([ramp(40, 33, "u1", 250), ramp(40, 33, "u1", 90), ramp(40, 33, "u1", 30)], -1)
+    path = compressed(dicom(image, samples=3), tmp_path / "a", JPEGLSLossless)
+    with without(JPEGLSLossless, missing):
+        np.testing.assert_array_equal(seen(path), luminance(image))
+
+
+@pytest.mark.parametrize("syntax", [HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL], ids=lambda one: one.keyword)
+@pytest.mark.parametrize(("dtype", "most"), [("u1", 255), ("u2", 4095), ("u2", 65535)])
+def test_high_throughput_jpeg_2000_is_read(tmp_path: Path, syntax: UID, dtype: str, most: int) -> None:
+    """ITU-T T.814, by OpenJPEG."""
+    image = ramp(40, 33, dtype, most)
+    path = of_code(imagecodecs.htj2k_encode(image), tmp_path / "a", syntax, image)
+    np.testing.assert_array_equal(seen(path), image)
 
 
 @pytest.mark.parametrize(("syntax", "predictor"), [(JPEGLossless, 4), (JPEGLosslessSV1, 1)])
@@ -223,7 +257,9 @@ def test_damaged_jpeg_ls_is_refused_by_all(tmp_path: Path) -> None:
     path = compressed(dicom(ramp(40, 33)), tmp_path / "a", JPEGLSLossless)
     code = code_of(path).rstrip(b"\0")
     made = of_code(code[: len(code) // 2] + b"\xff\xd9", tmp_path / "b", JPEGLSLossless, ramp(40, 33))
-    assert refused(made).reason is Reason.CORRUPT
+    for missing in ("pyjpegls", "imagecodecs"):
+        with without(JPEGLSLossless, missing):
+            assert refused(made).reason is Reason.CORRUPT
 
 
 @pytest.mark.parametrize(

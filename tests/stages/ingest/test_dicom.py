@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels import convert_color_space
 from pydicom.uid import (
     UID,
@@ -14,6 +16,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -206,6 +210,57 @@ def test_a_header_that_does_not_describe_its_pixels_is_corrupt(tmp_path: Path, k
     found = refused(save(without(dicom(ramp()), keyword), tmp_path / "a"))
     assert found.reason is Reason.CORRUPT
     assert "lacks" in found.detail
+
+
+@pytest.mark.parametrize("allocated", [2, 4, 10, 12, 14, 24, 48])
+def test_packed_samples_are_unsupported_and_told_so(tmp_path: Path, allocated: int) -> None:
+    """ACR-NEMA and some detectors pack two samples of 12 bits into three bytes."""
+    packed = dicom(ramp(), BitsAllocated=allocated, BitsStored=allocated, HighBit=allocated - 1)
+    found = refused(save(packed, tmp_path / "a"))
+    assert found.reason is Reason.UNSUPPORTED
+    assert f"{allocated} bits" in found.detail
+    assert "convert" in found.detail
+
+
+def test_no_bits_at_all_are_corrupt(tmp_path: Path) -> None:
+    """The header contradicts itself."""
+    assert refused(save(dicom(ramp(), BitsAllocated=0), tmp_path / "a")).reason is Reason.CORRUPT
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        *(ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian),
+        *(RLELossless, JPEGLSLossless, JPEG2000Lossless),
+    ],
+)
+@pytest.mark.parametrize(
+    ("dtype", "bits"),
+    [("u1", 8), ("u1", 6), ("u2", 16), ("u2", 12), ("i1", 8), ("i2", 16), ("i2", 12)],
+)
+def test_monochrome1_is_reflected_about_what_can_be_stored(
+    tmp_path: Path, syntax: UID, dtype: str, bits: int
+) -> None:
+    """In every frame, under every syntax: dark is bright."""
+    frames = np.stack([ramp(40, 33, dtype, (1 << bits - 1) - 1)] * 2)
+    frames[1] = frames[1][::-1]
+    low = -(1 << bits - 1) if dtype[0] == "i" else 0
+    stored = dicom(frames, BitsStored=bits, HighBit=bits - 1, PhotometricInterpretation="MONOCHROME1")
+    path = (compressed if syntax.is_encapsulated else save)(stored, tmp_path / "a", syntax)
+    for frame in range(2):
+        expected = 2 * low + (1 << bits) - 1 - frames[frame].astype(int)
+        np.testing.assert_array_equal(read(path, frame).image, expected)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLosslessSV1])
+def test_monochrome1_in_jpeg_is_reflected(tmp_path: Path, syntax: UID) -> None:
+    """Lossy within a few values, lossless exactly."""
+    image = ramp(40, 33, "u1", 255)
+    code = imagecodecs.jpeg8_encode(image, lossless=syntax == JPEGLosslessSV1, level=98)
+    stored = dicom(image, PhotometricInterpretation="MONOCHROME1", PixelData=encapsulate([code]))
+    stored["PixelData"].is_undefined_length = True
+    found = read(save(stored, tmp_path / "a", syntax)).image.astype(int)
+    assert np.abs(found - (255 - image.astype(int))).max() <= (0 if syntax == JPEGLosslessSV1 else 8)
 
 
 def test_a_frame_over_the_limit_is_too_large(tmp_path: Path) -> None:

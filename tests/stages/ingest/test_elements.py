@@ -100,8 +100,9 @@ def bare(**attributes: object) -> Dataset:
 @pytest.mark.parametrize(
     ("dataset", "reason", "word"),
     [
-        (bare(SOPClassUID=RTPlanStorage), Reason.NO_PIXELS, "RT Plan Storage"),
-        (bare(SOPClassUID="1.2.3.4"), Reason.NO_PIXELS, "The DICOM object has"),
+        (bare(), Reason.NO_PIXELS, "MR Image Storage"),
+        (bare(SOPClassUID=RTPlanStorage), Reason.NOT_TO_SEGMENT, "RT Plan Storage"),
+        (bare(SOPClassUID="1.2.3.4"), Reason.NOT_TO_SEGMENT, "private"),
         (bare(EncryptedAttributesSequence=item(PatientID="7")), Reason.ENCRYPTED, "encrypted"),
     ],
 )
@@ -124,6 +125,7 @@ def test_a_medium_s_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(made)
     (found,) = scan([tmp_path / "a"], Site(bytes(32)), IngestOptions())
     assert isinstance(found, Refused)
+    assert found.reason is Reason.NOT_TO_SEGMENT
     assert "DICOMDIR" in found.detail
 
 

@@ -16,10 +16,11 @@ from stages.batches import FileKind, Frame, Located, Place, Refused
 from stages.grid import Display
 from stages.ingest.decode import Decoded, decode, read_frames
 from stages.ingest.faults import Refusal
-from stages.ingest.nifti import slice_axis
+from stages.ingest.nifti import read_header, slice_axis
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
+from stages.ingest.volume import Volume
 
 VOXELS = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
 AXIAL = np.diag([0.5, 0.6, 3.0, 1.0])
@@ -189,6 +190,62 @@ def test_a_single_slice_and_trailing_ones_are_volumes(tmp_path: Path, site: Site
     assert isinstance(found, Located)
     assert [Path(place.path).name for place in found.places] == ["a.nii"] + ["b.nii"] * 4
     np.testing.assert_array_equal(read(tmp_path / "a.nii", [0])[0].image, VOXELS[:, :, 0])
+
+
+def header_of(path: Path) -> Volume:
+    with path.open("rb") as file:
+        return read_header(file, path.stat().st_size, IngestOptions())
+
+
+def test_an_sform_into_a_template_does_not_scale_the_patient(tmp_path: Path) -> None:
+    """Case n_mni: code 4, a third too large; areas and distances are those of pixdim and qform."""
+    header = nibabel.Nifti1Header()
+    header.set_qform(np.diag([-0.5, -0.6, 3.0, 1.0]), code=1)
+    header.set_sform(np.diag([-0.65, -0.78, 3.9, 1.0]), code=4)
+    header["pixdim"][1:4] = 0.5, 0.6, 3
+    nibabel.save(nibabel.Nifti1Image(VOXELS, None, header), tmp_path / "a.nii")
+    volume = header_of(tmp_path / "a.nii")
+    assert volume.pixel_area_mm2 == pytest.approx(0.3)
+    assert volume.slice_distance_mm == pytest.approx(3)
+    assert "pixdim is taken" in volume.geometry_note
+    assert read(tmp_path / "a.nii", [0])[0].spacing_mm == pytest.approx((0.5, 0.6))
+
+
+def test_areas_and_distances_of_a_sheared_volume_are_those_of_its_planes(tmp_path: Path) -> None:
+    """The product is the volume of a voxel, which the lengths of its edges exceed."""
+    sheared = np.array([[0.5, 0.2, 0, 0], [0, 0.6, 1.0, 0], [0, 0, 3.0, 0], [0, 0, 0, 1]])
+    volume = header_of(save(VOXELS, sheared, tmp_path / "a.nii"))
+    assert volume.axis == 2
+    assert volume.pixel_area_mm2 == pytest.approx(0.3)
+    assert volume.slice_distance_mm == pytest.approx(3)
+    assert np.prod(np.linalg.norm(sheared[:3, :3], axis=0)) > 0.95
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_transform_of_no_numbers_gives_way_to_the_qform(tmp_path: Path, value: float) -> None:
+    """As failed registrations leave it."""
+    image = nibabel.Nifti1Image(VOXELS, AXIAL)
+    image.set_qform(AXIAL, code=1)
+    image.header["srow_y"] = value
+    held = bytearray(image.to_bytes())
+    held[296:300] = np.array([value], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(held)
+    volume = header_of(tmp_path / "a.nii")
+    assert volume.spacing_mm == pytest.approx((0.5, 0.6))
+    assert "sform spans no volume" in volume.geometry_note
+
+
+def test_a_header_without_geometry_is_read_without_spacing(tmp_path: Path) -> None:
+    """The slices are there all the same."""
+    held = bytearray(nibabel.Nifti1Image(VOXELS, AXIAL).to_bytes())
+    held[80:92] = bytes(12)  # pixdim[1..3]
+    held[252:256] = bytes(4)  # the codes
+    (tmp_path / "a.nii").write_bytes(held)
+    volume = header_of(tmp_path / "a.nii")
+    assert (volume.spacing_mm, volume.pixel_area_mm2, volume.slice_distance_mm) == (None, None, None)
+    found = read(tmp_path / "a.nii", [1])[0]
+    np.testing.assert_array_equal(found.image, VOXELS[:, :, 1])
+    assert (found.spacing_mm, found.display) == (None, Display())
 
 
 def test_four_dimensions_are_unsupported(tmp_path: Path, site: Site) -> None:

@@ -46,6 +46,12 @@ def test_sixteen_bits_stay_sixteen(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(seen(tmp_path / "a"), ramp(most=65535))
 
 
+def test_a_webp_is_read(tmp_path: Path) -> None:
+    """Its colours become luminance."""
+    Image.fromarray(COLOURS).save(tmp_path / "a", "WEBP", lossless=True)
+    np.testing.assert_array_equal(seen(tmp_path / "a"), GREYS)
+
+
 def test_a_jpeg_is_read(tmp_path: Path) -> None:
     """Lossy: within a few grey values."""
     Image.fromarray(BYTES).save(tmp_path / "a", "JPEG", quality=95)
@@ -78,7 +84,7 @@ def test_print_colours_have_one_channel_too(tmp_path: Path) -> None:
     assert np.abs(seen(tmp_path / "a").astype(int) - BYTES).max() < 8
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "PPM", "JPEG2000"])
 def test_a_cut_picture_is_refused(tmp_path: Path, kind: str) -> None:
     """Never padded with grey."""
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(tmp_path / "a", kind)
@@ -109,12 +115,13 @@ def test_a_decompression_bomb_is_too_large(tmp_path: Path) -> None:
     assert found.reason is Reason.TOO_LARGE
 
 
-def test_an_animation_is_unsupported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animation_is_unsupported(tmp_path: Path, kind: str) -> None:
     """Its later pictures would be lost without a word."""
     pictures = [Image.fromarray(BYTES), Image.fromarray(BYTES[::-1].copy())]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pictures[0].save(tmp_path / "a", "PNG", save_all=True, append_images=pictures[1:])
+        pictures[0].save(tmp_path / "a", kind, save_all=True, append_images=pictures[1:])
     found = read(tmp_path / "a")
     assert isinstance(found, Refusal)
     assert found.reason is Reason.UNSUPPORTED

@@ -23,7 +23,7 @@ def picture(kind: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "PPM", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "PPM", "JPEG2000", "WEBP"])
 def test_pictures_are_known_by_their_first_bytes(kind: str) -> None:
     """As Pillow writes them."""
     assert sniff(picture(kind)) is FileKind.RASTER
@@ -96,7 +96,20 @@ def test_encrypted_containers_are_named_so(head: bytes) -> None:
         (b"%PDF-1.7", "PDF"),
         (gzip.compress(b"hello", mtime=0), "gzip"),
         (b"GIF89a", "GIF"),
-        (b"hello", "no known image format"),
+        (b"hello\r\n", "a text"),
+        ("Käse".encode("latin-1"), "a text"),
+        ("text".encode("utf-16"), "a text"),
+        (b"[autorun]\r\nopen=viewer.exe\r\n", "a text"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>", "web page or XML"),
+        (b"MZ\x90\0\3\0", "Windows program"),
+        (bytes.fromhex("d0cf11e0a1b11ae1"), "Thumbs.db"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC picture; convert"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF picture; convert"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a film"),
+        (b"RIFF\0\0\0\0AVI ", "a film"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5 file"),
+        (b"\x5c\1\0\0" + bytes(344), "Analyze"),
         (b"", "no known image format"),
         (bytes(4096), "no known image format"),
     ],

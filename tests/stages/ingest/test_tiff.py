@@ -100,6 +100,70 @@ def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(seen(tmp_path / "a"), 255 - image)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib", "packbits", "lzw", "zstd", "lzma"])
+@pytest.mark.parametrize("how", [{}, {"tile": (16, 16)}, {"rowsperstrip": 5}, {"byteorder": ">"}])
+@pytest.mark.parametrize("photometric", ["miniswhite", GREY])
+def test_every_depth_is_read_right_way_round(
+    tmp_path: Path, compression: str | None, how: dict[str, object], photometric: str
+) -> None:
+    """From 1 to 32 bits, packed or not: bright means bright, to the last bit."""
+    for bits in (1, 2, 4, 7, 8, 10, 12, 14, 16, 24, 32):
+        packed = bits not in (8, 16, 32)
+        if packed and (compression or "byteorder" in how):
+            continue  # tifffile writes packed samples plainly only
+        dtype = "u1" if bits <= 8 else "u2" if bits <= 16 else "u4"
+        image = (np.arange(32 * 48, dtype="u8") * ((1 << bits) - 1) // (32 * 48 - 1)).reshape(32, 48)
+        written = image.astype(bool if bits == 1 else dtype)
+        depth = {"bitspersample": bits} if packed and bits > 1 else {}
+        tifffile.imwrite(
+            tmp_path / "a", written, photometric=photometric, compression=compression, **depth, **how
+        )
+        expected = (1 << bits) - 1 - image if photometric == "miniswhite" else image
+        np.testing.assert_array_equal(seen(tmp_path / "a"), expected, err_msg=f"{bits} bits")
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "tiff_lzw", "packbits", None])
+@pytest.mark.parametrize("white", [0, 1])
+def test_two_values_are_read_right_way_round(tmp_path: Path, compression: str | None, white: int) -> None:
+    """Fax compressions, which Pillow reads, among them; as scanners write them, white is zero."""
+    bits = ramp(40, 33) > 2000
+    Image.fromarray(bits).save(tmp_path / "a", "TIFF", compression=compression, tiffinfo={262: white})
+    with tifffile.TiffFile(tmp_path / "a") as tiff:
+        stored = tiff.pages[0].asarray().astype(bool)
+        least = tiff.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE
+    np.testing.assert_array_equal(seen(tmp_path / "a"), ~stored if least else stored)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_white_is_zero_in_jpeg(tmp_path: Path, tile: tuple[int, int] | None) -> None:
+    """Lossy, through Pillow: within a few values."""
+    image = ramp(40, 33, "u1", 255)
+    tifffile.imwrite(tmp_path / "a", image, photometric="miniswhite", compression="jpeg", tile=tile)
+    assert np.abs(seen(tmp_path / "a").astype(int) - (255 - image.astype(int))).max() < 8
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_white_is_zero_beside_alpha(tmp_path: Path, planar: str, dtype: str) -> None:
+    """The first sample is grey and inverted, the second is ignored."""
+    image = np.stack([ramp(dtype=dtype, most=200), np.full((12, 10), 7, dtype)])
+    stored = image if planar == "separate" else np.moveaxis(image, 0, -1)
+    tifffile.imwrite(
+        tmp_path / "a", stored, photometric="miniswhite", planarconfig=planar, extrasamples=["unassalpha"]
+    )
+    np.testing.assert_array_equal(seen(tmp_path / "a"), np.iinfo(dtype).max - image[0])
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "lerc", "png"])
+def test_a_compression_that_no_reader_takes_is_unsupported(tmp_path: Path, compression: str) -> None:
+    """And the sentence says what to do."""
+    tifffile.imwrite(tmp_path / "a", ramp(40, 33, "u1", 255), photometric=GREY, compression=compression)
+    found = read(tmp_path / "a")
+    assert isinstance(found, Refusal)
+    assert found.reason is Reason.UNSUPPORTED
+    assert "save it with LZW" in found.detail
+
+
 @pytest.mark.parametrize("dtype", ["i2", "f4"])
 def test_white_is_zero_of_signed_samples_stays_as_stored(tmp_path: Path, dtype: str) -> None:
     """Nobody defines what their white is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.preprocess.intensity import clip_percentiles, unit_range, zscore
+from stages.preprocess.intensity import clip_percentiles, unit_range, usable, zscore
 
 ALL = np.ones((10, 10), bool)
 
@@ -40,6 +40,16 @@ def test_what_is_not_finite_becomes_the_minimum() -> None:
 def test_a_constant_or_non_finite_image_has_no_range(image_HW: np.ndarray) -> None:
     """Nothing to scale by is an answer, not a crash."""
     assert unit_range(image_HW) is None
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f2", "f4", "f8"])
+def test_pixels_without_a_value_are_told_where_there_are_any(dtype: str) -> None:
+    """NaN and what stands for it; an image without any costs nothing more."""
+    image_HW = np.array([[1, 2]], dtype)
+    assert usable(image_HW) is None
+    if dtype[0] == "f":
+        image_HW[0, 0] = np.nan
+        assert usable(image_HW).tolist() == [[False, True]]
 
 
 def test_flare_is_clipped_at_the_percentile() -> None:

@@ -190,3 +190,61 @@ def test_options_go_through_json_and_refuse_what_they_do_not_know() -> None:
     for wrong in ({"sizes": 64}, {"size": 100}, {"spacing_mm": -1}, {"low_percentile": 60}):
         with pytest.raises(ValidationError):
             adapter.validate_python(wrong)
+
+
+def padded(frame: Frame, padding_HW: np.ndarray) -> Frame:
+    """The same frame with NaN for padding."""
+    image_HW = frame.image.astype(np.float32)
+    image_HW[padding_HW] = np.nan
+    return replace(frame, image=image_HW)
+
+
+SWITCHES = [
+    PreprocessOptions(size=32),
+    PreprocessOptions(size=32, remove_background=False),
+    PreprocessOptions(size=32, remove_background=False, clahe_clip_limit=0, zscore=False, spacing_mm=2.5),
+]
+
+
+@pytest.mark.parametrize("options", SWITCHES)
+@given(
+    padding_HW=hnp.arrays(np.bool_, (40, 48)),
+    spacing_mm=st.sampled_from([(1.0, 1.0), (0.4, 0.7), (3.0, 3.0), None]),
+)
+def test_padding_anywhere_leaves_no_nan_and_lies_outside_the_patient(
+    padding_HW: np.ndarray, spacing_mm: tuple[float, float] | None, options: PreprocessOptions
+) -> None:
+    """Whatever part of the image it is."""
+    prepared = prepare(replace(padded(picture(0), padding_HW), spacing_mm=spacing_mm), options)
+    if not isinstance(prepared, str):
+        assert np.isfinite(prepared[0]).all()
+
+
+@pytest.mark.parametrize("options", SWITCHES[:2])
+def test_what_padding_would_have_been_does_not_matter(options: PreprocessOptions) -> None:
+    """A border of padding gives what the same field without a border gives."""
+    small = Frame(np.random.default_rng(3).integers(200, 4000, (40, 40)).astype(np.float32), (1.0, 1.0))
+    large_HW = np.full((60, 60), np.nan, np.float32)
+    large_HW[10:50, 10:50] = small.image
+    results = [prepare(frame, options) for frame in (small, Frame(large_HW, (1.0, 1.0)))]
+    (x_HW, _), (padded_HW, _) = (one for one in results if not isinstance(one, str))
+    np.testing.assert_allclose(x_HW, padded_HW, atol=1e-4)
+
+
+def test_tissue_does_not_fade_towards_padding() -> None:
+    """A field pixel at the edge is the mean of the tissue that it looks at."""
+    image_HW = np.where(np.arange(64) < 33, 1000.0, np.nan) * np.ones((64, 1))
+    image_HW[:8] = 0
+    options = PreprocessOptions(
+        size=32, spacing_mm=2, remove_background=False, clahe_clip_limit=0, low_percentile=0, zscore=False
+    )
+    prepared = prepare(Frame(image_HW, (1.0, 1.0)), options)
+    assert not isinstance(prepared, str)
+    assert prepared[0][8:31, 1:16] == pytest.approx(1, abs=1e-5)  # the image's own edges do fade
+    assert (prepared[0][:, 18:] == 0).all()
+
+
+def test_an_image_of_padding_alone_is_degenerate() -> None:
+    """There is nothing to look at."""
+    everywhere = np.ones((40, 48), bool)
+    assert "none is finite" in prepare(padded(picture(0), everywhere), OPTIONS)
