@@ -19,6 +19,7 @@ MAKERS = {
     "stages/deliver/dicom.py": "read_planes",
     "stages/deliver/masks.py": "of_nifti",
     "stages/preprocess/stage.py": "prepare",
+    "stages/ingest/purpose.py": "why_no_source",
 }
 # Details that are handed on: their sentences are found where they are made.
 CARRIED = {
@@ -27,7 +28,8 @@ CARRIED = {
     "one.detail",
     "refusal.detail",
     "detail",  # a field's own
-    "*_without_pixels(meta, dataset, walk.end not in (None, size))",
+    "why",  # of purpose.py
+    "*_without_pixels(dataset, cut)",
     "*_of_system(error)",
     "*_of_reader(error)",
     "*_named(head)",

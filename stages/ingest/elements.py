@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from stages.base import Reason
 from stages.ingest.faults import BadData
-from stages.ingest.purpose import Stated, why_no_source
+from stages.ingest.purpose import Declared, why_no_source
 
 Stream = BytesIO | BufferedReader
 
@@ -39,7 +39,7 @@ _MEDIA_CLASS: Final = BaseTag(0x00020002)
 _TRANSFER_SYNTAX: Final = BaseTag(0x00020010)
 _SOP_CLASS: Final = BaseTag(0x00080016)
 _ENCRYPTED_ATTRIBUTES: Final = BaseTag(0x04000500)
-_PURPOSE: Final = {  # what an object says of itself, by the names of ``Stated``
+_PURPOSE: Final = {  # what an object says of itself, by the names of ``Declared``
     "image_type": BaseTag(0x00080008),
     "modality": BaseTag(0x00080060),
     "manufacturer": BaseTag(0x00080070),
@@ -164,7 +164,7 @@ def _check_purpose(meta: Dataset, dataset: Dataset, pixels: bool) -> None:
     media = text(meta, _MEDIA_CLASS)
     sop_class = media if media == MediaStorageDirectoryStorage else text(dataset, _SOP_CLASS) or media
     fields = {name: text(dataset, tag) for name, tag in _PURPOSE.items()}
-    why = why_no_source(Stated(sop_class, **fields, pixels=pixels))
+    why = why_no_source(Declared(sop_class, **fields, pixels=pixels))
     if why:
         raise BadData(Reason.NOT_TO_SEGMENT, why)
 

@@ -71,7 +71,7 @@ _CLAIMS: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class Declared:
     """What a DICOM object says of itself; empty where it does not."""
 
     sop_class: str = ""
@@ -82,7 +82,7 @@ class Stated:
     pixels: bool = True
 
 
-def why_no_source(stated: Stated) -> str:
+def why_no_source(stated: Declared) -> str:
     """One sentence on why a DICOM object is no image to segment; empty where it may be one."""
     name = _class_without_image(stated)
     if name:
@@ -100,7 +100,7 @@ def why_no_source(stated: Stated) -> str:
     return f"The secondary capture is of a result ({marked[1]})." if marked else ""
 
 
-def _class_without_image(stated: Stated) -> str:
+def _class_without_image(stated: Declared) -> str:
     """The registered name of a class that is none of images, never a value of the file."""
     uid = UID(stated.sop_class, IGNORE)  # it may be any text
     if stated.sop_class in (EnhancedUSVolumeStorage, ""):  # its frames are images, though it is not named one

@@ -260,7 +260,7 @@ def respaced(instance: Dataset, i: int) -> None:
         (unpositioned, "The source states no positions."),
         (unoriented, "The source states no sound orientation of its slices."),
         (skewed, "The source states no sound orientation of its slices."),
-        (unspaced, "The source states no believable pixel spacing."),
+        (unspaced, "The Pixel Spacing of the source is 0 by 0 mm, zero."),
         (repeated, "Several slices have one position."),
         (fanned, "The slices are not parallel."),
         (elsewhere, "The slices are in several frames of reference."),

@@ -14,7 +14,7 @@ from pydicom.uid import UID
 from stages.base import Reason
 from stages.batches import Located, Refused
 from stages.ingest.options import IngestOptions
-from stages.ingest.purpose import Stated, counts_against_the_run, why_beside, why_no_source
+from stages.ingest.purpose import Declared, counts_against_the_run, why_beside, why_no_source
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
 from tests.stages.ingest.maker import dicom, ramp, save
@@ -43,14 +43,14 @@ def found(path: Path) -> Located | Refused:
 @pytest.mark.parametrize("name", IMAGES)
 def test_classes_of_images_are_read(name: str) -> None:
     """Whatever they show: what is out of scope is another question."""
-    assert why_no_source(Stated(getattr(pydicom.uid, name))) == ""
+    assert why_no_source(Declared(getattr(pydicom.uid, name))) == ""
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_classes_are_no_images_by_their_registered_name(name: str) -> None:
     """With pixels or without."""
-    assert "no image to segment" in why_no_source(Stated(getattr(pydicom.uid, name)))
-    assert why_no_source(Stated(getattr(pydicom.uid, name), pixels=False))
+    assert "no image to segment" in why_no_source(Declared(getattr(pydicom.uid, name)))
+    assert why_no_source(Declared(getattr(pydicom.uid, name), pixels=False))
 
 
 @pytest.mark.parametrize(
@@ -68,34 +68,34 @@ def test_other_classes_are_no_images_by_their_registered_name(name: str) -> None
 )
 def test_classes_that_nobody_registered(uid: str, pixels: bool, source: bool) -> None:
     """By their family in PS3.6; a private one is an image where it has pixels."""
-    assert (why_no_source(Stated(uid, pixels=pixels)) == "") is source
+    assert (why_no_source(Declared(uid, pixels=pixels)) == "") is source
 
 
 @pytest.mark.parametrize(
     ("stated", "source"),
     [
-        (Stated(CAPTURE, "DERIVED\\SECONDARY", "MR", "A scanner's", "WSD"), True),
-        (Stated(CAPTURE, "DERIVED\\SECONDARY", "OT", conversion="DF"), True),  # a digitised film
-        (Stated(CAPTURE, "DERIVED\\SECONDARY", "OT", conversion="SI"), True),
-        (Stated(CAPTURE, "DERIVED\\SECONDARY", "OT", conversion="SD"), False),
-        (Stated(CAPTURE, "DERIVED\\SECONDARY\\SCREEN SAVE", "CT"), False),
-        (Stated(CAPTURE, "ORIGINAL\\SECONDARY\\OTHER\\CT_SOM5 PROT", "CT"), False),
-        (Stated(CAPTURE, "DERIVED\\SECONDARY\\DOSE_INFO", "CT"), False),
-        (Stated(CAPTURE + ".4", "DERIVED\\SECONDARY\\RESULT", "MR"), False),
-        (Stated(CAPTURE, "DERIVED\\SECONDARY\\PROTEIN", "MR"), True),
-        (Stated(CAPTURE, modality="SR"), False),
-        (Stated(CAPTURE, modality="MR", manufacturer="MedSecure-U"), False),
-        (Stated(pydicom.uid.MRImageStorage, "DERIVED\\SECONDARY\\RESULT", "MR"), True),
-        (Stated(pydicom.uid.MRImageStorage, "DERIVED\\PRIMARY\\DIFFUSION\\ADC", "MR"), True),
-        (Stated(pydicom.uid.MRImageStorage, modality="SEG"), False),
-        (Stated(pydicom.uid.MRImageStorage, "DERIVED\\SECONDARY", manufacturer="MedSecure-U"), False),
+        (Declared(CAPTURE, "DERIVED\\SECONDARY", "MR", "A scanner's", "WSD"), True),
+        (Declared(CAPTURE, "DERIVED\\SECONDARY", "OT", conversion="DF"), True),  # a digitised film
+        (Declared(CAPTURE, "DERIVED\\SECONDARY", "OT", conversion="SI"), True),
+        (Declared(CAPTURE, "DERIVED\\SECONDARY", "OT", conversion="SD"), False),
+        (Declared(CAPTURE, "DERIVED\\SECONDARY\\SCREEN SAVE", "CT"), False),
+        (Declared(CAPTURE, "ORIGINAL\\SECONDARY\\OTHER\\CT_SOM5 PROT", "CT"), False),
+        (Declared(CAPTURE, "DERIVED\\SECONDARY\\DOSE_INFO", "CT"), False),
+        (Declared(CAPTURE + ".4", "DERIVED\\SECONDARY\\RESULT", "MR"), False),
+        (Declared(CAPTURE, "DERIVED\\SECONDARY\\PROTEIN", "MR"), True),
+        (Declared(CAPTURE, modality="SR"), False),
+        (Declared(CAPTURE, modality="MR", manufacturer="MedSecure-U"), False),
+        (Declared(pydicom.uid.MRImageStorage, "DERIVED\\SECONDARY\\RESULT", "MR"), True),
+        (Declared(pydicom.uid.MRImageStorage, "DERIVED\\PRIMARY\\DIFFUSION\\ADC", "MR"), True),
+        (Declared(pydicom.uid.MRImageStorage, modality="SEG"), False),
+        (Declared(pydicom.uid.MRImageStorage, "DERIVED\\SECONDARY", manufacturer="MedSecure-U"), False),
         (
-            Stated(pydicom.uid.MRImageStorage, "DERIVED\\SECONDARY", manufacturer="MedSecure-U synthetic"),
+            Declared(pydicom.uid.MRImageStorage, "DERIVED\\SECONDARY", manufacturer="MedSecure-U synthetic"),
             True,
         ),
     ],
 )
-def test_captures_are_images_unless_they_say_what_else_they_are(stated: Stated, source: bool) -> None:
+def test_captures_are_images_unless_they_say_what_else_they_are(stated: Declared, source: bool) -> None:
     """A scanned film is read; a screen, a dose report, a document and our own overlay are not."""
     assert (why_no_source(stated) == "") is source
 

@@ -208,7 +208,7 @@ def test_a_medium_s_directory_tells_what_a_series_has(tmp_path: Path, site: Site
     assert names([first, *rest]) == ["im0", "im1", "im0", "im1"]
     lost = dict.fromkeys(("im0", "im1"), Reason.UNREADABLE)
     found = {Path(one.path).name: one.reason for one in letters(rest)}
-    assert found == {**lost, case: Reason.NO_PIXELS}
+    assert found == {**lost, case: Reason.NOT_TO_SEGMENT}
 
 
 def test_a_hostile_directory_leads_nowhere(tmp_path: Path, site: Site) -> None:
