@@ -156,7 +156,9 @@ def test_close_passes_flights_in_the_air_without_a_halt(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_at_every_close_ends_the_run(tmp_path: Path) -> None:
     """It is closed twice and no more; the others are closed in order."""
-    crew = RayCrew({"front": [Hop((Dying(tmp_path / "log"),)), Hop((Closing(tmp_path / "other", name="b"),))]})
+    crew = RayCrew(
+        {"front": [Hop((Dying(tmp_path / "log"),)), Hop((Closing(tmp_path / "other", name="b"),))]}
+    )
     with pytest.raises(StageFailed, match=r"^log: [^;]+$"):
         crew.close()
     assert (tmp_path / "other").read_text() == "closed\n"

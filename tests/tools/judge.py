@@ -47,9 +47,10 @@ class Judge:
     def __init__(self, copy: Path, files: Sequence[str], end_s: float) -> None:
         self._copy = copy
         self._end_s = end_s
-        tests = [name for name in files if name.startswith("tests/") and Path(name).match("test_*.py")]
-        self._tests = {name: (copy / name).read_text() for name in tests}
-        self._imports = {name: _imported(text) for name, text in self._tests.items()}
+        texts = {name: (copy / name).read_text() for name in files if name.endswith(".py")}
+        self._imports = {name: _imported(text) for name, text in texts.items()}
+        tests = [name for name in texts if name.startswith("tests/") and Path(name).match("test_*.py")]
+        self._tests = {name: texts[name] for name in tests}
         self._ages = count(1)
         self.time_of = cache(self._time_of)
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # as tests/conftest.py has it: no thread before a fork
@@ -81,7 +82,10 @@ class Judge:
         return verdict
 
     def tests_of(self, room: str, file: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Test files of the room, the module's own first; and those elsewhere that import the module."""
+        """Test files of the room, the module's own first; and others that import the module.
+
+        Among the others are those of modules that import it.
+        """
         folder = Path("tests") / room
         near: list[str] = []
         while not near and folder != Path("tests"):
@@ -89,8 +93,9 @@ class Judge:
             folder = folder.parent
         near.sort(key=lambda name: Path(name).name != f"test_{Path(file).name}")
         module = file.removesuffix(".py").replace("/", ".")
-        far = [name for name in self._tests if name not in near and module in self._imports[name]]
-        return tuple(near), tuple(far)
+        users = [Path(name) for name, imported in self._imports.items() if module in imported]
+        far = {str(user) for user in users} | {f"tests/{user.parent}/test_{user.name}" for user in users}
+        return tuple(near), tuple(name for name in self._tests if name in far and name not in near)
 
     def _turns(self, room: str, file: str) -> list[tuple[tuple[str, ...], str, tuple[str, ...]]]:
         """Which tests run, marked how; and which of them are timed together."""
