@@ -40,6 +40,7 @@ GOAL = 0.9
 VERDICTS = ("killed", "timeout", "survived", "untested", "equivalent")
 NOTICED = ("killed", "timeout")
 EQUIVALENT = Path("tests/tools/equivalent.toml")
+IDENTITY = ("file", "where", "line", "before", "after")
 REPORTS = Path(".mutation")
 
 
@@ -93,12 +94,18 @@ def drawn(root: Path, rooms: dict[str, list[str]], count: int, seed: int) -> lis
     return [one for turn in zip_longest(*rows) for one in turn if one]
 
 
-def equivalents(root: Path) -> set[tuple[str, str, str, str]]:
+def equivalents(root: Path) -> set[tuple[str, ...]]:
     """Mutants that a person found to change nothing, as the committed list names them."""
     if not (root / EQUIVALENT).exists():
         return set()
     listed = tomllib.loads((root / EQUIVALENT).read_text()).get("mutant", [])
-    return {(one["file"], one["where"], one["before"], one["after"]) for one in listed if one["reason"]}
+    return {tuple(one[name] for name in IDENTITY) for one in listed if one["reason"]}
+
+
+def identity(root: Path, mutant: Mutant) -> tuple[str, ...]:
+    """What names a mutant as long as its line stays as it is."""
+    line = (root / mutant.file).read_text().splitlines()[mutant.line - 1].strip()
+    return mutant.file, mutant.where, line, mutant.before, mutant.after
 
 
 def judge(
@@ -118,7 +125,7 @@ def judge(
     judge_one = Judge(copy, files, end_s).verdict
     with suppress(KeyboardInterrupt):
         for room, mutant in chosen:
-            same = (mutant.file, mutant.where, mutant.before, mutant.after) in changeless
+            same = identity(root, mutant) in changeless
             verdict = "equivalent" if same else known.get((room, mutant)) or judge_one(room, mutant)
             if verdict is None:
                 break

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 import pytest
 
 from tests.tools.mutants import mutants_of
-from tests.tools.mutate import EQUIVALENT, GOAL, REPORTS, drawn, files_of, rooms_of
+from tests.tools.mutate import EQUIVALENT, GOAL, IDENTITY, REPORTS, drawn, files_of, identity, rooms_of
 
 ROOT = Path(__file__).parents[2]
 SCORES = ROOT / "tests/tools/mutation-score.json"
@@ -68,6 +68,7 @@ EQUIVALENT_HERE = """
 [[mutant]]
 file = "toy/tested/code.py"
 where = "larger"
+line = "if a < b:"
 before = "a < b"
 after = "(a <= b)"
 reason = "equal numbers give the same answer"
@@ -285,8 +286,8 @@ def test_every_room_of_the_tree_has_mutants_that_parse() -> None:
 def test_every_known_equivalent_is_a_mutant_of_the_tree_and_has_a_reason() -> None:
     """An entry that code has left behind would excuse the next fault there."""
     for one in tomllib.loads((ROOT / EQUIVALENT).read_text()).get("mutant", []):
-        of_file = {(mutant.where, mutant.before, mutant.after) for mutant in mutants_of(ROOT, one["file"])}
-        assert (one["where"], one["before"], one["after"]) in of_file
+        of_file = {identity(ROOT, mutant) for mutant in mutants_of(ROOT, one["file"])}
+        assert tuple(one[name] for name in IDENTITY) in of_file
         assert len(one["reason"].split()) > 3
 
 
