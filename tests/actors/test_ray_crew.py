@@ -53,6 +53,19 @@ class Dying(Closing):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclass(frozen=True)
+class Broken(Closing):
+    """Dies when it is closed, and cannot be opened again."""
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Numbers], Split[Numbers]]]:
+        if self.path.exists():
+            raise FileNotFoundError("no weights any more")
+        yield self._run
+        self.path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
     with session(None, 200_000_000):
@@ -162,3 +175,10 @@ def test_a_process_that_dies_at_every_close_ends_the_run(tmp_path: Path) -> None
     with pytest.raises(StageFailed, match=r"^log: [^;]+$"):
         crew.close()
     assert (tmp_path / "other").read_text() == "closed\n"
+
+
+def test_a_process_that_cannot_be_opened_again_to_be_closed_ends_the_run(tmp_path: Path) -> None:
+    """What it left unfinished stays so, which the operator is told with the reason."""
+    crew = RayCrew({"front": [Hop((Broken(tmp_path / "log"),))]})
+    with pytest.raises(StageFailed, match=r"^log: FileNotFoundError: no weights any more$"):
+        crew.close()

@@ -255,6 +255,7 @@ def test_a_seed_draws_the_same_mutants_in_turns_from_every_room(toy: Path) -> No
         ("x = 7", ["8"]),
         ("x = 1e30", ["2e+30"]),
         ("x = False", ["True"]),
+        ("if TYPE_CHECKING:\n  x = 7", []),
         ("x = 'text', None, f'{1}'", []),
         ("f()", ["pass"]),
         ("raise x", ["pass"]),
