@@ -33,6 +33,6 @@ def test_quick_leaves_out_what_mutants_are_not_run_against() -> None:
 
 def test_mutate_hands_its_variables_on() -> None:
     """Rooms, seed and seconds reach the tool, and the scores are kept beside it."""
-    shown = make("--dry-run", "mutate", "ROOM=stages/index api", "SEED=3", "SECONDS=9")
+    shown = make("--dry-run", "mutate", "ROOM=stages/index api", "SEED=3", "SECONDS=9", "AGAIN=1")
     assert "tests.tools.mutate --room stages/index api --seed 3 --seconds 9" in shown
-    assert "--out tests/tools/mutation-score.json" in shown
+    assert "--out tests/tools/mutation-score.json --again" in shown
