@@ -163,6 +163,33 @@ def test_without_usable_spacing_the_whole_image_is_fitted(spacing_mm: tuple[floa
     assert inside(grid, 50).all(axis=1).sum() == 26
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "known"),
+    [
+        ((2000, 900), (0.01, 0.01), True),
+        ((2000, 900), (0.0099, 0.01), False),
+        ((2000, 900), (0.01, 0.0099), False),
+        ((64, 64), (10.0, 10.0), True),
+        ((64, 64), (10.01, 10.0), False),
+        ((64, 64), (10.0, 10.01), False),
+        ((64, 16), (0.5, 0.5), True),
+        ((64, 16), (0.5, 0.49), False),
+        ((16, 64), (0.49, 0.5), False),
+    ],
+)
+def test_spacing_is_known_up_to_the_bounds_of_what_is_plausible(
+    shape: tuple[int, int], spacing_mm: tuple[float, float], known: bool
+) -> None:
+    """From 0.01 to 10 mm, of an image that covers at least eight pixels of the field."""
+    assert grid_of(frame(shape, spacing_mm, Display()), 64, 1.0).spacing_known == known
+
+
+def test_weights_that_frames_share_cannot_be_written() -> None:
+    """One frame of a geometry would change all later ones."""
+    assert not weights(8, 8, 1.0, 0.0).flags.writeable
+    assert weights(8, 8, 1.0, 0.0) is weights(8, 8, 1.0, 0.0)
+
+
 def test_the_field_is_centred_on_the_image() -> None:
     """The displayed image's centre and the field's centre are the same point."""
     grid = grid_of(frame((101, 60), (0.5, 0.8), Display(transpose=True)), 128, 1.0)
