@@ -53,7 +53,7 @@ with session(sys.argv[1] or None, 1) as gpus:
 """
 HEAD = (
     f"JOIN = {JOIN!r}"
-    + """
+    """
 import json, os, ray, subprocess, sys
 
 ray.init(address="local", num_cpus=1, num_gpus=3, include_dashboard=False, log_to_driver=False)

@@ -84,7 +84,7 @@ class Judge:
     def tests_of(self, room: str, file: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Test files of the room, the module's own first; and others that import the module.
 
-        Among the others are those of modules that import it.
+        Where the module has none of its own, the others are those of modules that import it, too.
         """
         folder = Path("tests") / room
         near: list[str] = []
@@ -94,7 +94,9 @@ class Judge:
         near.sort(key=lambda name: Path(name).name != f"test_{Path(file).name}")
         module = file.removesuffix(".py").replace("/", ".")
         users = [Path(name) for name, imported in self._imports.items() if module in imported]
-        far = {str(user) for user in users} | {f"tests/{user.parent}/test_{user.name}" for user in users}
+        far = {str(user) for user in users}
+        if not any(Path(name).name == f"test_{Path(file).name}" for name in near):
+            far |= {f"tests/{user.parent}/test_{user.name}" for user in users}
         return tuple(near), tuple(name for name in self._tests if name in far and name not in near)
 
     def _turns(self, room: str, file: str) -> list[tuple[tuple[str, ...], str, tuple[str, ...]]]:

@@ -136,7 +136,9 @@ def judge(
 
 def report(root: Path, verdicts: Verdicts, seed: int) -> int:
     """Print and keep the verdicts; 1 where a room is below the goal, or is not judged to the end."""
-    table = Table("room", *VERDICTS, "score", title=f"mutants, seed {seed}")
+    table = Table(title=f"mutants, seed {seed}")
+    for name in ("room", *VERDICTS, "score"):
+        table.add_column(name, overflow="fold")
     for room in sorted(verdicts.drawn):
         counts, score = verdicts.counts(room), verdicts.score(room)
         shown = "-" if score is None else f"{score:.0%}"

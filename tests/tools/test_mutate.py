@@ -111,7 +111,9 @@ def toy(tmp_path: Path) -> Path:
         file.write(
             f'[tool.pytest.ini_options]\naddopts = "--import-mode=importlib"\nmarkers = [\n{markers}]\n'
         )
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    who = ["-c", "user.name=Toy", "-c", "user.email=toy@example.com"]
+    for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "-m", "Make a toy"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
     return tmp_path
 
 
