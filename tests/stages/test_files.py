@@ -271,6 +271,20 @@ def test_only_what_was_left_of_the_same_name_is_removed(tmp_path: Path) -> None:
     assert content(tmp_path) == {"file": b"short", "file.json": b"longer"}
 
 
+def test_what_is_not_secret_is_for_everybody_to_read(tmp_path: Path) -> None:
+    """Nobody else changes a file; who enters a folder is for the umask to say."""
+    umask = os.umask(0)
+    try:
+        files.make_directory(tmp_path / "deep")
+        files.write_whole(tmp_path / "deep" / "file", b"")
+        with files.whole_directory(tmp_path / "made"):
+            pass
+    finally:
+        os.umask(umask)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("deep/file", "deep", "made")]
+    assert modes == [0o644, 0o777, 0o777]
+
+
 def test_what_a_killed_process_left_of_a_folder_is_removed(tmp_path: Path) -> None:
     """By the next writer of the same folder, with all that is in it; and by whoever fills the folder."""
     left = files._part(tmp_path, "out")
