@@ -20,6 +20,8 @@ from tests.tools.mutate import EQUIVALENT, GOAL, IDENTITY, REPORTS, drawn, files
 ROOT = Path(__file__).parents[2]
 SCORES = ROOT / "tests/tools/mutation-score.json"
 CORE = {"actors", "api", "cluster", "pipeline", "stages"}
+UNSCORED: set[str] = {  # that nobody has judged to the end yet: a score takes its room from this list
+}
 
 TESTED = """
 def larger(a: int, b: int) -> int:
@@ -295,9 +297,10 @@ def test_every_known_equivalent_is_a_mutant_of_the_tree_and_has_a_reason() -> No
 
 
 def test_every_core_room_has_a_score_that_reaches_the_goal() -> None:
-    """A room that nobody has judged, or whose tests notice too little, stands out here."""
+    """A room whose tests notice too little stands out here, and so does one that was never judged."""
     scores = json.loads(SCORES.read_text())
     rooms = rooms_of(ROOT, files_of(ROOT))
     core = {room for room, _ in drawn(ROOT, rooms, 1, 1) if Path(room).parts[0] in CORE}
-    assert core <= set(scores)
-    assert [room for room in core if scores[room]["score"] < GOAL] == []
+    assert core - set(scores) == UNSCORED
+    assert [room for room, row in scores.items() if row["score"] < GOAL] == []
+    assert all({"seed", "mutants", "date", "commit"} <= set(row) for row in scores.values())
