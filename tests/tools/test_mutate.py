@@ -21,6 +21,18 @@ ROOT = Path(__file__).parents[2]
 SCORES = ROOT / "tests/tools/mutation-score.json"
 CORE = {"actors", "api", "cluster", "pipeline", "stages"}
 UNSCORED: set[str] = {  # that nobody has judged to the end yet: a score takes its room from this list
+    "actors",
+    "cluster",
+    "pipeline/cli",
+    "pipeline/queries",
+    "pipeline/run",
+    "stages/deliver",
+    "stages/index",
+    "stages/index/check",
+    "stages/index/copies",
+    "stages/ingest",
+    "stages/ingest/sources",
+    "stages/segment",
 }
 
 TESTED = """

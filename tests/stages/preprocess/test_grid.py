@@ -143,6 +143,14 @@ def test_shrinking_smooths_what_the_field_cannot_show() -> None:
     assert np.abs(field_HW[8:-8, 8:-8] - 0.5).max() < 0.05
 
 
+@pytest.mark.parametrize("spacing_mm", [0.25, 0.2])
+def test_shrinking_averages_all_that_a_field_pixel_covers(spacing_mm: float) -> None:
+    """Noise falls as in a mean of them, to a quarter or a fifth, not as between two neighbours."""
+    noise_HW = np.random.default_rng(3).normal(size=(320, 320))
+    grid = grid_of(frame((320, 320), (spacing_mm, spacing_mm), Display()), 60, 1.0)
+    assert to_field(noise_HW, grid, 60)[4:-4, 4:-4].std() == pytest.approx(spacing_mm, rel=0.12)
+
+
 @pytest.mark.parametrize("scale", [0.3, 0.9, 1.0, 1.37, 2.0, 5.5])
 def test_weights_are_a_partition_of_one(scale: float) -> None:
     """Away from the edges every output pixel is a weighted mean."""
