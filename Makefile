@@ -7,6 +7,7 @@ DATA ?= ../shared/data
 ROOM ?=
 SEED ?= 1
 SECONDS ?= 600
+AGAIN ?=
 BIN := .venv/bin
 TESTS := $(BIN)/pytest -n 2 --dist worksteal
 
@@ -38,8 +39,9 @@ quick: setup ## run the tests that need no GPU, Ray, data or patience
 fuzz: setup ## search the properties with fresh seeds (FUZZ_SECONDS=600)
 	$(BIN)/python tests/tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
-mutate: setup ## score the tests on small faults (ROOM=stages/index SEED=1 SECONDS=600)
-	$(BIN)/python -m tests.tools.mutate --room '$(ROOM)' --seed $(SEED) --seconds $(SECONDS)
+mutate: setup ## score the tests on small faults (ROOM="stages/index api" SEED=1 SECONDS=600)
+	$(BIN)/python -m tests.tools.mutate --room $(ROOM) --seed $(SEED) --seconds $(SECONDS) \
+	  --out tests/tools/mutation-score.json $(if $(AGAIN),--again)
 
 lint: setup ## check style, types and import contracts
 	$(BIN)/ruff check

@@ -91,10 +91,8 @@ class RayCrew:
         return [landing for ref in ready if (landing := self._settle(ref)) is not None]
 
     def close(self) -> None:
-        """See ``Crew.close``. Hosts release their stages before they go."""
-        for receipt in self._air:
-            ray.cancel(receipt)  # what has not begun is not begun
-        self._air.clear()
+        """See ``Crew.close``. Hosts finish what they were sent and release their stages before they go."""
+        self._air.clear()  # not cancelled: Ray halts an actor for 30 s where a task of its queue is missing
         try:
             failures = _close(self._replicas())
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_CONNECT_S = 10.0
 
 
 class SessionError(EngineError):
@@ -45,6 +47,7 @@ def session(address: str | None, object_store_bytes: int, gpus: int = 0) -> Iter
     address = address or os.environ.get("RAY_ADDRESS")  # set by `ray job submit`
     try:
         if address:
+            _check(address)
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
             ray.init(
@@ -63,6 +66,13 @@ def session(address: str | None, object_store_bytes: int, gpus: int = 0) -> Iter
         yield _gpus()
     finally:
         ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Connect once: Ray would try for a quarter of an hour. Raises OSError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
 
 
 def _gpus() -> int:

@@ -130,5 +130,4 @@ def _large(sizes: NDArray[np.int64], links: NDArray[np.int64]) -> NDArray[np.boo
     count, object_of = connected_components(graph, directed=False)
     volumes = np.bincount(object_of, sizes, count)
     large: NDArray[np.bool_] = (volumes >= LEAST * volumes.max())[object_of]
-    large[0] = False
     return large

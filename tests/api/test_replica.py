@@ -122,6 +122,17 @@ def test_a_replica_answers_for_no_checkpoint_it_never_had(world: World) -> None:
     assert httpx.post(f"{world.urls['whole']}/score", content=bytes(1 << 20)).status_code == 413
 
 
+def test_a_replica_that_cannot_read_its_index_says_so(world: World, tmp_path: Path, serve: Serve) -> None:
+    """500 with the reason, to a querier who can tell its operator."""
+    index = shutil.copytree(world.folder / "whole", tmp_path / "index")
+    url = serve(index)
+    (index / "checkpoint").unlink()
+    failed = httpx.get(f"{url}/checkpoint")
+    assert failed.status_code == 500
+    assert failed.text.startswith("the replica cannot read its index: ")
+    assert "checkpoint" in failed.text
+
+
 def test_a_lying_replica_is_caught_by_an_audit(world: World, tmp_path: Path) -> None:
     """The search cannot tell; recomputing the block names the replica, and the honest one passes."""
     urls = (world.urls["whole"], world.urls["lying"])

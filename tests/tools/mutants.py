@@ -2,7 +2,7 @@
 
 A mutant replaces one expression or statement: a comparison, operator or condition by its neighbour, a number
 by the next, a truth value by the other, a call, ``raise`` or update by nothing, a returned value by None.
-Annotations, decorators and strings stay as they are: no test is expected to notice those.
+Annotations, imports for them, decorators and strings stay as they are: no test is expected to notice those.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _nodes(tree: ast.AST, where: str) -> Iterator[tuple[ast.expr | ast.stmt, str
         if field in UNTESTED:
             continue
         for node in value if isinstance(value, list) else [value]:
-            if not isinstance(node, ast.AST) or isinstance(node, ast.JoinedStr):
+            if not isinstance(node, ast.AST) or isinstance(node, ast.JoinedStr) or _is_for_types(node):
                 continue  # Python 3.11 does not know where the parts of an f-string stand
             inside = where
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -93,6 +93,11 @@ def _nodes(tree: ast.AST, where: str) -> Iterator[tuple[ast.expr | ast.stmt, str
             elif isinstance(node, ast.expr | ast.stmt):
                 yield node, where, field == "test"
             yield from _nodes(node, inside)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    """Whether it runs for a type checker only."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _other_condition(node: ast.expr | ast.stmt) -> list[str]:

@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.tools.mutate import QUICK
+from tests.tools.judge import QUICK
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +32,7 @@ def test_quick_leaves_out_what_mutants_are_not_run_against() -> None:
 
 
 def test_mutate_hands_its_variables_on() -> None:
-    """Room, seed and seconds reach the tool."""
-    shown = make("--dry-run", "mutate", "ROOM=stages/index", "SEED=3", "SECONDS=9")
-    assert "tests.tools.mutate --room 'stages/index' --seed 3 --seconds 9" in shown
+    """Rooms, seed and seconds reach the tool, and the scores are kept beside it."""
+    shown = make("--dry-run", "mutate", "ROOM=stages/index api", "SEED=3", "SECONDS=9", "AGAIN=1")
+    assert "tests.tools.mutate --room stages/index api --seed 3 --seconds 9" in shown
+    assert "--out tests/tools/mutation-score.json --again" in shown

@@ -15,9 +15,25 @@ from time import monotonic, sleep
 import pytest
 
 from tests.tools.mutants import mutants_of
-from tests.tools.mutate import EQUIVALENT, REPORT, drawn, files_of, rooms_of
+from tests.tools.mutate import EQUIVALENT, GOAL, IDENTITY, REPORTS, drawn, files_of, identity, rooms_of
 
 ROOT = Path(__file__).parents[2]
+SCORES = ROOT / "tests/tools/mutation-score.json"
+CORE = {"actors", "api", "cluster", "pipeline", "stages"}
+UNSCORED: set[str] = {  # that nobody has judged to the end yet: a score takes its room from this list
+    "actors",
+    "cluster",
+    "pipeline/cli",
+    "pipeline/queries",
+    "pipeline/run",
+    "stages/deliver",
+    "stages/index",
+    "stages/index/check",
+    "stages/index/copies",
+    "stages/ingest",
+    "stages/ingest/sources",
+    "stages/segment",
+}
 
 TESTED = """
 def larger(a: int, b: int) -> int:
@@ -66,9 +82,16 @@ EQUIVALENT_HERE = """
 [[mutant]]
 file = "toy/tested/code.py"
 where = "larger"
+line = "if a < b:"
 before = "a < b"
 after = "(a <= b)"
 reason = "equal numbers give the same answer"
+"""
+TEST_TOTAL = """
+from toy.untested.code import total
+
+def test_total():
+    assert total([1, 2]) == 3
 """
 SLOW = """
 from time import sleep
@@ -102,7 +125,9 @@ def toy(tmp_path: Path) -> Path:
         file.write(
             f'[tool.pytest.ini_options]\naddopts = "--import-mode=importlib"\nmarkers = [\n{markers}]\n'
         )
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    who = ["-c", "user.name=Toy", "-c", "user.email=toy@example.com"]
+    for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "-m", "Make a toy"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
     return tmp_path
 
 
@@ -118,6 +143,11 @@ def start(toy: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
+def verdicts_of(toy: Path, room: str) -> list[str]:
+    kept = json.loads((toy / REPORTS / f"{room.replace('/', '.')}.json").read_text())
+    return sorted(one["verdict"] for one in kept["mutants"])
+
+
 def state_of(toy: Path) -> dict[str, bytes]:
     return {name: (toy / name).read_bytes() for name in files_of(toy)}
 
@@ -129,9 +159,9 @@ def test_mutants_of_tested_code_are_killed_and_those_of_untested_code_survive(to
     process = start(toy, "--count", "2", "--seconds", "300")
     out, err = process.communicate()
     assert process.returncode == 1, err
-    kept = json.loads((toy / REPORT).read_text())["mutants"]
-    verdicts = {(one["room"], one["verdict"]) for one in kept} - {("toy/tested", "equivalent")}
-    assert verdicts == {("toy/tested", "killed"), ("toy/used", "killed"), ("toy/untested", "survived")}
+    assert set(verdicts_of(toy, "toy/tested")) <= {"killed", "equivalent"}
+    assert verdicts_of(toy, "toy/used") == ["killed", "killed"]
+    assert verdicts_of(toy, "toy/untested") == ["survived", "survived"]
     assert "survived toy/untested/code.py:" in out
     assert state_of(toy) == before
 
@@ -142,8 +172,47 @@ def test_known_equivalents_are_left_out_and_a_room_of_killed_mutants_passes(toy:
     process = start(toy, "--room", "toy/tested", "--seconds", "300")
     _, err = process.communicate()
     assert process.returncode == 0, err
-    kept = json.loads((toy / REPORT).read_text())["mutants"]
-    assert sorted(one["verdict"] for one in kept) == ["equivalent", "killed", "killed"]
+    assert verdicts_of(toy, "toy/tested") == ["equivalent", "killed", "killed"]
+
+
+@pytest.mark.slow
+def test_a_room_without_a_test_fails_and_is_named(toy: Path) -> None:
+    """Code that no test runs on has not passed."""
+    (toy / "tests" / "other" / "test_other.py").unlink()
+    (toy / "tests" / "toy" / "used" / "test_code.py").unlink()
+    process = start(toy, "--room", "toy/used", "--seconds", "300")
+    out, err = process.communicate()
+    assert process.returncode == 1, err
+    assert set(verdicts_of(toy, "toy/used")) == {"untested"}
+    assert "untested toy/used/code.py:" in out
+
+
+@pytest.mark.slow
+def test_a_room_that_was_not_judged_to_the_end_fails_and_is_named(toy: Path) -> None:
+    """An early end is no success, and its score is not kept."""
+    (toy / "tests" / "toy" / "tested" / "test_code.py").write_text(SLOW)
+    process = start(toy, "--room", "toy/used", "toy/tested", "--seconds", "20", "--out", "scores.json")
+    out, err = process.communicate()
+    assert process.returncode == 1, err
+    assert "toy/tested: 0 of 3 mutants were judged in the time" in out
+    assert "toy/tested" not in json.loads((toy / "scores.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_second_run_judges_what_survived_and_replaces_the_score_of_its_room(toy: Path) -> None:
+    """A test that is added counts without the work of judging all the others again."""
+    others = {"toy/tested": {"score": 0.95}}
+    (toy / "scores.json").write_text(json.dumps(others))
+    first = start(toy, "--room", "toy/untested", "--seconds", "300", "--out", "scores.json")
+    first.communicate()
+    assert json.loads((toy / "scores.json").read_text())["toy/untested"]["score"] == 0
+    (toy / "tests" / "toy" / "untested" / "test_total.py").write_text(TEST_TOTAL)
+    again = start(toy, "--room", "toy/untested", "--seconds", "300", "--out", "scores.json", "--again")
+    _, err = again.communicate()
+    assert again.returncode == 0, err
+    scores = json.loads((toy / "scores.json").read_text())
+    assert scores.pop("toy/untested")["score"] == 1
+    assert scores == others
 
 
 @pytest.mark.slow
@@ -160,8 +229,8 @@ def test_an_interrupted_run_leaves_the_tree_as_it_was(toy: Path, with_signal: si
     process.send_signal(with_signal)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
-    assert "no mutant was judged" in out
-    assert json.loads((toy / REPORT).read_text())["mutants"] == []
+    assert "toy/tested: 0 of 3 mutants were judged in the time" in out
+    assert verdicts_of(toy, "toy/tested") == []
     assert not list((toy / "temporary").glob("mutate-*"))
     assert state_of(toy) == before
 
@@ -202,6 +271,7 @@ def test_a_seed_draws_the_same_mutants_in_turns_from_every_room(toy: Path) -> No
         ("x = 7", ["8"]),
         ("x = 1e30", ["2e+30"]),
         ("x = False", ["True"]),
+        ("if TYPE_CHECKING:\n  x = 7", []),
         ("x = 'text', None, f'{1}'", []),
         ("f()", ["pass"]),
         ("raise x", ["pass"]),
@@ -233,6 +303,16 @@ def test_every_room_of_the_tree_has_mutants_that_parse() -> None:
 def test_every_known_equivalent_is_a_mutant_of_the_tree_and_has_a_reason() -> None:
     """An entry that code has left behind would excuse the next fault there."""
     for one in tomllib.loads((ROOT / EQUIVALENT).read_text()).get("mutant", []):
-        of_file = {(mutant.where, mutant.before, mutant.after) for mutant in mutants_of(ROOT, one["file"])}
-        assert (one["where"], one["before"], one["after"]) in of_file
+        of_file = {identity(ROOT, mutant) for mutant in mutants_of(ROOT, one["file"])}
+        assert tuple(one[name] for name in IDENTITY) in of_file
         assert len(one["reason"].split()) > 3
+
+
+def test_every_core_room_has_a_score_that_reaches_the_goal() -> None:
+    """A room whose tests notice too little stands out here, and so does one that was never judged."""
+    scores = json.loads(SCORES.read_text())
+    rooms = rooms_of(ROOT, files_of(ROOT))
+    core = {room for room, _ in drawn(ROOT, rooms, 1, 1) if Path(room).parts[0] in CORE}
+    assert core - set(scores) == UNSCORED
+    assert [room for room, row in scores.items() if row["score"] < GOAL] == []
+    assert all({"seed", "mutants", "date", "commit"} <= set(row) for row in scores.values())

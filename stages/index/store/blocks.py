@@ -121,7 +121,7 @@ class StoredBlock:
             yield self
             return
         start = 0
-        for number, (row, _) in enumerate([*self.erased, (len(self), 0)]):
+        for number, row in enumerate([*(row for row, _ in self.erased), len(self)]):
             if row > start:
                 yield StoredBlock(
                     self.first_index + start,

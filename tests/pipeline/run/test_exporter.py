@@ -133,6 +133,15 @@ def test_a_receipt_of_two_fused_stages(told: Exporter) -> None:
     assert value(samples, "medsecure_worker_resident_bytes", ("stage", "read+double")) == 10_000_000
 
 
+def test_buckets_reach_from_five_milliseconds_to_two_minutes(told: Exporter) -> None:
+    """As docs/metrics.md says; a panel's percentile is no finer than they are."""
+    stage = ("stage", "double")
+    ends = [dict(labels)["le"] for name, labels in exposed(told) if name == "medsecure_stage_seconds_bucket"
+            and stage in labels]  # fmt: skip
+    assert (ends[0], ends[-2:]) == ("0.005", ["120.0", "+Inf"])
+    assert len(set(ends)) == 15
+
+
 def test_flagged_rows_are_counted(told: Exporter) -> None:
     """Of every stage that flags any; delivery counts series."""
     assert value(exposed(told), "medsecure_out_of_distribution_frames_total") == 3

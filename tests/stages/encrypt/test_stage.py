@@ -107,6 +107,13 @@ def test_more_rows_than_slots_is_a_bug(key_directory: Path) -> None:
         encrypt(features(1025, 8))
 
 
+def test_a_block_is_full_with_a_row_in_every_slot(key_directory: Path) -> None:
+    """As most blocks of a long run are."""
+    with Encrypt(EncryptOptions(), key_directory).open() as encrypt:
+        sealed = encrypt(features(1024, 8)).kept
+    assert (len(sealed), decode_header(sealed.header).count) == (1024, 1024)
+
+
 def test_threads_are_set_for_the_stage_only(key_directory: Path) -> None:
     """Torch's thread count is the option's while open and the old one afterwards."""
     before = torch.get_num_threads()
@@ -133,3 +140,9 @@ def test_options_have_bounds(bad: dict[str, int]) -> None:
     """Wrong values and unknown names are configuration errors."""
     with pytest.raises(ValidationError):
         EncryptOptions(**bad)
+    assert [EncryptOptions(threads=threads).threads for threads in (1, 256)] == [1, 256]
+
+
+def test_a_worker_takes_one_thread_unless_it_is_given_more() -> None:
+    """Replicas share the cores: the engine adds processes, not threads."""
+    assert EncryptOptions().threads == 1

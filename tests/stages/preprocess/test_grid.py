@@ -144,6 +144,14 @@ def test_shrinking_smooths_what_the_field_cannot_show() -> None:
     assert np.abs(field_HW[8:-8, 8:-8] - 0.5).max() < 0.05
 
 
+@pytest.mark.parametrize("spacing_mm", [0.25, 0.2])
+def test_shrinking_averages_all_that_a_field_pixel_covers(spacing_mm: float) -> None:
+    """Noise falls as in a mean of them, to a quarter or a fifth, not as between two neighbours."""
+    noise_HW = np.random.default_rng(3).normal(size=(320, 320))
+    grid = grid_of(frame((320, 320), (spacing_mm, spacing_mm), Display()), 60, 1.0)
+    assert to_field(noise_HW, grid, 60)[4:-4, 4:-4].std() == pytest.approx(spacing_mm, rel=0.12)
+
+
 @pytest.mark.parametrize("scale", [0.3, 0.9, 1.0, 1.37, 2.0, 5.5])
 def test_weights_are_a_partition_of_one(scale: float) -> None:
     """Away from the edges every output pixel is a weighted mean."""
@@ -162,6 +170,33 @@ def test_without_usable_spacing_the_whole_image_is_fitted(spacing_mm: tuple[floa
     assert not grid.spacing_known
     assert grid.scale == (4.0, 4.0)
     assert inside(grid, 50).all(axis=1).sum() == 26
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "known"),
+    [
+        ((2000, 900), (0.01, 0.01), True),
+        ((2000, 900), (0.0099, 0.01), False),
+        ((2000, 900), (0.01, 0.0099), False),
+        ((64, 64), (10.0, 10.0), True),
+        ((64, 64), (10.01, 10.0), False),
+        ((64, 64), (10.0, 10.01), False),
+        ((64, 16), (0.5, 0.5), True),
+        ((64, 16), (0.5, 0.49), False),
+        ((16, 64), (0.49, 0.5), False),
+    ],
+)
+def test_spacing_is_known_up_to_the_bounds_of_what_is_plausible(
+    shape: tuple[int, int], spacing_mm: tuple[float, float], known: bool
+) -> None:
+    """From 0.01 to 10 mm, of an image that covers at least eight pixels of the field."""
+    assert grid_of(frame(shape, spacing_mm, Display()), 64, 1.0).spacing_known == known
+
+
+def test_weights_that_frames_share_cannot_be_written() -> None:
+    """One frame of a geometry would change all later ones."""
+    assert not weights(8, 8, 1.0, 0.0).flags.writeable
+    assert weights(8, 8, 1.0, 0.0) is weights(8, 8, 1.0, 0.0)
 
 
 def test_the_field_is_centred_on_the_image() -> None:

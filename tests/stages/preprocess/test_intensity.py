@@ -91,3 +91,21 @@ def test_zscore_has_mean_zero_and_deviation_one_over_the_patient() -> None:
 def test_zscore_of_equal_values_is_zero() -> None:
     """No spread, no division."""
     assert not zscore(np.full((10, 10), 0.3, np.float32), ALL).any()
+
+
+@pytest.mark.parametrize(("deviation", "spread"), [(0.9e-6, False), (1.1e-6, True)])
+def test_a_deviation_of_rounding_is_none(deviation: float, spread: bool) -> None:
+    """From a millionth of the range on it is the patient's."""
+    image_HW = np.zeros((10, 10), np.float32)
+    image_HW[::2] = 2 * deviation
+    assert zscore(image_HW, ALL).any() == spread
+
+
+@pytest.mark.parametrize(
+    ("value", "finite"), [(0.99e30, True), (1e30, False), (-1e30, False), (1.5e30, False)]
+)
+def test_a_value_beyond_any_unit_is_not_finite(value: float, finite: bool) -> None:
+    """It would press all others into one."""
+    unit_HW = unit_range(np.array([[0.0, 1.0, value]]))
+    assert unit_HW is not None
+    assert (unit_HW[0, 1] < 0.5) == finite

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages.encrypt.keys import owner as owner_side
-from stages.encrypt.keys.folder import load_owner, new_keys
+from stages.encrypt.keys.folder import load_owner, new_generation, new_keys
 from stages.encrypt.keys.ownerfile import protect_seed
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.lwe import reference
@@ -57,6 +57,16 @@ def test_the_pair_fits_together(protected: Path) -> None:
     plain_ND = np.array([[-5, 0, 9]])
     block = Encryptor(public.lwe).encrypt(plain_ND, slot=1023, scale=20)
     assert (owner_side.decrypt(owner.lwe, block.header, block.head_Dn, block.columns_ND) == plain_ND).all()
+
+
+def test_secrets_are_not_shown_in_a_trace(protected: Path) -> None:
+    """What a debugger or a crash prints of an owner's keys names the key and shows nothing of it."""
+    owner = load_owner(protected, "Prüfung 7", least_scrypt_log2_n=QUICK)
+    assert repr(owner) == f"OwnerKeys(key_id={owner.key_id!r})"
+    assert "S_nl" not in repr(owner.lwe)
+    generation = new_generation(LWE32, None, QUICK)
+    seed = json.loads(generation.owner.encode())["protection"]["seed"]
+    assert seed not in repr(generation)
 
 
 def test_the_bundle_is_found_from_either_folder(key_directory: Path) -> None:

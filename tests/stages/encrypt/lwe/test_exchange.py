@@ -82,6 +82,13 @@ def test_what_is_no_question_is_refused(change: Callable[[bytes], bytes], senten
         decode_request(change(request_for_scores().encode()))
 
 
+def test_a_question_of_no_features_is_refused() -> None:
+    """However well its length agrees."""
+    data = request_for_scores().encode()[: -4 * 5]
+    with pytest.raises(ExchangeError, match="0 features"):
+        decode_request(data[:8] + bytes(4) + data[12:])
+
+
 def test_answers_are_read_as_they_were_given(toy: Parameters) -> None:
     """Block by block, positions only where the block is not full."""
     given_blocks = blocks(toy)

@@ -154,3 +154,13 @@ def test_untouched_buckets_are_not_hashed_again(monkeypatch: pytest.MonkeyPatch)
     touched.clear()
     assert grown(tree, ROWS[300:301]).root == oracle(ROWS[:301])
     assert len(touched) == 1
+
+
+@pytest.mark.parametrize("crowd", [b"\x00", b"\x7f", b"\x80", b"\xc0", b"\xff"])
+@pytest.mark.parametrize("lone", [None, b"\x00", b"\x40", b"\x80", b"\xff"])
+def test_a_crowd_in_one_bucket_has_the_oracles_root(crowd: bytes, lone: bytes | None) -> None:
+    """Buckets beside it hold one row or none, and so do whole halves of the tree."""
+    ways = [crowd * 4 + number.to_bytes(28, "big") for number in range(150)]
+    ways += [] if lone is None else [lone + b"\x01" * 31]
+    rows = [KEY_LEAF.pack(way, number) for number, way in enumerate(ways)]
+    assert grown(EMPTY, rows).root == oracle(rows)

@@ -191,6 +191,14 @@ def test_a_key_is_proven_there_or_not_there() -> None:
         assert proven.facts()["as_of"] == 9
 
 
+def test_a_key_proof_says_which_record_is_the_keys() -> None:
+    """None where its place is empty, or another key's."""
+    assert [of_key(leaf.key).index for leaf in LEAVES] == list(range(len(LEAVES)))
+    other = KeyProof(ABSENT, row(LEAVES[1].key, 1), (), NOTE)
+    empty = KeyProof(ABSENT, b"", (), NOTE)
+    assert (other.index, empty.index) == (None, None)
+
+
 def test_a_proof_under_another_key_is_refused() -> None:
     """The log's keys are what is trusted, not the file; one right key of two is not enough."""
     other = public_key(NAME, MLDSA44PrivateKey.from_seed_bytes(bytes(32)))

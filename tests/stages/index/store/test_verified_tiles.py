@@ -69,3 +69,22 @@ def test_a_changed_byte_is_refused_or_not_used(tree: tuple[Path, bytes], data: s
             raise
     finally:
         file.write_bytes(good)
+
+
+@pytest.mark.parametrize(("name", "first"), [("tile/0/001", 256), ("tile/0/003.p/232", 768)])
+def test_a_hash_that_changes_after_the_edge_was_checked_is_refused(
+    tree: tuple[Path, bytes], name: str, first: int
+) -> None:
+    """Full or not, a tile is held against the root when it is read, not once for all."""
+    path, root = tree
+    good = (path / name).read_bytes()
+    try:
+        for place in (0, 1, 100, 231):
+            reader = VerifiedTiles(path, 1000, root)
+            reader.path(0)
+            (path / name).write_bytes(good[: 32 * place] + bytes(32) + good[32 * (place + 1) :])
+            with pytest.raises(DamagedError, match=f"{name} is damaged on the way"):
+                reader.path(first + (place ^ 1))
+            (path / name).write_bytes(good)
+    finally:
+        (path / name).write_bytes(good)
