@@ -113,7 +113,7 @@ def said_in(file: str, function: ast.AST) -> Iterator[tuple[int, str]]:
         for node in ast.walk(function):
             value = node.value if isinstance(node, ast.Return | ast.Assign | ast.DictComp) else None
             if value is not None:
-                yield from ((node.lineno, text) for text in templates(value))
+                yield from ((node.lineno, text) for text in templates(value) if text)
 
 
 def reject_faults(text: str) -> Iterator[str]:

@@ -97,7 +97,9 @@ def why_no_source(stated: Declared) -> str:
     if captured and stated.conversion in _CAPTURED_PAGE:
         return f"The secondary capture is {_CAPTURED_PAGE[stated.conversion]}, no image to segment."
     marked = _CAPTURED_RESULT.search(stated.image_type.replace("_", " ").upper()) if captured else None
-    return f"The secondary capture is of a result ({marked[1]})." if marked else ""
+    if marked:
+        return f"The secondary capture is of a result ({marked[1]})."
+    return ""
 
 
 def _class_without_image(stated: Declared) -> str:

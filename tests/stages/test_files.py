@@ -329,25 +329,13 @@ def test_what_is_not_secret_is_for_everybody_to_read(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_of_a_folder_is_removed(tmp_path: Path) -> None:
-    """By the next writer of the same folder, with all that is in it; and by whoever fills the folder."""
+    """By the next writer of the same folder, with all that is in it."""
     left = files._part(tmp_path, "out")
     (left / "deep").mkdir(parents=True)
     (left / "deep" / "file").touch()
     with files.whole_directory(tmp_path / "out") as part:
         (part / "file").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    files._part(tmp_path / "out", "other").mkdir()
-    files._part(tmp_path / "out", "file").touch()
-    with files.filled_directory(tmp_path / "out") as put:
-        put("new", b"data")
-    assert content(tmp_path / "out") == {"file": b"", "new": b"data"}
-
-
-def test_a_folder_to_fill_is_made_with_those_above_it(tmp_path: Path) -> None:
-    """The caller names where the files go, no more."""
-    with files.filled_directory(tmp_path / "above" / "out") as put:
-        put("file", b"data")
-    assert content(tmp_path / "above" / "out") == {"file": b"data"}
 
 
 def test_a_device_or_a_pipe_is_never_renamed_over(tmp_path: Path) -> None:
