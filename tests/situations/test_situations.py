@@ -32,6 +32,7 @@ from stages.encrypt.stage import Encrypt
 from stages.index.stage import Append
 from stages.ingest.site import Site
 from stages.ingest.stage import Ingest
+from stages.segment.checkpoint import describe
 from tests.situations.maker import (
     BRIGHT,
     DEPTHS_MM,
@@ -235,14 +236,15 @@ class Streamed:
 def stream(
     settings: Settings, keys: Path, index: Path, results: Path, where: Devices
 ) -> Graph[Located, Entries]:
-    """The product's stream with a segmenter that needs no weights."""
+    """The product's stream with a segmenter that needs no weights; a run states those of the product."""
+    weights = describe(settings.segment.weights).digest
     return (
         Graph.of(Ingest(settings.ingest, keys))
         .then(Threshold())
         .beside(Graph.of(Deliver(settings.deliver, results, keys, "", settings.ingest)), join=Segmented.join)
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, where.encrypt))
-        .then(Append(settings.index, index, keys, bytes(32)))
+        .then(Append(settings.index, index, keys, bytes.fromhex(weights)))
     )
 
 
@@ -348,6 +350,45 @@ def test_every_volume_is_the_ball_s() -> None:
     """The truth itself: slices of three millimetres tell the analytic volume to a hundredth."""
     assert pytest.approx(4 / 3 * math.pi * 18**3 / 1000, rel=0.01) == SOUND
     assert GAP_MM == 3.0
+
+
+def test_late_slices_complete_the_result_of_an_earlier_run(tmp_path: Path) -> None:
+    """They come in another folder; the files of the first run are still where they were."""
+    new_keys(tmp_path / "keys", None)
+    first, late = Study(tmp_path / "first", "same"), Study(tmp_path / "late", "same")
+    for row, depth in enumerate(DEPTHS_MM, 1):
+        (first if row % 3 else late).slice(depth, row)
+    streamed_once(first.folder, tmp_path / "keys", tmp_path, "local")
+    (before,) = documents(tmp_path / "results")
+    assert before["review"]
+    summary = streamed_once(late.folder, tmp_path / "keys", tmp_path, "local")
+    (after,) = documents(tmp_path / "results")
+    assert (after["version"], after["slices"], after["review"]) == (2, 19, False)
+    assert after["volume_ml"] == pytest.approx(SOUND, rel=1e-3)
+    assert (summary.indexed, summary.already_indexed) == (6, 13)
+
+
+def test_a_part_of_a_series_does_not_replace_the_whole(tmp_path: Path) -> None:
+    """The files of the first run are gone: what is left is written beside its result, and says so."""
+    new_keys(tmp_path / "keys", None)
+    whole, part = Study(tmp_path / "whole", "same"), Study(tmp_path / "part", "same")
+    whole.volume()
+    for row, depth in enumerate(DEPTHS_MM, 1):
+        if row % 3:
+            part.slice(depth, row)
+    streamed_once(whole.folder, tmp_path / "keys", tmp_path, "local")
+    held = {path: path.read_bytes() for path in (tmp_path / "results").glob("*/*")}
+    shutil.rmtree(whole.folder)
+    summary = streamed_once(part.folder, tmp_path / "keys", tmp_path, "local")
+    assert {path: path.read_bytes() for path in held} == held
+    (beside,) = (tmp_path / "results").glob("*/version-2/measurements.json")
+    assert "fewer_slices" in {flag["flag"] for flag in json.loads(beside.read_text())["flags"]}
+    assert (summary.indexed, summary.already_indexed, summary.series_to_review) == (0, 13, 1)
+
+
+def documents(results: Path) -> list[dict[str, Any]]:
+    """The current result of each series."""
+    return [json.loads(path.read_text()) for path in sorted(results.glob("*/measurements.json"))]
 
 
 @pytest.mark.parametrize("seed", range(3))
