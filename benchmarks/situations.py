@@ -22,9 +22,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 from pydicom import Dataset, dcmread
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import at_least, emit, table
 from pipeline.config import load
 from pipeline.run.dead_letters import Letter, read
 from pipeline.run.job import Job
@@ -292,14 +291,10 @@ def main() -> int:
                 what, judges = CASES[name]
                 verdict = "right" if all(judge(found, controls) for judge in judges) else "wrong"
                 rows.append({"case": name, "what": what, "verdict": verdict, "found": shown(found)})
-    if options.json:
-        json.dump(rows, sys.stdout, indent=1)
-    else:
-        table = Table("case", "situation", "verdict", "found")
-        for row in rows:
-            table.add_row(*row.values())
-        Console(soft_wrap=True).print(table)
-    return int(any(row["verdict"] != "right" for row in rows))
+    right = sum(row["verdict"] == "right" for row in rows)
+    goals = [at_least("situations that come out right", right, f"of {len(rows)}", len(rows))]
+    emit("situations", rows, goals, ("pydicom", "highdicom"), as_json=options.json, text=table(rows))
+    return int(right < len(rows))
 
 
 if __name__ == "__main__":
