@@ -96,6 +96,6 @@ def volume_ml(stack: Stack) -> float | None:
         gap = stack.stated_gap_mm
         return None if gap is None else round(areas[0] * gap / MM3_PER_ML, 3)
     depths = depths_mm(stack)
-    if depths is None or repeated(gaps_mm(depths)):
+    if stack.lack or depths is None or repeated(gaps_mm(depths)):
         return None
     return round(float(np.dot(areas, extents_mm(depths))) / MM3_PER_ML, 3)

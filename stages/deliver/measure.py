@@ -63,12 +63,12 @@ class Measurements:
     @property
     def review(self) -> bool:
         """Whether a person should look."""
-        return to_review(self.all_caveats)
+        return to_review(self.caveats) or any(to_review(mask.caveats) for mask in self.masks)
 
     @property
     def out_of_scope(self) -> bool:
         """Whether nothing of it is to be used."""
-        return has(self.all_caveats, Flag.OUT_OF_SCOPE)
+        return bool(self.masks) and not any(mask.in_scope for mask in self.masks)
 
     @property
     def volume_ml(self) -> float | None:
@@ -76,9 +76,9 @@ class Measurements:
 
         A localiser's planes do not count beside the volume that they planned.
         """
-        known = [one for one in self.masks if one.in_scope and one.volume_ml is not None]
-        volumes = [one for one in known if one.is_volume] or known
-        found = [one for one in volumes if one.volume_ml] or volumes
+        inside = [one for one in self.masks if one.in_scope]
+        volumes = [one for one in inside if one.is_volume] or inside
+        found = [one for one in volumes if any(map(pixels, one.stack.planes))] or volumes
         return found[0].volume_ml if len(found) == 1 else None
 
 

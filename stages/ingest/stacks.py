@@ -30,6 +30,17 @@ _NEAR: Final = (0.1, 0.3)  # whatever the marks are
 _SHIFTED: Final = (0.25, 1.0)  # where a mark tells them apart, since the patient or the table moved
 _LEAST_NORMAL: Final = 0.5  # a shorter cross product of cosines is no normal
 _LEAST_STACK: Final = 3  # slices that a mark has to leave together where it divides into many
+_SPAN: Final = 0.8  # of the extent, and of the distances: a part that has them is a volume of its own
+_DENSE: Final = 0.75  # of the places between its ends: a part that has them is whole, but for missing images
+_PHASES: Final = 0.5  # of the places: where fewer are imaged again, slices were retaken
+# Marks of the image itself, not of the order in which it was acquired.
+_CONTRASTS: Final = tuple(
+    map(Acquisition._fields.index, ("b_value", "echo", "echo_time", "inversion_time", "temporal_position"))
+)
+# Marks that grow while images are acquired.
+_SEQUENCES: Final = tuple(
+    map(Acquisition._fields.index, ("temporal_position", "number", "time", "content_time"))
+)
 
 _Placed = tuple[Slice, float]  # a slice and its depth along the normal of its stack, in millimetres
 
@@ -107,24 +118,85 @@ def _stacks_of(group: Sequence[Slice]) -> list[list[_Placed]]:
 def _explained(placed: list[_Placed]) -> list[list[_Placed]]:
     """Divided until every place stands once, by the first marks that explain why it was imaged again.
 
-    A mark explains repeated places where it leaves fewer of them, and either makes no more parts than a
-    place was imaged times or leaves whole stacks together: one that differs from slice to slice (a time of
-    each slice's own) would cut the volume into single slices. Several images of one single place are no
-    volume whatever tells them apart: they stay together, in the order of their marks.
+    Several images of one single place are no volume whatever tells them apart: they stay together, in the
+    order of their marks. A contrast divides also where no place repeats, since the table moved by half a
+    slice. Any other mark explains repeated places where each of its parts is a whole stack, or where parts
+    in their order add up to whole stacks (a phase of two passes). A few retaken slices are no phases.
     """
-    times = _times(placed, *_SHIFTED)
-    if max(times) == 1:
-        return [placed]
+    places = _places(placed, *_SHIFTED)
+    times = np.bincount(places)
     if len(times) == 1:
         return [sorted(placed, key=lambda one: (_order(one[0]), _turn(one[0])))]
-    for mark in range(len(Acquisition._fields)):
-        parts = _divided(placed, mark)
-        few = len(parts) <= max(times)
-        large = bool(np.median([len(part) for part in parts]) >= max(_LEAST_STACK, len(times) / 2))
-        repeated = sum(len(part) - len(_times(part, *_SHIFTED)) for part in parts)
-        if len(parts) > 1 and (few or large) and repeated < len(placed) - len(times):
-            return [stack for part in parts for stack in _explained(part)]
-    return _dealt(placed)
+    by_contrast = (_divided(placed, mark) for mark in _CONTRASTS)
+    found = next((parts for parts in by_contrast if _are_volumes(parts, placed)), None)
+    if found is None and times.max() > 1:
+        place_of = {one.key: place for (one, _), place in zip(placed, places, strict=True)}
+        found = _by_mark(placed, place_of, times)
+    if found is None:
+        return [placed] if times.max() == 1 else _dealt(placed)
+    return [stack for part in found for stack in _explained(part)]
+
+
+def _by_mark(
+    placed: list[_Placed], place_of: dict[bytes, int], times: NDArray[np.int64]
+) -> list[list[_Placed]] | None:
+    """Parts by the first mark that explains repeated places; None where none does."""
+    marks = range(len(Acquisition._fields))
+    divisions = {mark: parts for mark in marks if len(parts := _divided(placed, mark)) > 1}
+    for parts in divisions.values():
+        few = len(parts) <= times.max()
+        large = np.median([len(part) for part in parts]) >= max(_LEAST_STACK, len(times) / 2)
+        if (few or large) and _fewer(parts, place_of) and all(_is_dense(part, place_of) for part in parts):
+            return parts
+    if (times > 1).mean() < _PHASES:
+        return None
+    for mark in _SEQUENCES:
+        whole = _added_up(mark, divisions.get(mark, []), place_of)
+        covered = [len({place_of[one.key] for one, _ in part}) for part in whole]
+        complete = 1 < len(whole) <= times.max() and min(covered) >= len(times) / 2
+        if complete and _fewer(whole, place_of):
+            return whole
+    return None
+
+
+def _are_volumes(parts: list[list[_Placed]], placed: list[_Placed]) -> bool:
+    """Whether each part alone spans the whole extent at an even distance."""
+    if len(parts) < 2:  # noqa: PLR2004
+        return False
+    extent_mm = placed[-1][1] - placed[0][1]
+    for part in parts:
+        gaps = np.diff([depth for _, depth in part])
+        usual_mm = float(np.median(gaps)) if len(gaps) else 0.0
+        even = abs(gaps - usual_mm) <= _NEAR[0] * usual_mm
+        if len(part) < _LEAST_STACK or part[-1][1] - part[0][1] < _SPAN * extent_mm or even.mean() < _SPAN:
+            return False
+    return True
+
+
+def _fewer(parts: list[list[_Placed]], place_of: dict[bytes, int]) -> bool:
+    """Whether places repeat less often within the parts than in all."""
+    repeated = sum(len(part) - len({place_of[one.key] for one, _ in part}) for part in parts)
+    return repeated < sum(map(len, parts)) - len(set(place_of.values()))
+
+
+def _is_dense(part: list[_Placed], place_of: dict[bytes, int]) -> bool:
+    """Whether a part has nearly all places between its ends."""
+    places = {place_of[one.key] for one, _ in part}
+    return len(places) >= _DENSE * (max(places) - min(places) + 1)
+
+
+def _added_up(mark: int, parts: list[list[_Placed]], place_of: dict[bytes, int]) -> list[list[_Placed]]:
+    """Parts in the order of their mark, those of different places joined until a place comes again."""
+    whole: list[list[_Placed]] = [[]]
+    taken: set[int] = set()
+    for part in sorted(parts, key=lambda part: _number(part[0][0].acquisition[mark])):
+        here = {place_of[one.key] for one, _ in part}
+        if taken & here:
+            whole.append([])
+            taken = set()
+        whole[-1] += part
+        taken |= here
+    return [sorted(part, key=lambda one: (one[1], _turn(one[0]))) for part in whole]
 
 
 def _divided(placed: list[_Placed], mark: int) -> list[list[_Placed]]:
@@ -132,15 +204,6 @@ def _divided(placed: list[_Placed], mark: int) -> list[list[_Placed]]:
     for one in placed:
         parts.setdefault(one[0].acquisition[mark], []).append(one)
     return list(parts.values())
-
-
-def _times(placed: list[_Placed], share: float, most_mm: float) -> list[int]:
-    """How many images there are of each place, by depth; see ``_SHIFTED`` for what one place is."""
-    times = [0]
-    for place in _places(placed, share, most_mm):
-        times += [0] * (place - len(times) + 1)
-        times[place] += 1
-    return times
 
 
 def _places(placed: list[_Placed], share: float, most_mm: float) -> list[int]:
@@ -172,7 +235,8 @@ def _dealt(placed: list[_Placed]) -> list[list[_Placed]]:
         if seen[place] > len(nth):
             nth.append([])
         nth[seen[place] - 1].append(one)
-    found = [list(run.values()) for run in runs] if len(runs) == len(nth) else nth
+    phases = len(runs) == len(nth) and sum(count > 1 for count in seen.values()) >= _PHASES * len(seen)
+    found = [list(run.values()) for run in runs] if phases else nth
     return [sorted(stack, key=lambda one: one[1]) for stack in found]
 
 

@@ -7,8 +7,9 @@ compared byte by byte; where they differ, by their decoded pixels, so that a cop
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
 from stages.ingest.slices import Slice
+
+_TOGETHER: Final = 32  # frames that are compared at a time
 
 
 @dataclass
@@ -82,10 +85,8 @@ def _compared(first: Sequence[Slice], second: Sequence[Slice], options: IngestOp
     broken = _unreadable(second, options)
     if broken:
         return broken
-    pairs = {one.key: one for one in first}
-    if len(first) == len(second) == first[0].frames and all(
-        _same_pixels(pairs[one.key], one, options) for one in second
-    ):
+    whole = len(first) == len(second) == first[0].frames
+    if whole and _same_pixels({one.key: one for one in first}, second, options):
         return None
     detail = f"Its SOP Instance UID is that of {paths[0]}, whose pixels are others."
     return Refusal(Reason.CONFLICT, detail)
@@ -100,19 +101,32 @@ def _same_bytes(first: str, second: str) -> bool:
 
 def _unreadable(slices: Sequence[Slice], options: IngestOptions) -> Refusal | None:
     """Why the file's first frame that cannot be decoded cannot be; None where all can."""
-    for one in slices:
-        (frame,) = read_frames([one.place], options)
-        if isinstance(frame, Refusal):
-            return frame
+    for some in _batched(slices):
+        for frame in read_frames([one.place for one in some], options):
+            if isinstance(frame, Refusal):
+                return frame
     return None
 
 
-def _same_pixels(first: Slice, second: Slice, options: IngestOptions) -> bool:
-    one, other = read_frames([first.place, second.place], options)
+def _same_pixels(first: Mapping[bytes, Slice], second: Sequence[Slice], options: IngestOptions) -> bool:
+    for some in _batched(second):
+        ones = read_frames([first[one.key].place for one in some], options)
+        others = read_frames([one.place for one in some], options)
+        if not all(_equal(one, other) for one, other in zip(ones, others, strict=True)):
+            return False
+    return True
+
+
+def _equal(one: Frame | Refusal, other: Frame | Refusal) -> bool:
     if not (isinstance(one, Frame) and isinstance(other, Frame)):
         return False
     exact = one.image.dtype.kind in "iu"
     return bool(np.array_equal(one.image, other.image, equal_nan=not exact))
+
+
+def _batched(slices: Sequence[Slice]) -> Iterator[Sequence[Slice]]:
+    """A few at a time: a file is opened once for them, and few frames are in memory."""
+    return (slices[low : low + _TOGETHER] for low in range(0, len(slices), _TOGETHER))
 
 
 def _refused(file: Sequence[Slice], refusal: Refusal) -> Refused:

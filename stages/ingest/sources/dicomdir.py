@@ -13,8 +13,10 @@ from typing import Final
 from pydicom import Dataset, dcmread
 
 from stages.ingest.faults import BadData, reading
+from stages.ingest.files import open_regular
 
 NAME: Final = "DICOMDIR"
+_MOST_BYTES: Final = 1 << 28  # a directory of a million files
 _NO_NAMES: Final = ("", ".", "..")
 
 
@@ -35,7 +37,8 @@ class _Directory:
 
     def __init__(self, path: Path) -> None:
         self._folder = path.parent
-        dataset = dcmread(path)
+        with open_regular(str(path), _MOST_BYTES) as (file, _):
+            dataset = dcmread(file)
         self._records: dict[int, Dataset] = {
             record.seq_item_tell: record for record in dataset.DirectoryRecordSequence
         }

@@ -134,6 +134,43 @@ def test_a_mark_of_each_slice_s_own_divides_nothing() -> None:
     assert names(*slices) == ["0a 1a 2a 3a ", "0b 1b 2b 3b "]
 
 
+@pytest.mark.parametrize("mark", ["temporal_position", "b_value", "echo", "echo_time", "inversion_time"])
+def test_a_contrast_divides_also_where_no_place_repeats(mark: str) -> None:
+    """The table moved by half a slice between two phases."""
+    slices = phases([0.0, 3.0, 6.0, 9.0], ["1", "2"], mark, 1.5)
+    assert names(*slices) == ["0a 1a 2a 3a ", "0b 1b 2b 3b "]
+
+
+@pytest.mark.parametrize("mark", ["time", "number", "content_time"])
+def test_a_phase_of_two_passes_is_one_stack(mark: str) -> None:
+    """Odd slices first, then even ones, in each of three phases."""
+    slices = [
+        slice_at(f"{row}{phase} ", 3.0 * row, 20 * n + row, **{mark: str(100 + 2 * n + row % 2)})
+        for n, phase in enumerate("abc")
+        for row in range(6)
+    ]
+    assert names(*reversed(slices)) == [f"0{p} 1{p} 2{p} 3{p} 4{p} 5{p} " for p in "abc"]
+
+
+@pytest.mark.parametrize("mark", ["", "time", "number"])
+def test_a_retaken_slice_leaves_the_volume_whole(mark: str) -> None:
+    """Numbered next to the first take; times of each image's own, or passes of odd and even slices."""
+    takes = [(row, name) for row, name in enumerate("abcdefgh") for name in (name, "X")[: 1 + (name == "d")]]
+    slices = [
+        slice_at(name, 3.0 * row, n, **({mark: str(n if mark == "time" else row % 2)} if mark else {}))
+        for n, (row, name) in enumerate(takes)
+    ]
+    assert names(*slices) == ["abcdefgh", "X"]
+
+
+def test_times_of_each_image_s_own_tell_phases_apart() -> None:
+    """They grow within a phase, also where the last slice of one is missing."""
+    slices = phases([0.0, 3.0, 6.0, 9.0], ["", "", ""], "echo")
+    slices = [replace(one, acquisition=Acquisition(time=f"{n}"), instance=1) for n, one in enumerate(slices)]
+    slices = [one for one in slices if one.place.path != "3b "]
+    assert names(*reversed(slices)) == ["0a 1a 2a 3a ", "0b 1b 2b ", "0c 1c 2c 3c "]
+
+
 def test_interleaved_acquisitions_are_one_volume() -> None:
     """Odd slices in one acquisition, even ones in another: no place is imaged twice."""
     slices = [slice_at(name, 3.0 * n, n, number=str(1 + n % 2)) for n, name in enumerate("abcdef")]
