@@ -15,8 +15,8 @@ def usable(image_HW: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Which pixels hold a value of the patient rather than NaN, the mark of padding; None where all do."""
     if image_HW.dtype.kind != "f":
         return None
-    largest = min(LARGEST_VALUE, float(np.finfo(image_HW.dtype).max))
-    usable_HW: NDArray[np.bool_] = np.abs(image_HW) <= largest  # False for NaN
+    limit = LARGEST_VALUE if float(np.finfo(image_HW.dtype).max) > LARGEST_VALUE else np.inf
+    usable_HW: NDArray[np.bool_] = np.abs(image_HW) < limit  # False for NaN
     return None if usable_HW.all() else usable_HW
 
 

@@ -46,7 +46,7 @@ def test_a_device_and_a_runtime_that_contradict_are_refused() -> None:
 
 def test_a_device_that_is_not_there_is_refused() -> None:
     """A run that was to use a GPU does not crawl on the CPU."""
-    with pytest.raises(DeviceError, match="there is no CUDA device that can be used"):
+    with pytest.raises(DeviceError, match="there is no CUDA device here that can be used"):
         devices(settings("cuda"), 0)
 
 

@@ -117,13 +117,13 @@ def judge(
     end_s: float,
 ) -> Verdicts:
     """Verdicts on the chosen mutants, as many as the time allows; those of an interrupted run too."""
-    for name in files:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(root / name, copy / name)
     verdicts = Verdicts(dict(Counter(room for room, _ in chosen)))
-    changeless = equivalents(root)
-    judge_one = Judge(copy, files, end_s).verdict
     with suppress(KeyboardInterrupt):
+        for name in files:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+        changeless = equivalents(root)
+        judge_one = Judge(copy, files, end_s).verdict
         for room, mutant in chosen:
             same = identity(root, mutant) in changeless
             verdict = "equivalent" if same else known.get((room, mutant)) or judge_one(room, mutant)

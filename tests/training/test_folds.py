@@ -91,8 +91,11 @@ def test_every_patient_is_measured_by_a_model_that_never_saw_it(
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on_where_it_was(two_folders: list[Path], tmp_path: Path) -> None:
+def test_killed_run_goes_on_where_it_was(
+    two_folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The finished fold is kept, the broken one goes on, and the scores are those of an unbroken run."""
+    monkeypatch.setattr("training.train.SAVE_S", 0.0)
     whole, _ = run(two_folders, tmp_path / "whole")
     with pytest.raises(KilledError):
         run(two_folders, tmp_path / "cut", die_in=(1, 1))

@@ -76,7 +76,7 @@ def test_names_with_brackets_are_shown_as_they_are(keys: Path, medsecure: Medsec
     (tmp_path / "in" / "a[bold]b[").write_bytes(b"no image")
     results = tmp_path / "r[/]"
     base = ["run", "--engine", "local", "--source", tmp_path / "in", "--keys", keys, "--results", results]
-    assert "r[/]" in medsecure(*base, "--index", tmp_path / "i", expect=1).out
+    assert "r[/]" in medsecure(*base, "--index", tmp_path / "i", expect=2).out
     assert "a[bold]b[" in medsecure("dead-letters", "list", results).out
 
 

@@ -68,7 +68,7 @@ def test_no_readable_dicom_file_goes_without_a_result(clinic: Clinic) -> None:
             for mask in measured["masks"]:
                 assert (mask["file"] == "seg.dcm") is ("why" not in mask), name
                 segmented += mask["file"] == "seg.dcm"
-    assert segmented > 80  # the others state no frame of reference or no position
+    assert segmented > 75  # the others state no frame of reference or no position
 
 
 def decodable(path: Path) -> tuple[list[Place], list[np.ndarray]]:

@@ -45,5 +45,5 @@ def test_a_key_of_another_length_is_refused() -> None:
 @pytest.mark.parametrize("start", [b"\x02\x01", b"\x00\x01", b"\x01\x02", b"\x01\x00"])
 def test_a_leaf_of_another_version_or_kind_is_refused(start: bytes) -> None:
     """Its length is that of a record, its fields may mean something else."""
-    with pytest.raises(LeafError, match=f"no leaf record of version {start[0]} and kind {start[1]}"):
+    with pytest.raises(LeafError, match=f"leaf records of version {start[0]} and kind {start[1]}"):
         decode_leaf(start + bytes(LEAF_BYTES - 2))
