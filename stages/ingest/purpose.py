@@ -69,6 +69,8 @@ _CLAIMS: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+_NUMBERED: Final = re.compile(r"[A-Za-z]{0,5}[_-]?\d+(\.\d+)*")
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -140,7 +142,8 @@ def why_beside(path: Path) -> str:
 def counts_against_the_run(reason: Reason, path: str) -> bool:
     """Whether a refused file is one that was to be segmented: a claim that its name makes, or its content.
 
-    A name without suffix makes it where it has a digit, as images on a CD do (IM000001) and README does not.
+    A name without suffix makes it where it is a number or a UID, as images on a CD have (IM000001); README,
+    md5sums and libviewer.so.6 do not.
     """
     if reason is Reason.NOT_TO_SEGMENT:
         return False
@@ -149,5 +152,4 @@ def counts_against_the_run(reason: Reason, path: str) -> bool:
     name = PurePath(path).name
     if _CLAIMS.fullmatch(name):
         return True
-    last = name.rpartition(".")[2]
-    return last.isdigit() if "." in name else any(map(str.isdigit, name))
+    return _NUMBERED.fullmatch(name) is not None
