@@ -16,21 +16,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag
 
 from stages.deliver.extent import gaps_mm, repeated
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
 from stages.ingest.elements import numbers, text
 from stages.ingest.faults import BadData, reading
+from stages.ingest.functional import macro, spacing_mm, why_no_spacing
 from stages.ingest.functional import orientation as orientation_of
-from stages.ingest.functional import spacing_mm, why_no_spacing
+from stages.ingest.functional import position as position_of
 
-_SHARED: Final = BaseTag(0x52009229)
-_PER_FRAME: Final = BaseTag(0x52009230)
 _PIXEL_MEASURES: Final = BaseTag(0x00289110)
-_PLANE_POSITION: Final = BaseTag(0x00209113)
-_POSITION: Final = BaseTag(0x00200032)
 _BETWEEN_SLICES: Final = BaseTag(0x00180088)
 _THICKNESS: Final = BaseTag(0x00180050)
 _FRAMES: Final = BaseTag(0x00280008)
@@ -76,24 +72,9 @@ def _plane(result: SegmentedFrame, header: Dataset) -> Plane:
     frame = result.place.frame
     spacing = spacing_mm(header, frame)
     area = None if spacing is None else spacing[0] * spacing[1]
-    position = numbers(_holder(header, frame, _PLANE_POSITION), _POSITION, 3)
+    position = position_of(header, frame)
     corner = None if position is None else np.array(position)
     return Plane(result, spacing, area, None, header, corner, orientation_of(header, frame))
-
-
-def _holder(header: Dataset, frame: int, macro: BaseTag) -> Dataset:
-    """The frame's own functional group, or the shared one, or the object itself."""
-    for groups, index in ((_PER_FRAME, frame), (_SHARED, 0)):
-        items = _items(header, groups)
-        found = _items(items[index], macro) if index < len(items) else ()
-        if found:
-            return found[0]
-    return header
-
-
-def _items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
-    value = dataset[tag].value if tag in dataset else None
-    return value if isinstance(value, Items) else ()
 
 
 def _normal(plane: Plane) -> NDArray[np.float64] | None:
@@ -125,8 +106,8 @@ def stated_gap_mm(plane: Plane) -> float | None:
 
 
 def _positive(plane: Plane, tag: BaseTag) -> float | None:
-    holder = _holder(plane.header, plane.result.place.frame, _PIXEL_MEASURES)
-    (value,) = numbers(holder, tag, 1) or (0.0,)
+    measures = macro(plane.header, plane.result.place.frame, _PIXEL_MEASURES)
+    (value,) = numbers(measures, tag, 1) or (0.0,)
     return value if value > 0 else None
 
 
