@@ -82,14 +82,11 @@ def _compared(first: Sequence[Slice], second: Sequence[Slice], options: IngestOp
     paths = (first[0].place.path, second[0].place.path)
     if _same_bytes(*paths):
         return None
-    broken = _unreadable(second, options)
-    if broken:
-        return broken
     whole = len(first) == len(second) == first[0].frames
     if whole and _same_pixels({one.key: one for one in first}, second, options):
         return None
     detail = f"Its SOP Instance UID is that of {paths[0]}, whose pixels are others."
-    return Refusal(Reason.CONFLICT, detail)
+    return _unreadable(second, options) or Refusal(Reason.CONFLICT, detail)
 
 
 def _same_bytes(first: str, second: str) -> bool:
