@@ -190,8 +190,8 @@ def letters(reason: str, *words: str) -> Judge:
     """All is refused for this reason, in a sentence with these words."""
 
     def judge(found: Outcome, _: Mapping[str, Outcome]) -> bool:
-        told = [letter for letter in found.letters if letter.reason == reason]
-        return bool(told) and all(word in letter.detail for letter in told for word in words)
+        mine = [letter for letter in found.letters if letter.reason == reason]
+        return bool(mine) and all(word in letter.detail for letter in mine for word in words)
 
     return judge
 
@@ -259,8 +259,8 @@ def shown(found: Outcome) -> str:
     masks = [
         f"{len(mask['slices'])} slices {volume} ml" for mask, volume in zip(found.masks, known, strict=True)
     ]
-    told = [f"{len(found.letters)} letters ({found.letters[0].reason})"] if found.letters else []
-    return "; ".join([*masks, *told, " ".join(sorted(found.flags))]).strip("; ")
+    letters_ = [f"{len(found.letters)} letters ({found.letters[0].reason})"] if found.letters else []
+    return "; ".join([*masks, *letters_, " ".join(sorted(found.flags))]).strip("; ")
 
 
 def main() -> int:

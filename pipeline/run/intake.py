@@ -82,6 +82,7 @@ def opened(job: Job) -> Iterator[Intake]:
     """The intake of a job; closed with its sources at the end."""
     site = Site(load_site_secret(job.keys))
     log = open_reader(job.index) if job.resume and exists(job.index) else None
+    # A connection each: the sources ask for files in their own thread.
     with Ledger(job.results) as ledger, Ledger(job.results) as of_files:
         sources = open_sources(job.sources, site, job.settings.ingest, of_files.files_of)
         intake = Intake(sources) if log is None else Intake(sources, _confirmed(ledger, log))

@@ -1,6 +1,6 @@
 """What is no image to segment: results, doses, maps, reports, directories, and what is no image at all.
 
-Told by what an object says of itself, never by what its pixels look like. Sound objects of this kind are set
+What an object states of itself decides, never what its pixels look like. Sound objects of this kind are set
 aside with a word and fail no run; a plain secondary capture of a scanned film is still an image.
 """
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _PIECE_BYTES: Final = 1 << 18
-_EITHER: Final = zlib.MAX_WBITS | 32  # the wrapping is told from its first bytes
+_EITHER: Final = zlib.MAX_WBITS | 32  # zlib finds the wrapping from its first bytes
 
 
 def unfolding(file: BufferedReader, start: int) -> BufferedReader:

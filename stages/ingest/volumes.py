@@ -1,4 +1,4 @@
-"""Volumes of every format: NIfTI, MetaImage and NRRD, told by their first bytes, sliced in one way."""
+"""Volumes of every format: NIfTI, MetaImage and NRRD, recognised by their first bytes, sliced in one way."""
 
 from __future__ import annotations
 
