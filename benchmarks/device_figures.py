@@ -78,6 +78,11 @@ def segment(given: Given) -> None:
         prepared = prepare(frames).kept
         given.note(preprocess_ms=1e3 * seconds(lambda: prepare(frames), least=0, repeats=3) / len(frames))
         given.note(stage_ms=1e3 * seconds(lambda: run(prepared), least=0, repeats=3) / len(frames))
+    with Preprocess(device=given.device).open() as prepare:
+        took = seconds(lambda: prepare(frames), least=0, repeats=3)
+        given.note(preprocess_on_device_ms=1e3 * took / len(frames))
+        same = np.mean(prepare(frames).kept.packed.field_MHW == prepared.packed.field_MHW)
+        given.note(share_of_levels_equal_to_the_cpu=float(same))
     infer = runtime.load(None, given.device, 1, "torch", largest=(options.batch, *shape))
     at = range(0, len(frames), options.batch)
     parts = [prepared.packed.take(slice(one, one + options.batch)) for one in at]

@@ -28,7 +28,7 @@ def stream(
     weights = describe(settings.segment.weights).digest
     return (
         Graph.of(Ingest(settings.ingest, keys))
-        .then(Preprocess(settings.preprocess))
+        .then(Preprocess(settings.preprocess, devices.preprocess))
         .then(Segment(settings.segment, devices.segment))
         .beside(
             Graph.of(

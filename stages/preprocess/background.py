@@ -16,7 +16,11 @@ OTSU_SHARE = 0.4  # of the threshold on square roots
 
 def foreground(unit_HW: NDArray[np.float32], seen_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The patient within ``seen_HW``, from values in 0..1; all that is seen where nothing stands out."""
-    root_HW = (np.sqrt(unit_HW) * 255).astype(np.uint8)
+    return outline((np.sqrt(unit_HW) * 255).astype(np.uint8), seen_HW)
+
+
+def outline(root_HW: NDArray[np.uint8], seen_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The patient, from the square roots of the values in levels of 0 to 255."""
     seen = seen_HW.view(np.uint8)
     root_1S = (root_HW if seen_HW.all() else root_HW[seen_HW]).reshape(1, -1)  # OpenCV loops over rows
     otsu = int(cv2.threshold(root_1S, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
@@ -30,7 +34,7 @@ def foreground(unit_HW: NDArray[np.float32], seen_HW: NDArray[np.bool_]) -> NDAr
     contours, _ = cv2.findContours(bright_HW, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     # An axial outline is convex: the hull fills holes and the hollows that signal voids cut into it.
     hull = cv2.convexHull(max(contours, key=cv2.contourArea))
-    filled_HW = np.zeros(unit_HW.shape, np.uint8)
+    filled_HW = np.zeros(root_HW.shape, np.uint8)
     cv2.fillConvexPoly(filled_HW, hull, 1)
     patient_HW: NDArray[np.bool_] = (filled_HW != 0) & seen_HW
     return patient_HW

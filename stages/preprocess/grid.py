@@ -76,6 +76,15 @@ def resampled(view_HW: NDArray[Any], grid: Grid, size: int) -> NDArray[np.float3
     )
 
 
+def view_weights(grid: Grid, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``rows_OI`` and ``columns_OI`` of ``resampled``, dense."""
+    rows, columns = (
+        weights(size, stop - start, scale, offset - start)
+        for (start, stop), scale, offset in zip(_windows(grid, size), grid.scale, grid.offset, strict=True)
+    )
+    return rows, columns
+
+
 def to_original(field_HW: NDArray[Any], grid: Grid) -> NDArray[np.float32]:
     """Values on the field (a probability, a mask) linearly interpolated on the stored grid; zero beyond it.
 

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from stages.base import Reason, Split
 from stages.batches import Frame, Frames, Prepared, Rows
 from stages.preprocess.options import PreprocessOptions
-from stages.preprocess.stage import Preprocess, Slice, prepare
+from stages.preprocess.single import Slice, prepare
+from stages.preprocess.stage import Preprocess
 
 OPTIONS = PreprocessOptions(size=32)
 
