@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from stages.errors import OperatorError
 
@@ -77,6 +77,12 @@ class DeadLetters:
             self._db.executemany("DELETE FROM letters WHERE path = ? AND frame = ?", sorted(places))
             self._insert(letters)
 
+    def at(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Letter]:
+        """The letters of these files and frames, where there are some."""
+        query = "SELECT * FROM letters WHERE path = ? AND frame = ?"
+        found = [self._db.execute(query, (os.fsencode(path), frame)).fetchone() for path, frame in places]
+        return {(one.path, one.frame): one for one in map(_letter, filter(None, found))}
+
     def _insert(self, letters: Iterable[Letter]) -> None:
         rows = [(os.fsencode(letter.path), *astuple(letter)[1:]) for letter in letters]
         self._db.executemany("INSERT OR REPLACE INTO letters VALUES (?,?,?,?,?,?,?,?)", rows)
@@ -101,7 +107,9 @@ def read(results: Path) -> list[Letter]:
             rows = db.execute("SELECT * FROM letters ORDER BY path, frame").fetchall()
     except sqlite3.DatabaseError as error:
         raise OperatorError(f"{results / _NAME} is damaged: {error}") from error
-    return [
-        Letter(os.fsdecode(path), frame, key, stage, reason, detail, bool(counted), time_s)
-        for path, frame, key, stage, reason, detail, counted, time_s in rows
-    ]
+    return list(map(_letter, rows))
+
+
+def _letter(row: tuple[Any, ...]) -> Letter:
+    path, frame, key, stage, reason, detail, counted, time_s = row
+    return Letter(os.fsdecode(path), frame, key, stage, reason, detail, bool(counted), time_s)

@@ -32,6 +32,7 @@ class Done:
 
     kept: int
     rejected: int
+    rejected_again: int = 0  # what its rows that were given again add to ``rejected``, and not to the run's
 
 
 class Ledger:
@@ -45,6 +46,7 @@ class Ledger:
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
                 "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT)"
                 " WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS again (unit BLOB PRIMARY KEY, rejected INT) WITHOUT ROWID;"
                 "CREATE TABLE IF NOT EXISTS files (series BLOB, path BLOB, PRIMARY KEY (series, path))"
                 " WITHOUT ROWID"
             )
@@ -52,8 +54,8 @@ class Ledger:
             self._db.close()
             raise OperatorError(f"{file} is damaged: move it away, or choose other results") from error
 
-    def enter(self, unit: Finished) -> None:
-        """A unit is finished."""
+    def enter(self, unit: Finished, rejected_again: int = 0) -> None:
+        """A unit is finished. ``rejected_again``: see ``Done``."""
         row = (_identity(unit.pieces), unit.kept, unit.rejected)
         files = {
             (series, os.fsencode(place.path))
@@ -63,11 +65,16 @@ class Ledger:
         }
         with self._db:
             self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", row)
+            if any(any(piece.again) for piece in unit.pieces):
+                self._db.execute("INSERT OR REPLACE INTO again VALUES (?, ?)", (row[0], rejected_again))
             self._db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?)", sorted(files))
 
     def find(self, pieces: Sequence[Located]) -> Done | None:
         """What became of the unit of these pieces, None where it is not finished."""
-        query = "SELECT kept, rejected FROM done WHERE unit = ?"
+        query = (
+            "SELECT kept, done.rejected, coalesce(again.rejected, 0) FROM done LEFT JOIN again USING (unit)"
+            " WHERE unit = ?"
+        )
         row = self._db.execute(query, (_identity(pieces),)).fetchone()
         return Done(*row) if row else None
 

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
@@ -67,7 +68,8 @@ class Catalogue:
 
     def given(self, series: bytes) -> list[Slice]:
         """The slices of a series that were given already."""
-        return self._slices("SELECT * FROM slices WHERE series = ? AND given ORDER BY rowid", series)
+        found = self._slices("SELECT * FROM slices WHERE series = ? AND given ORDER BY rowid", series)
+        return [replace(one, again=True) for one in found]
 
     def take(self, series: bytes) -> list[Slice]:
         """The slices of a series that were not given yet; from now on they are."""

@@ -100,18 +100,11 @@ def test_every_check_has_a_name_and_a_sentence() -> None:
     assert all(one.about.endswith(".") for one in CHECKS)
 
 
-class Unseen:
-    """A watcher that looks away."""
-
-    def update(self, tally: object, queued: object) -> None:
-        """Show nothing."""
-
-
 def test_slices_prepared_otherwise_than_in_training_are_refused(job: Job) -> None:
     """The weights say how; a run that prepares otherwise would segment what the network never saw."""
     settings = load(None, {"preprocess": {"clahe_clip_limit": 0}})
     with pytest.raises(JobError, match=r"preprocess\.clahe_clip_limit 2\.0, the configuration says 0"):
-        run(replace(job, settings=settings), Unseen())
+        run(replace(job, settings=settings))
 
 
 @pytest.mark.slow
@@ -128,5 +121,5 @@ def test_the_clock_starts_when_all_stages_are_open(job: Job, monkeypatch: pytest
 
     make = module._crew
     monkeypatch.setattr(module, "_crew", slowly)
-    summary = run(replace(job, settings=load(None, {"run": {"engine": "local"}})), Unseen())
+    summary = run(replace(job, settings=load(None, {"run": {"engine": "local"}})))
     assert summary.seconds <= time.monotonic() - opened_s
