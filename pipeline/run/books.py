@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -20,7 +21,7 @@ from pipeline.run.ledger import Ledger
 from pipeline.run.recount import Recount, recount
 from pipeline.run.summary import Tally
 from stages.batches import Refused
-from stages.errors import OperatorError
+from stages.errors import OperatorError, UnwritableError
 from stages.files import write_whole
 from stages.ingest.sources.base import Unit
 from stages.ingest.sources.opening import absolute
@@ -135,12 +136,14 @@ class Books:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, failure: BaseException | None, _traceback: object) -> None:
         left = [letter for letters in self._open.values() for letter in letters.values()]
-        self._letters.add([*self._of_refused(), *left])
-        self._letters.close()
-        self._ledger.close()
-        self._exporter.close()
+        with closing(self._exporter), closing(self._ledger), closing(self._letters):
+            try:
+                self._letters.add([*self._of_refused(), *left])
+            except UnwritableError:
+                if failure is None:  # else the first one is told
+                    raise
 
 
 def _letter(event: Rejected) -> Letter:

@@ -14,20 +14,15 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pipeline.config import Settings, load
-from pipeline.devices import Devices
-from pipeline.engine.graph import Graph
+from pipeline.config import load
 from pipeline.run.dead_letters import Letter, read
 from pipeline.run.job import Job
 from pipeline.run.run import run
 from pipeline.run.summary import Summary
-from pipeline.stream import onward
-from stages.batches import Entries, Located
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.site import Site
-from stages.ingest.stage import Ingest
-from tests.situations.maker import BRIGHT, DEPTHS_MM, GAP_MM, Study, Threshold, ball, volume_ml
+from tests.situations.maker import BRIGHT, DEPTHS_MM, GAP_MM, Study, ball, thresholded, volume_ml
 from tests.situations.table import HOLES, SITUATIONS, SOUND
 
 
@@ -49,14 +44,6 @@ class Streamed:
         return found
 
 
-def stream(
-    settings: Settings, keys: Path, index: Path, results: Path, where: Devices
-) -> Graph[Located, Entries]:
-    """The product's stream with a segmenter that needs no weights; a run states those of the product."""
-    front = Graph.of(Ingest(settings.ingest, keys)).then(Threshold())
-    return onward(front, settings, keys, index, results, where)
-
-
 def streamed_once(
     source: Path,
     keys: Path,
@@ -70,7 +57,7 @@ def streamed_once(
     asked = {"run": {"engine": engine, "device": "cpu"}, "ingest": {"batch": 32}, "flow": {"hops": []}}
     settings = load(None, {**asked, **(more or {})})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.run.run.stream", stream)
+        patch.setattr("pipeline.run.run.stream", thresholded)
         return run(Job((str(source),), work / "index", work / "results", keys, settings, resume))
 
 
