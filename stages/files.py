@@ -77,7 +77,7 @@ def write_in_part(part: Path, name: str, data: bytes) -> None:
     """One file of a directory that has no name yet, with the folder it needs; synced with the whole."""
     file = part / name
     file.parent.mkdir(exist_ok=True)
-    with _named(file):
+    with named(file):
         file.write_bytes(data)
 
 
@@ -215,7 +215,7 @@ def _placed(
     part = _part(directory, file.name)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with _named(file), os.fdopen(descriptor, "wb") as stream:
+        with named(file), os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(descriptor)
@@ -263,15 +263,15 @@ def _refuse_special(file: Path) -> None:
 def _sync(path: Path, flags: int) -> None:
     fd = os.open(path, flags)
     try:
-        with _named(path):
+        with named(path):
             os.fsync(fd)
     finally:
         os.close(fd)
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Let errors of calls that take a descriptor name the file all the same."""
+def named(path: Path) -> Iterator[None]:
+    """Errors of calls that take a descriptor name no file: then they name this one."""
     try:
         yield
     except OSError as error:

@@ -14,7 +14,7 @@ from pipeline.config import Settings, load
 from pipeline.engine.graph import Hops
 from pipeline.run import run as module
 from pipeline.run.job import Job, JobError
-from pipeline.run.preflight import CHECKS, check
+from pipeline.run.preflight import CHECKS, check, exists
 from pipeline.run.run import run
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.rotation import export_public, rotate
@@ -92,6 +92,15 @@ def test_a_manifest_is_read_before_anything_starts(
         manifest.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(JobError, match=message):
         check(replace(job, sources=(f"manifest:{manifest}",)))
+
+
+def test_what_an_interrupted_creation_left_is_no_index(tmp_path: Path) -> None:
+    """The next run makes it anew, as where there was no room for it; an index that lost its name is one."""
+    for name in ("lock", "signing.key", "checkpoint"):
+        (tmp_path / name).touch()
+    assert not exists(tmp_path)
+    (tmp_path / "segments").mkdir()
+    assert exists(tmp_path)
 
 
 def test_every_check_has_a_name_and_a_sentence() -> None:

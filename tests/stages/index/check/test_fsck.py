@@ -210,7 +210,7 @@ def test_a_disk_that_is_really_full_loses_nothing(
 ) -> None:
     """A file system of 4 MB fills up; what was acknowledged is there once there is room again."""
     acknowledged: list[bytes] = []
-    with pytest.raises((OSError, UnwritableError)):
+    with pytest.raises((OSError, UnwritableError), match=f"{small_disk.path}/index"):
         fill(small_disk.path / "index", make_block, acknowledged)
     moved = shutil.copytree(small_disk.path / "index", tmp_path / "index")
     assert len(acknowledged) > 1000
