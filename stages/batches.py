@@ -82,9 +82,12 @@ class Located(Uncounted):
     group: bytes | None = None
     parts: int = 1
     stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
+    again: tuple[bool, ...] = ()  # one a row: whether an earlier unit of the run held it; else none was
 
     def __post_init__(self) -> None:
         _fill_stacks(self)
+        if not self.again:
+            object.__setattr__(self, "again", (False,) * len(self.keys))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -100,6 +103,7 @@ class Located(Uncounted):
             self.group,
             self.parts,
             self.stacks[lo:hi],
+            self.again[lo:hi],
         )
 
     def _across(self, neighbour: int, row: int) -> Place | None:
