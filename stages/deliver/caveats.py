@@ -18,6 +18,7 @@ from stages.batches import FileKind
 from stages.deliver.extent import depths_mm, gaps_mm, pixels, repeated, usual_mm, usual_near_mm
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, Stack
+from stages.doubt import Doubt
 from stages.ingest.geometry import AXIAL_DEGREES
 
 WIDE: Final = 1.5  # of the usual distance: in a wider gap a slice is missing
@@ -33,6 +34,7 @@ class Flag(StrEnum):
     REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
     ONE_SLICE = "one_slice"  # no neighbour
+    DIVIDED_BY_ORDER = "divided_by_order"  # images of one place, told apart by numbers or times alone
     NO_GEOMETRY = "no_geometry"  # no DICOM Segmentation, or no volume, for want of geometry
     GEOMETRY_NOTE = "geometry_note"  # statements that disagree, and which one was taken
     NOT_AXIAL = "not_axial"  # the model learned from axial slices
@@ -48,6 +50,8 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
     Flag.ONE_SLICE: "There is one slice only.",
+    Flag.DIVIDED_BY_ORDER: "Places were imaged more than once, and only the order of numbers or times tells the "
+    "images apart: this stack may hold images of another.",
     Flag.NO_GEOMETRY: "{why}",
     Flag.GEOMETRY_NOTE: "{why}",
     Flag.NOT_AXIAL: "The slices are {degrees:g} degrees off axial; the model learned from axial slices.",
@@ -147,6 +151,8 @@ def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
     if stack.id.slices > count:
         numbers = {"slices": stack.id.slices - count, "of": stack.id.slices}
         yield Caveat(Flag.REJECTED_SLICES, numbers=numbers)
+    if stack.id.doubt is Doubt.ORDER:
+        yield Caveat(Flag.DIVIDED_BY_ORDER)
     if stack.lack:
         picture = stack.planes[0].result.place.kind is FileKind.RASTER  # has none by its nature
         yield Caveat(Flag.NO_GEOMETRY, not picture, {"why": stack.lack})

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from stages.doubt import Doubt
 from stages.ingest.acquisition import Acquisition
-from stages.ingest.slices import Slice
+from stages.ingest.passes import passes, side_by_side
+from stages.ingest.slices import Slice, SliceStack
 
 _COSINE: Final = 0.01  # of a direction cosine, about half a degree: orientations closer than this are one
 _SPACING: Final = 0.01  # relative: pixel spacings closer than this are one
@@ -45,7 +47,7 @@ _SEQUENCES: Final = tuple(
 _Placed = tuple[Slice, float]  # a slice and its depth along the normal of its stack, in millimetres
 
 
-def stacked(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], ...]:
+def stacked(slices: Sequence[Slice]) -> tuple[SliceStack, ...]:
     """The stacks of a series in order of acquisition, each in the order of the body where that is known.
 
     Slices without position or orientation are ordered by number; the frames of a file stay together there.
@@ -54,9 +56,9 @@ def stacked(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], ...]:
     lost: list[Slice] = []
     for one in slices:
         (lost if _normal(one) is None else placed).append(one)
-    found = [_slices(stack) for group in _geometries(placed) for stack in _stacks_of(group)]
+    found = [stack for group in _geometries(placed) for stack in _stacks_of(group)]
     found += [
-        tuple(sorted(group, key=_turn))
+        SliceStack(tuple(sorted(group, key=_turn)))
         for group in _grouped(lost, lambda one: (one.shape, one.place.path if one.frames > 1 else ""))
     ]
     return tuple(sorted(found, key=_rank))
@@ -105,17 +107,17 @@ def _grouped(slices: Sequence[Slice], key: Callable[[Slice], Hashable]) -> list[
     return list(groups.values())
 
 
-def _stacks_of(group: Sequence[Slice]) -> list[list[_Placed]]:
+def _stacks_of(group: Sequence[Slice]) -> list[SliceStack]:
     """The stacks among slices of one geometry."""
     normal = np.sum([normal for one in group if (normal := _normal(one)) is not None], axis=0)
     positions_N3 = np.array([one.position for one in group], np.float64)
     depths = (positions_N3 @ (normal / np.linalg.norm(normal))).tolist()
     placed = sorted(zip(group, depths, strict=True), key=lambda one: (one[1], _turn(one[0])))
     by_type = _divided(placed, Acquisition._fields.index("image_type"))
-    return [stack for part in by_type for stack in _explained(part)]
+    return [stack for part in by_type for stack in _explained(part, Doubt.NONE)]
 
 
-def _explained(placed: list[_Placed]) -> list[list[_Placed]]:
+def _explained(placed: list[_Placed], doubt: Doubt) -> list[SliceStack]:
     """Divided until every place stands once, by the first marks that explain why it was imaged again.
 
     Several images of one single place are no volume whatever tells them apart: they stay together, in the
@@ -126,37 +128,44 @@ def _explained(placed: list[_Placed]) -> list[list[_Placed]]:
     places = _places(placed, *_SHIFTED)
     times = np.bincount(places)
     if len(times) == 1:
-        return [sorted(placed, key=lambda one: (_order(one[0]), _turn(one[0])))]
+        return [_stack(sorted(placed, key=lambda one: (_order(one[0]), _turn(one[0]))), doubt)]
     by_contrast = (_divided(placed, mark) for mark in _CONTRASTS)
     found = next((parts for parts in by_contrast if _are_volumes(parts, placed)), None)
+    certain = True
     if found is None and times.max() > 1:
         place_of = {one.key: place for (one, _), place in zip(placed, places, strict=True)}
-        found = _by_mark(placed, place_of, times)
-    if found is None:
-        return [placed] if times.max() == 1 else _dealt(placed)
-    return [stack for part in found for stack in _explained(part)]
+        found, certain = _by_mark(placed, place_of, times)
+    if found is not None:
+        below = doubt if certain else Doubt.ORDER
+        return [stack for part in found for stack in _explained(part, below)]
+    if times.max() == 1:
+        return [_stack(placed, doubt)]
+    return [_stack(stack, Doubt.ORDER) for stack in _dealt(placed)]
+
+
+def _stack(placed: list[_Placed], doubt: Doubt) -> SliceStack:
+    return SliceStack(tuple(one for one, _ in placed), doubt)
 
 
 def _by_mark(
     placed: list[_Placed], place_of: dict[bytes, int], times: NDArray[np.int64]
-) -> list[list[_Placed]] | None:
-    """Parts by the first mark that explains repeated places; None where none does."""
+) -> tuple[list[list[_Placed]] | None, bool]:
+    """Parts by the first mark that explains repeated places; None where none does. And whether it is sure."""
     marks = range(len(Acquisition._fields))
     divisions = {mark: parts for mark in marks if len(parts := _divided(placed, mark)) > 1}
     for parts in divisions.values():
         few = len(parts) <= times.max()
         large = np.median([len(part) for part in parts]) >= max(_LEAST_STACK, len(times) / 2)
         if (few or large) and _fewer(parts, place_of) and all(_is_dense(part, place_of) for part in parts):
-            return parts
-    if (times > 1).mean() < _PHASES:
-        return None
-    for mark in _SEQUENCES:
-        whole = _added_up(mark, divisions.get(mark, []), place_of)
-        covered = [len({place_of[one.key] for one, _ in part}) for part in whole]
-        complete = 1 < len(whole) <= times.max() and min(covered) >= len(times) / 2
-        if complete and _fewer(whole, place_of):
-            return whole
-    return None
+            return parts, True
+    if (times > 1).mean() >= _PHASES:
+        for mark in _SEQUENCES:
+            whole, certain = _added_up(mark, divisions.get(mark, []), place_of)
+            covered = [len({place_of[one.key] for one, _ in part}) for part in whole]
+            complete = 1 < len(whole) <= times.max() and min(covered) >= len(times) / 2
+            if complete and _fewer(whole, place_of):
+                return whole, certain
+    return None, True
 
 
 def _are_volumes(parts: list[list[_Placed]], placed: list[_Placed]) -> bool:
@@ -185,18 +194,16 @@ def _is_dense(part: list[_Placed], place_of: dict[bytes, int]) -> bool:
     return len(places) >= _DENSE * (max(places) - min(places) + 1)
 
 
-def _added_up(mark: int, parts: list[list[_Placed]], place_of: dict[bytes, int]) -> list[list[_Placed]]:
-    """Parts in the order of their mark, those of different places joined until a place comes again."""
-    whole: list[list[_Placed]] = [[]]
-    taken: set[int] = set()
-    for part in sorted(parts, key=lambda part: _number(part[0][0].acquisition[mark])):
-        here = {place_of[one.key] for one, _ in part}
-        if taken & here:
-            whole.append([])
-            taken = set()
-        whole[-1] += part
-        taken |= here
-    return [sorted(part, key=lambda one: (one[1], _turn(one[0]))) for part in whole]
+def _added_up(
+    mark: int, parts: list[list[_Placed]], place_of: dict[bytes, int]
+) -> tuple[list[list[_Placed]], bool]:
+    """Parts in the order of their mark, joined to passes; and whether they can be joined in one way only."""
+    parts = sorted(parts, key=lambda part: _number(part[0][0].acquisition[mark]))
+    numbers, certain = passes([{place_of[one.key] for one, _ in part} for part in parts])
+    whole: dict[int, list[_Placed]] = {}
+    for part, number in zip(parts, numbers, strict=True):
+        whole.setdefault(number, []).extend(part)
+    return [sorted(part, key=lambda one: (one[1], _turn(one[0]))) for part in whole.values()], certain
 
 
 def _divided(placed: list[_Placed], mark: int) -> list[list[_Placed]]:
@@ -219,29 +226,32 @@ def _places(placed: list[_Placed], share: float, most_mm: float) -> list[int]:
 def _dealt(placed: list[_Placed]) -> list[list[_Placed]]:
     """Images of repeated places that no mark tells apart, by their numbers.
 
-    Numbers mostly run through all places and then begin anew: a stack ends where a place comes again, also
-    where an image is missing. Else the first images of all places are the first stack, and so on.
+    Numbers mostly run through all places and then begin anew, or through the images of each place. Where they
+    do neither, and where few places repeat, the first images of all places are the first stack, and so on.
     """
-    places = _places(placed, *_NEAR)
-    turns = sorted(zip(placed, places, strict=True), key=lambda one: _turn(one[0][0]))
-    runs: list[dict[int, _Placed]] = [{}]
-    nth: list[list[_Placed]] = []
+    turns = sorted(zip(placed, _places(placed, *_NEAR), strict=True), key=lambda one: _turn(one[0][0]))
+    places = [place for _, place in turns]
+    times = np.bincount(places)
+    numbers = _nth(places)
+    if (times > 1).mean() >= _PHASES:
+        by_pass, _ = passes([[place] for place in places])
+        instances = [one.instance for (one, _), _ in turns]
+        run_on = by_pass[-1] + 1 == times.max()
+        numbers = by_pass if run_on else side_by_side(instances, places, int(times.max())) or numbers
+    stacks: dict[int, list[_Placed]] = {}
+    for (one, _), number in zip(turns, numbers, strict=True):
+        stacks.setdefault(number, []).append(one)
+    return [sorted(stack, key=lambda one: one[1]) for stack in stacks.values()]
+
+
+def _nth(places: Sequence[int]) -> list[int]:
+    """Which image of its place each is, from 0."""
     seen: dict[int, int] = {}
-    for one, place in turns:
-        if place in runs[-1]:
-            runs.append({})
-        runs[-1][place] = one
-        seen[place] = seen.get(place, 0) + 1
-        if seen[place] > len(nth):
-            nth.append([])
-        nth[seen[place] - 1].append(one)
-    phases = len(runs) == len(nth) and sum(count > 1 for count in seen.values()) >= _PHASES * len(seen)
-    found = [list(run.values()) for run in runs] if phases else nth
-    return [sorted(stack, key=lambda one: one[1]) for stack in found]
-
-
-def _slices(stack: list[_Placed]) -> tuple[Slice, ...]:
-    return tuple(one for one, _ in stack)
+    numbers = []
+    for place in places:
+        numbers.append(seen.get(place, 0))
+        seen[place] = numbers[-1] + 1
+    return numbers
 
 
 def _turn(one: Slice) -> tuple[float, int, str, bytes]:
@@ -250,9 +260,9 @@ def _turn(one: Slice) -> tuple[float, int, str, bytes]:
     return (number, one.place.frame, one.place.path, one.key)
 
 
-def _rank(stack: tuple[Slice, ...]) -> tuple[object, ...]:
+def _rank(stack: SliceStack) -> tuple[object, ...]:
     """The order of acquisition, independent of numbers and names as far as marks tell stacks apart."""
-    return (min(map(_order, stack)), min(map(_turn, stack)))
+    return (min(map(_order, stack.slices)), min(map(_turn, stack.slices)))
 
 
 def _order(one: Slice) -> tuple[tuple[float, str], ...]:

@@ -60,6 +60,11 @@ def phases(**marks: Sequence[Any]) -> Callable[[Study], None]:
     return make
 
 
+def first_lost(study: Study) -> None:
+    phases()(study)
+    (study.folder / study.name / f"{len(DEPTHS_MM) + 1:04d}.dcm").unlink()
+
+
 def shifted(study: Study) -> None:
     for phase in (1, 2):
         for row, depth in enumerate(DEPTHS_MM):
@@ -143,6 +148,7 @@ def enlarged(study: Study) -> None:
 
 PLAIN = ((SOUND,), (19,), 1)
 END, LOST = frozenset({"gland_at_end"}), frozenset({"no_geometry"})
+ORDER = frozenset({"divided_by_order"})
 SITUATIONS = {
     "sound": Situation(Study.volume, *PLAIN),
     "split": Situation(split, *PLAIN),
@@ -160,8 +166,11 @@ SITUATIONS = {
         shifted, (SOUND, volume_ml([depth + GAP_MM / 2 for depth in DEPTHS_MM])), (19, 19), 2
     ),
     "two_passes": Situation(two_passes, (SOUND,) * 3, (19,) * 3, 3),
-    "retaken": Situation(retaken, (SOUND, None), (19, 1), 2, flags=frozenset({"one_slice"})),
-    "unmarked": Situation(phases(), (SOUND,) * 3, (19,) * 3, 3),
+    "retaken": Situation(retaken, (SOUND, None), (19, 1), 2, flags=ORDER | {"one_slice"}),
+    "unmarked": Situation(phases(), (SOUND,) * 3, (19,) * 3, 3, flags=ORDER),
+    "unmarked_first_lost": Situation(
+        first_lost, (SOUND, volume_ml(DEPTHS_MM[1:]), SOUND), (19, 18, 19), 3, flags=ORDER
+    ),
     "diffusion": Situation(diffusion, (SOUND,) * 2, (19,) * 2, 2),
     "localiser": Situation(localiser, (SOUND, None), (19, 2), 2, flags=frozenset({"not_axial"})),
     "another_size": Situation(another_size, (SOUND, None), (19, 1), 2, flags=frozenset({"one_slice"})),

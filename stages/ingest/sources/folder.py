@@ -19,7 +19,7 @@ from stages.ingest.options import IngestOptions, Layout
 from stages.ingest.probe import probe
 from stages.ingest.series import Series, batches
 from stages.ingest.site import Site
-from stages.ingest.slices import Slice
+from stages.ingest.slices import Slice, SliceStack
 from stages.ingest.sources.base import Unit
 from stages.ingest.sources.catalogue import Catalogue
 from stages.ingest.sources.copies import without_copies
@@ -139,7 +139,7 @@ class Scan:
             if not found.whole:
                 catalogue.add(found.series, found.slices)
             elif catalogue.is_new(found.series):
-                yield Series(found.series, (found.slices,))
+                yield Series(found.series, (SliceStack(found.slices),))
             else:
                 yield Copied(str(path), len(found.slices))
 

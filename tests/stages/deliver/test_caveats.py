@@ -15,6 +15,7 @@ from stages.batches import FileKind, Place, StackId
 from stages.deliver.caveats import TEXTS, Caveat, Flag, fewer, of_stack
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
+from stages.doubt import Doubt
 from stages.grid import Mask
 
 if TYPE_CHECKING:
@@ -112,6 +113,13 @@ def test_one_slice_is_to_review_where_it_has_a_prostate(clinic: Clinic) -> None:
     assert flags(clinic)["one_slice"]["review"] is False
     clinic.deliver(clinic.batch(clinic.dicom(1), clinic.balls(1), novelty=[0.5]))
     assert flags(clinic)["one_slice"]["review"] is True
+
+
+def test_stacks_that_only_an_order_tells_apart_are_to_review(clinic: Clinic) -> None:
+    """Ingest says so with each row; numbers of the volume stay."""
+    lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 6, Doubt.ORDER)] * 6)
+    assert list(flags(clinic)) == ["divided_by_order"]
+    assert (clinic.measured()["review"], clinic.measured()["volume_ml"] > 0) == (True, True)
 
 
 def test_slices_that_are_not_axial_are_named_with_their_angle(clinic: Clinic) -> None:

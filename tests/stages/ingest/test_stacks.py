@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.batches import FileKind, Place
+from stages.doubt import Doubt
 from stages.ingest.acquisition import Acquisition
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice
@@ -40,7 +41,7 @@ def slice_at(name: str, depth: float | None = None, instance: int | None = None,
 
 def names(*slices: Slice) -> list[str]:
     """The stacks, each as the names of its slices."""
-    return ["".join(one.place.path for one in stack) for stack in stacked(slices)]
+    return ["".join(one.place.path for one in stack.slices) for stack in stacked(slices)]
 
 
 def phases(depths: list[float], values: list[str], mark: str, shift_mm: float = 0.0) -> list[Slice]:
@@ -200,6 +201,60 @@ def test_a_number_that_is_missing_in_one_phase_shifts_no_other() -> None:
     assert names(*slices) == ["0a 1a 2a ", "0b 2b ", "0c 1c 2c "]
 
 
+@pytest.mark.parametrize("lost", ["0a ", "0b ", "0c ", "2b ", "1b "])
+@pytest.mark.parametrize("mark", ["", "time"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_missing_image_at_an_end_of_a_phase_mixes_no_phases(
+    lost: str, mark: str, *, descending: bool
+) -> None:
+    """Each phase runs from one end of the body to the other, whether numbers or times tell their order."""
+    slices = phases([0.0, 3.0, 6.0], ["", "", ""], "echo")
+    if descending:
+        slices = [slice_at(one.place.path, -one.position[2], one.instance) for one in slices if one.position]
+    if mark:
+        slices = [
+            replace(one, acquisition=Acquisition(time=f"{n}"), instance=1) for n, one in enumerate(slices)
+        ]
+    found = names(*(one for one in slices if one.place.path != lost))
+    assert [sorted(stack.split()) for stack in found] == [
+        [name for name in (f"0{p}", f"1{p}", f"2{p}") if name != lost.strip()] for p in "abc"
+    ]
+
+
+@pytest.mark.parametrize("lost", ["0a ", "1a ", "1c ", "3b "])
+def test_a_missing_image_mixes_no_phases_whose_numbers_run_through_each_place(lost: str) -> None:
+    """The numbers that are left tell which image of its place each is."""
+    slices = phases([0.0, 3.0, 6.0, 9.0], ["", "", ""], "echo")
+    slices = [replace(one, instance=3 * int(one.place.path[0]) + image_of(one)) for one in slices]
+    found = names(*(one for one in slices if one.place.path != lost))
+    assert sorted(found, key=lambda stack: stack[1]) == [
+        "".join(f"{n}{p} " for n in range(4) if f"{n}{p} " != lost) for p in "abc"
+    ]
+
+
+def doubts(*slices: Slice) -> set[Doubt]:
+    return {stack.doubt for stack in stacked(slices)}
+
+
+def test_a_stack_says_that_numbers_alone_tell_it_from_others() -> None:
+    """Phases without a mark, and an image that was taken again; not phases of a mark, nor a plain volume."""
+    volume = [slice_at(name, 3.0 * n, n) for n, name in enumerate("abcd")]
+    assert doubts(*volume) == {Doubt.NONE}
+    assert doubts(*volume, slice_at("x", 3.0, 9)) == {Doubt.ORDER}
+    for mark, doubt in (("temporal_position", Doubt.NONE), ("", Doubt.ORDER)):
+        marked = phases([0.0, 3.0, 6.0], ["1", "2"], mark or "echo")
+        made = marked if mark else [replace(one, acquisition=Acquisition()) for one in marked]
+        assert doubts(*made) == {doubt}
+
+
+@pytest.mark.parametrize(("lost", "doubt"), [("", Doubt.NONE), ("2b ", Doubt.NONE), ("0b ", Doubt.ORDER)])
+def test_a_stack_says_that_times_can_be_read_in_two_ways(lost: str, doubt: Doubt) -> None:
+    """Where the first image of a phase is missing, that of the next could stand in its place."""
+    slices = phases([0.0, 3.0, 6.0], ["", "", ""], "echo")
+    slices = [replace(one, acquisition=Acquisition(time=f"{n}")) for n, one in enumerate(slices)]
+    assert doubts(*(one for one in slices if one.place.path != lost)) == {doubt}
+
+
 def test_one_repeated_place_leaves_the_volume_whole() -> None:
     """A slice that was taken again stands alone, after the volume that it repeats."""
     slices = [slice_at(name, 3.0 * n, n) for n, name in enumerate("abcd")]
@@ -256,7 +311,7 @@ def test_frames_without_position_stay_with_their_file() -> None:
         for path in "ba"
     ]
     stacks = stacked(frames)
-    assert [[(one.place.path, one.place.frame) for one in stack] for stack in stacks] == [
+    assert [[(one.place.path, one.place.frame) for one in stack.slices] for stack in stacks] == [
         [("a", 0), ("a", 1)],
         [("b", 0), ("b", 1)],
     ]
@@ -280,5 +335,5 @@ def test_every_slice_stands_in_one_stack(data: st.DataObject) -> None:
         )
         for n in range(data.draw(st.integers(0, 12)))
     ]
-    found = [one for stack in stacked(slices) for one in stack]
+    found = [one for stack in stacked(slices) for one in stack.slices]
     assert sorted(one.place.path for one in found) == sorted(one.place.path for one in slices)
