@@ -35,6 +35,7 @@ class Flag(StrEnum):
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
     ONE_SLICE = "one_slice"  # no neighbour
     DIVIDED_BY_ORDER = "divided_by_order"  # images of one place, told apart by numbers or times alone
+    NOT_PARALLEL = "not_parallel"  # a plane of a fan: no volume
     NO_GEOMETRY = "no_geometry"  # no DICOM Segmentation, or no volume, for want of geometry
     GEOMETRY_NOTE = "geometry_note"  # statements that disagree, and which one was taken
     NOT_AXIAL = "not_axial"  # the model learned from axial slices
@@ -50,8 +51,10 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
     Flag.ONE_SLICE: "There is one slice only.",
-    Flag.DIVIDED_BY_ORDER: "Places were imaged more than once, and only the order of numbers or times tells the "
-    "images apart: this stack may hold images of another.",
+    Flag.DIVIDED_BY_ORDER: "Places were imaged more than once, and only the order of numbers or times tells "
+    "the images apart: this stack may hold images of another.",
+    Flag.NOT_PARALLEL: "The planes of the series are turned against each other in small steps, as in a fan: "
+    "each stands alone and has no volume.",
     Flag.NO_GEOMETRY: "{why}",
     Flag.GEOMETRY_NOTE: "{why}",
     Flag.NOT_AXIAL: "The slices are {degrees:g} degrees off axial; the model learned from axial slices.",
@@ -153,12 +156,15 @@ def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
         yield Caveat(Flag.REJECTED_SLICES, numbers=numbers)
     if stack.id.doubt is Doubt.ORDER:
         yield Caveat(Flag.DIVIDED_BY_ORDER)
+    if stack.id.doubt is Doubt.TURNED:
+        yield Caveat(Flag.NOT_PARALLEL)
     if stack.lack:
         picture = stack.planes[0].result.place.kind is FileKind.RASTER  # has none by its nature
         yield Caveat(Flag.NO_GEOMETRY, not picture, {"why": stack.lack})
     novel = sum(out_of_distribution(plane) is True for plane in stack.planes)
     if novel > options.out_of_distribution_share * count:
         yield Caveat(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": novel, "of": count})
-    if stack.modality and options.modalities and stack.modality not in options.modalities:
-        numbers_ = {"modality": stack.modality, "modalities": ", ".join(options.modalities)}
+    if options.modalities and not set(stack.modalities) <= set(options.modalities):
+        shown = (", ".join(names) for names in (stack.modalities, options.modalities))
+        numbers_ = dict(zip(("modality", "modalities"), shown, strict=True))
         yield Caveat(Flag.OUT_OF_SCOPE, False, numbers_)

@@ -64,7 +64,8 @@ def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
     normal = _normal(planes[0])
     placed = tuple(replace(plane, depth_mm=_depth_mm(plane, normal)) for plane in planes)
     tilt = None if normal is None else math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
-    stack = Stack(rows[0].stack, placed, stated_gap_mm(planes[0]), tilt, _modality(planes[0].header))
+    modalities = sorted({_modality(plane.header) for plane in planes} - {""})
+    stack = Stack(rows[0].stack, placed, stated_gap_mm(planes[0]), tilt, tuple(modalities))
     return replace(stack, lack=_lack(stack))
 
 

@@ -23,6 +23,8 @@ class Slice:
     spacing_mm: tuple[float, float] | None = None  # row, column
     frames: int = 1  # in its file
     acquisition: Acquisition = UNMARKED
+    modality: str = ""
+    frame_of_reference: str = ""  # UID of the space in which the position is one
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,35 +2,32 @@
 
 A series is what a scanner or an archive filed together: one volume mostly, but also the phases, echoes and
 diffusion weights of the same places, a localiser beside the slices that it planned, or two slabs. Slices are
-of one stack where they have one orientation, shape and pixel spacing, within tolerances, one image type, and
-every place once. Where places repeat, the first mark that explains it divides them (``Acquisition``);
-where none does, they are dealt out in the order of their numbers.
+of one stack where they have one modality and frame of reference, one orientation, shape and pixel spacing
+within tolerances (``parallel``), one image type, and every place once. Where places repeat, the first mark
+that explains it divides them (``Acquisition``); where none does, they are dealt out in the order of their
+numbers (``passes``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from stages.doubt import Doubt
 from stages.ingest.acquisition import Acquisition
+from stages.ingest.parallel import depths_mm, grouped, normal, parallel
 from stages.ingest.passes import passes, side_by_side
 from stages.ingest.slices import Slice, SliceStack
 
-_COSINE: Final = 0.01  # of a direction cosine, about half a degree: orientations closer than this are one
-_SPACING: Final = 0.01  # relative: pixel spacings closer than this are one
-_MOST_KINDS: Final = 2048  # of orientations; beyond that each stands alone
 _SAME_MM: Final = 1e-3  # positions closer than this are one place whatever the distance between slices is
 # Closer than this share of the usual distance, and than so many millimetres, is one place:
 _NEAR: Final = (0.1, 0.3)  # whatever the marks are
 _SHIFTED: Final = (0.25, 1.0)  # where a mark tells them apart, since the patient or the table moved
-_LEAST_NORMAL: Final = 0.5  # a shorter cross product of cosines is no normal
 _LEAST_STACK: Final = 3  # slices that a mark has to leave together where it divides into many
 _SPAN: Final = 0.8  # of the extent, and of the distances: a part that has them is a volume of its own
 _DENSE: Final = 0.75  # of the places between its ends: a part that has them is whole, but for missing images
@@ -52,69 +49,47 @@ def stacked(slices: Sequence[Slice]) -> tuple[SliceStack, ...]:
 
     Slices without position or orientation are ordered by number; the frames of a file stay together there.
     """
-    placed: list[Slice] = []
-    lost: list[Slice] = []
-    for one in slices:
-        (lost if _normal(one) is None else placed).append(one)
-    found = [stack for group in _geometries(placed) for stack in _stacks_of(group)]
-    found += [
-        SliceStack(tuple(sorted(group, key=_turn)))
-        for group in _grouped(lost, lambda one: (one.shape, one.place.path if one.frames > 1 else ""))
-    ]
+    found: list[SliceStack] = []
+    for same in _told_apart(slices, lambda one: one.modality):
+        placed: list[Slice] = []
+        lost: list[Slice] = []
+        for one in same:
+            (lost if normal(one) is None else placed).append(one)
+        for frame in _in_one_frame(placed) if placed else ():
+            for group, turned in parallel(frame):
+                found += _stacks_of(group, Doubt.TURNED if turned else Doubt.NONE)
+        found += [
+            SliceStack(tuple(sorted(group, key=_turn)))
+            for group in grouped(lost, lambda one: (one.shape, one.place.path if one.frames > 1 else ""))
+        ]
     return tuple(sorted(found, key=_rank))
 
 
-def _normal(one: Slice) -> tuple[float, float, float] | None:
-    """The unit normal of the slice's plane; None where position or orientation are of no use."""
-    if one.position is None or one.orientation is None:
-        return None
-    (a, b, c), (d, e, f) = one.orientation[:3], one.orientation[3:]
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)  # np.cross takes fifty times as long
-    length = math.hypot(*normal)
-    if not (math.isfinite(length) and length >= _LEAST_NORMAL):  # a header may hold any number
-        return None
-    return (normal[0] / length, normal[1] / length, normal[2] / length)
+def _told_apart(slices: Sequence[Slice], said: Callable[[Slice], str]) -> list[list[Slice]]:
+    """By what files say; those that say nothing belong to the others, where these all say the same."""
+    groups = grouped(slices, said)
+    return [list(slices)] if len({said(one) for one in slices} - {""}) == 1 else groups
 
 
-def _geometries(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """By shape, pixel spacing and orientation; values that differ by less than a tolerance are one."""
-    groups: list[list[Slice]] = []
-    for same in _grouped(slices, lambda one: (one.shape, one.spacing_mm is None)):
-        logs = [[math.log(value) for value in one.spacing_mm or (1.0, 1.0)] for one in same]
-        for alike in _clusters(same, np.array(logs) / _SPACING):
-            cosines = np.array([one.orientation for one in alike], np.float64)
-            groups += _clusters(alike, cosines / _COSINE)
-    return groups
+def _in_one_frame(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """By frame of reference: positions in different ones cannot be compared (PS3.3 section C.7.4.1).
+
+    Where every file has one of its own, a de-identifier made them and they say nothing; the slices stay
+    together, and delivery finds that they share none.
+    """
+    stating = [one for one in slices if one.frame_of_reference]
+    files = len({one.place.path for one in stating})
+    if files >= _LEAST_STACK and len({one.frame_of_reference for one in stating}) == files:
+        return [list(slices)]
+    return _told_apart(slices, lambda one: one.frame_of_reference)
 
 
-def _clusters(slices: Sequence[Slice], values_NK: NDArray[np.float64]) -> list[list[Slice]]:
-    """Groups linked by steps of at most one in every column, whatever the order of the slices."""
-    kinds_UK, kind_of_N = np.unique(np.round(values_NK, 2), axis=0, return_inverse=True)
-    labels_U = np.arange(len(kinds_UK))
-    if 1 < len(kinds_UK) <= _MOST_KINDS:
-        near_UU = np.abs(kinds_UK[:, None] - kinds_UK[None]).max(axis=2) <= 1
-        labels_U = connected_components(near_UU, directed=False)[1]
-    labels_N = labels_U[kind_of_N.ravel()]
-    return [
-        [slices[row] for row in np.flatnonzero(labels_N == label).tolist()] for label in np.unique(labels_N)
-    ]
-
-
-def _grouped(slices: Sequence[Slice], key: Callable[[Slice], Hashable]) -> list[list[Slice]]:
-    groups: dict[Hashable, list[Slice]] = {}
-    for one in slices:
-        groups.setdefault(key(one), []).append(one)
-    return list(groups.values())
-
-
-def _stacks_of(group: Sequence[Slice]) -> list[SliceStack]:
-    """The stacks among slices of one geometry."""
-    normal = np.sum([normal for one in group if (normal := _normal(one)) is not None], axis=0)
-    positions_N3 = np.array([one.position for one in group], np.float64)
-    depths = (positions_N3 @ (normal / np.linalg.norm(normal))).tolist()
+def _stacks_of(group: Sequence[Slice], doubt: Doubt) -> list[SliceStack]:
+    """The stacks among parallel slices."""
+    depths = depths_mm(group).tolist()
     placed = sorted(zip(group, depths, strict=True), key=lambda one: (one[1], _turn(one[0])))
     by_type = _divided(placed, Acquisition._fields.index("image_type"))
-    return [stack for part in by_type for stack in _explained(part, Doubt.NONE)]
+    return [stack for part in by_type for stack in _explained(part, doubt)]
 
 
 def _explained(placed: list[_Placed], doubt: Doubt) -> list[SliceStack]:
@@ -136,11 +111,11 @@ def _explained(placed: list[_Placed], doubt: Doubt) -> list[SliceStack]:
         place_of = {one.key: place for (one, _), place in zip(placed, places, strict=True)}
         found, certain = _by_mark(placed, place_of, times)
     if found is not None:
-        below = doubt if certain else Doubt.ORDER
+        below = doubt if certain else doubt or Doubt.ORDER
         return [stack for part in found for stack in _explained(part, below)]
     if times.max() == 1:
         return [_stack(placed, doubt)]
-    return [_stack(stack, Doubt.ORDER) for stack in _dealt(placed)]
+    return [_stack(stack, doubt or Doubt.ORDER) for stack in _dealt(placed)]
 
 
 def _stack(placed: list[_Placed], doubt: Doubt) -> SliceStack:

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from tests.situations.maker import DEPTHS_MM, GAP_MM, SAGITTAL, Study, ball, tilted, volume_ml
+from tests.situations.maker import (
+    DEPTHS_MM,
+    GAP_MM,
+    PIXEL_MM,
+    SAGITTAL,
+    SIDE,
+    Study,
+    ball,
+    tilted,
+    volume_ml,
+)
 
 SOUND = volume_ml()
 UNEVEN = [*np.arange(-27.0, 0.0, 3.0).tolist(), *np.arange(0.0, 20.0, 1.5).tolist()]
@@ -97,6 +107,33 @@ def another_size(study: Study) -> None:
     study.slice(1.0, 99, image=image)
 
 
+def radial(study: Study) -> None:
+    """Planes about the ball's axis from left to right, all through its middle."""
+    for number in range(6):
+        cosines = tilted(2.5 * number - 6)
+        corner = -(SIDE - 1) / 2 * PIXEL_MM * (np.array(cosines[:3]) + cosines[3:])
+        place = [round(float(value), 6) for value in corner]
+        study.slice(0.0, number, ImagePositionPatient=place, ImageOrientationPatient=cosines)
+
+
+def two_frames(study: Study) -> None:
+    for number in (1, 2):
+        for row, depth in enumerate(DEPTHS_MM):
+            shift, uid = GAP_MM / 3 * (number - 1), study.uid("frame", number)
+            study.slice(depth + shift, 100 * number + row, FrameOfReferenceUID=uid)
+
+
+def many_frames(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, FrameOfReferenceUID=study.uid("frame", number))
+
+
+def two_modalities(study: Study) -> None:
+    for number, modality in enumerate(("MR", "PT")):
+        for row, depth in enumerate(DEPTHS_MM):
+            study.slice(depth + number, 100 * number + row, Modality=modality)
+
+
 def shuffled(study: Study) -> None:
     order = np.random.default_rng(2).permutation(len(DEPTHS_MM))
     study.enhanced([{"depth": DEPTHS_MM[row]} for row in order], "one.dcm")
@@ -173,6 +210,14 @@ SITUATIONS = {
     ),
     "diffusion": Situation(diffusion, (SOUND,) * 2, (19,) * 2, 2),
     "localiser": Situation(localiser, (SOUND, None), (19, 2), 2, flags=frozenset({"not_axial"})),
+    "radial": Situation(radial, (None,) * 6, (1,) * 6, 6, flags=frozenset({"not_parallel", "one_slice"})),
+    "two_frames": Situation(
+        two_frames, (SOUND, volume_ml([depth + GAP_MM / 3 for depth in DEPTHS_MM])), (19, 19), 2
+    ),
+    "many_frames": Situation(many_frames, (None,), (19,), 0, flags=LOST),
+    "two_modalities": Situation(
+        two_modalities, (SOUND, None), (19, 19), 1, flags=frozenset({"out_of_scope"})
+    ),
     "another_size": Situation(another_size, (SOUND, None), (19, 1), 2, flags=frozenset({"one_slice"})),
     "holes": Situation(
         lambda study: study.volume(HOLES), (volume_ml(HOLES),), (16,), 1, flags=frozenset({"missing_slices"})

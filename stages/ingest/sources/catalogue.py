@@ -111,14 +111,16 @@ class Catalogue:
 def _row(one: Slice) -> tuple[bytes, bytes, int, str, str]:
     header = [
         *(one.pixels, one.position, one.orientation, one.instance),
-        *(one.shape, one.spacing_mm, one.frames, one.acquisition),
+        *(one.shape, one.spacing_mm, one.frames, one.acquisition, one.modality, one.frame_of_reference),
     ]
     return (one.key, _bytes(one.place.path), one.place.frame, one.place.kind, json.dumps(header))
 
 
 def _slice(row: tuple[Any, ...]) -> Slice:
     _, key, path, frame, kind, header, _ = row
-    pixels, position, orientation, instance, shape, spacing_mm, frames, acquisition = json.loads(header)
+    pixels, position, orientation, instance, shape, spacing_mm, frames, acquisition, *more = json.loads(
+        header
+    )
     return Slice(
         key,
         Place(os.fsdecode(path), frame, FileKind(kind)),
@@ -130,6 +132,7 @@ def _slice(row: tuple[Any, ...]) -> Slice:
         spacing_mm and (spacing_mm[0], spacing_mm[1]),
         frames,
         Acquisition(*acquisition),
+        *more,
     )
 
 

@@ -122,6 +122,13 @@ def test_stacks_that_only_an_order_tells_apart_are_to_review(clinic: Clinic) -> 
     assert (clinic.measured()["review"], clinic.measured()["volume_ml"] > 0) == (True, True)
 
 
+def test_a_plane_of_a_fan_has_no_volume(clinic: Clinic) -> None:
+    """Ingest has told it from a plain single slice, whose thickness gives one."""
+    lay(clinic, [0], clinic.balls(1), stacks=[StackId(1, 1, 1, Doubt.TURNED)])
+    assert {"not_parallel", "one_slice"} <= flags(clinic).keys()
+    assert (clinic.measured()["masks"][0]["volume_ml"], clinic.measured()["review"]) == (None, True)
+
+
 def test_slices_that_are_not_axial_are_named_with_their_angle(clinic: Clinic) -> None:
     """Sagittal ones are at a right angle to axial; 20 degrees is still axial."""
     for degrees, raised in ((20, False), (90, True)):
@@ -200,6 +207,17 @@ def test_another_modality_is_out_of_scope(clinic: Clinic) -> None:
     clinic.deliver(batch, DeliverOptions(modalities=("MR", "CT")))
     assert clinic.measured()["masks"][0]["file"] == "seg.dcm"
     assert banner > amber(clinic.of() / "overlay.png") + 10_000
+
+
+def test_one_slice_of_another_modality_puts_its_stack_out_of_scope(clinic: Clinic) -> None:
+    """Whichever slice it is; and what states none does not count."""
+
+    def mixed(instance: Dataset, i: int) -> None:
+        instance.Modality = ("MR", "", "CT", "MR")[i]
+
+    clinic.deliver(clinic.batch(clinic.dicom(4, mixed), clinic.balls(4), novelty=USUAL[:4]))
+    assert flags(clinic)["out_of_scope"]["modality"] == "CT, MR"
+    assert clinic.measured()["out_of_scope"] is True
 
 
 def test_a_source_without_modality_is_in_scope(clinic: Clinic) -> None:

@@ -337,3 +337,45 @@ def test_every_slice_stands_in_one_stack(data: st.DataObject) -> None:
     ]
     found = [one for stack in stacked(slices) for one in stack.slices]
     assert sorted(one.place.path for one in found) == sorted(one.place.path for one in slices)
+
+
+def in_frames(*uids: str) -> list[Slice]:
+    """Slices 3 mm apart, named a, b, ..., in these frames of reference."""
+    return [replace(slice_at(chr(97 + n), 3.0 * n, n), frame_of_reference=uid) for n, uid in enumerate(uids)]
+
+
+@pytest.mark.parametrize(
+    ("uids", "expected"),
+    [
+        ("1122", ["ab", "cd"]),
+        ("1212", ["ac", "bd"]),
+        ("11 1", ["abcd"]),  # one states none
+        ("1 22", ["a", "b", "cd"]),  # whose is it?
+        ("    ", ["abcd"]),
+        ("1234", ["abcd"]),  # a UID for each file tells nothing
+        ("1  2", ["a", "bc", "d"]),
+        ("1 23", ["abcd"]),
+    ],
+)
+def test_frames_of_reference_divide(uids: str, expected: list[str]) -> None:
+    """Their positions cannot be compared; where nothing is stated nothing is divided."""
+    assert sorted(names(*in_frames(*map(str.strip, uids)))) == expected
+
+
+def test_frames_of_an_object_are_in_one_frame_of_reference_whatever_others_are_in() -> None:
+    """Two objects of a series with a UID each are two stacks: a file here is no single slice."""
+    frames = [
+        replace(
+            slice_at(path, 3.0 * k), place=Place(path, k, FileKind.DICOM), frames=2, frame_of_reference=path
+        )
+        for path in "ab"
+        for k in (0, 1)
+    ]
+    assert names(*frames) == ["aa", "bb"]
+
+
+def test_modalities_divide() -> None:
+    """A series of two is two; a slice that names none belongs to the others where these agree."""
+    slices = [replace(one, modality="MR") for one in in_frames("", "", "")]
+    assert names(*slices[:2], replace(slices[2], modality="")) == ["abc"]
+    assert names(*slices[:2], replace(slices[2], modality="CT")) == ["ab", "c"]
