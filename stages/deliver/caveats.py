@@ -31,6 +31,7 @@ class Flag(StrEnum):
 
     MISSING_SLICES = "missing_slices"  # a gap of more than 1.5 distances usual there
     UNEVEN_SPACING = "uneven_spacing"  # distances that differ by more than a tenth
+    SPACING_DISAGREES = "spacing_disagrees"  # slices lie a multiple of what is stated apart
     REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
     ONE_SLICE = "one_slice"  # no neighbour
@@ -48,13 +49,15 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.MISSING_SLICES: "Gaps wider than {wide:g} times the usual {usual_mm:g} mm have room for slices: "
     "{slices}. The widest gap is {widest_mm:g} mm.",
     Flag.UNEVEN_SPACING: "The distance between slices varies from {least_mm:g} to {most_mm:g} mm.",
+    Flag.SPACING_DISAGREES: "Slices lie {usual_mm:g} mm apart, {times} times the {stated_mm:g} mm "
+    "that they state: slices between them may be missing.",
     Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
     Flag.ONE_SLICE: "There is one slice only.",
-    Flag.DIVIDED_BY_ORDER: "Places were imaged more than once, and only the order of numbers or times tells "
-    "the images apart: this stack may hold images of another.",
-    Flag.NOT_PARALLEL: "The planes of the series are turned against each other in small steps, as in a fan: "
-    "each stands alone and has no volume.",
+    Flag.DIVIDED_BY_ORDER: "Only the order of numbers or times tells images of one place apart: "
+    "some may be another stack's.",
+    Flag.NOT_PARALLEL: "The planes of the series are turned against each other, as in a fan: "
+    "they have no volume.",
     Flag.NO_GEOMETRY: "{why}",
     Flag.GEOMETRY_NOTE: "{why}",
     Flag.NOT_AXIAL: "The slices are {degrees:g} degrees off axial; the model learned from axial slices.",
@@ -128,6 +131,7 @@ def _of_volume(stack: Stack) -> Iterator[Caveat]:
     depths = depths_mm(stack)
     if depths is not None and len(depths) > 1 and not repeated(gaps_mm(depths)):
         yield from _of_distances(depths)
+        yield from _of_statements(stack, usual_mm(gaps_mm(depths)))
 
 
 def _of_distances(depths: Sequence[float]) -> Iterator[Caveat]:
@@ -146,6 +150,26 @@ def _of_distances(depths: Sequence[float]) -> Iterator[Caveat]:
     if (abs(gaps - usual) > EVEN * usual).any():
         least, most = round(float(gaps.min()), DIGITS), round(float(gaps.max()), DIGITS)
         yield Caveat(Flag.UNEVEN_SPACING, numbers={"least_mm": least, "most_mm": most})
+
+
+def _of_statements(stack: Stack, usual: float) -> Iterator[Caveat]:
+    """Slices that are missing evenly leave even distances; then only Spacing Between Slices tells.
+
+    Some vendors put the gap between the edges there: a small one that adds up with the thickness is none of
+    this kind. Thickness alone tells nothing: slices with gaps are common.
+    """
+    stated, thickness = stack.between_mm, stack.thickness_mm
+    if stated is None:
+        return
+    times = round(usual / stated)
+    is_gap = (
+        thickness is not None
+        and stated < thickness / 2
+        and math.isclose(thickness + stated, usual, rel_tol=EVEN)
+    )
+    if times > 1 and abs(usual / stated - times) <= EVEN and not is_gap:
+        rounded = {"usual_mm": round(usual, DIGITS), "stated_mm": round(stated, DIGITS)}
+        yield Caveat(Flag.SPACING_DISAGREES, numbers=rounded | {"times": times})
 
 
 def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:

@@ -65,7 +65,15 @@ def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
     placed = tuple(replace(plane, depth_mm=_depth_mm(plane, normal)) for plane in planes)
     tilt = None if normal is None else math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
     modalities = sorted({_modality(plane.header) for plane in planes} - {""})
-    stack = Stack(rows[0].stack, placed, stated_gap_mm(planes[0]), tilt, tuple(modalities))
+    stack = Stack(
+        rows[0].stack,
+        placed,
+        stated_gap_mm(planes[0]),
+        _median(planes, _BETWEEN_SLICES),
+        _median(planes, _THICKNESS),
+        tilt,
+        tuple(modalities),
+    )
     return replace(stack, lack=_lack(stack))
 
 
@@ -110,6 +118,11 @@ def _positive(plane: Plane, tag: BaseTag) -> float | None:
     measures = macro(plane.header, plane.result.place.frame, _PIXEL_MEASURES)
     (value,) = numbers(measures, tag, 1) or (0.0,)
     return value if value > 0 else None
+
+
+def _median(planes: Sequence[Plane], tag: BaseTag) -> float | None:
+    values = [value for plane in planes if (value := _positive(plane, tag)) is not None]
+    return float(np.median(values)) if values else None
 
 
 def _modality(header: Dataset) -> str:

@@ -222,6 +222,13 @@ SITUATIONS = {
     "holes": Situation(
         lambda study: study.volume(HOLES), (volume_ml(HOLES),), (16,), 1, flags=frozenset({"missing_slices"})
     ),
+    "every_second": Situation(
+        lambda study: study.volume(DEPTHS_MM[::2], SpacingBetweenSlices=GAP_MM),
+        (volume_ml(DEPTHS_MM[::2]),),
+        (10,),
+        1,
+        flags=frozenset({"spacing_disagrees"}),
+    ),
     "uneven": Situation(
         lambda study: study.volume(UNEVEN),
         (volume_ml(UNEVEN),),

@@ -85,6 +85,38 @@ def test_distances_that_differ_by_a_tenth_are_uneven(clinic: Clinic, gap: float,
         assert (found["uneven_spacing"]["least_mm"], found["uneven_spacing"]["most_mm"]) == (3, 3.4)
 
 
+@pytest.mark.parametrize(
+    ("usual", "stated", "thickness", "times"),
+    [
+        (6.0, 3.0, 3.0, 2),  # every second slice is missing
+        (9.0, 3.0, None, 3),
+        (6.05, 3.0, 3.0, 2),
+        (2.0, 1.0, 5.0, 2),  # overlapping slices
+        (3.0, 0.3, 2.7, 0),  # the gap between edges
+        (3.3, 3.0, 3.0, 0),
+        (4.5, 3.0, 3.0, 0),
+        (3.0, -3.0, 3.0, 0),
+        (6.0, None, 3.0, 0),  # slices with gaps
+        (3.0, 3.0, 1.5, 0),
+        (1.5, 3.0, 1.5, 0),
+    ],
+)
+def test_evenly_missing_slices_show_in_the_spacing_that_is_stated(
+    clinic: Clinic, usual: float, stated: float | None, thickness: float | None, times: int
+) -> None:
+    """A whole multiple of it; not what vendors are known to put there."""
+
+    def state(instance: Dataset, i: int) -> None:
+        instance.ImagePositionPatient = [-10, -12, usual * i]
+        instance.SliceThickness, instance.SpacingBetweenSlices = thickness, stated
+
+    clinic.deliver(clinic.batch(clinic.dicom(5, state), clinic.balls(5), novelty=USUAL[:5]))
+    found = flags(clinic)
+    assert found.get("spacing_disagrees", {}).get("times", 0) == times
+    assert found.keys() <= {"spacing_disagrees"}
+    assert clinic.measured()["volume_ml"] > 0
+
+
 def test_rejected_slices_are_counted_against_the_source(clinic: Clinic) -> None:
     """The source holds eight, six arrive."""
     lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 8)] * 6)
@@ -264,6 +296,18 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
         (
             Caveat(Flag.UNEVEN_SPACING, numbers={"least_mm": 1.5, "most_mm": 3.0}),
             "The distance between slices varies from 1.5 to 3 mm.",
+        ),
+        (
+            Caveat(Flag.SPACING_DISAGREES, numbers={"usual_mm": 6.0, "stated_mm": 3.0, "times": 2}),
+            "Slices lie 6 mm apart, 2 times the 3 mm that they state: slices between them may be missing.",
+        ),
+        (
+            Caveat(Flag.DIVIDED_BY_ORDER),
+            "Only the order of numbers or times tells images of one place apart: some may be another stack's.",
+        ),
+        (
+            Caveat(Flag.NOT_PARALLEL),
+            "The planes of the series are turned against each other, as in a fan: they have no volume.",
         ),
         (
             Caveat(Flag.REJECTED_SLICES, numbers={"slices": 2, "of": 20}),
