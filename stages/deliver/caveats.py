@@ -55,7 +55,7 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
     Flag.ONE_SLICE: "There is one slice only.",
     Flag.DIVIDED_BY_ORDER: "Only the order of numbers or times tells images of one place apart: "
-    "some may be another stack's.",
+    "some may belong elsewhere.",
     Flag.NOT_PARALLEL: "The planes of the series are turned against each other, as in a fan: "
     "they have no volume.",
     Flag.NO_GEOMETRY: "{why}",

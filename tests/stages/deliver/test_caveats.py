@@ -303,7 +303,7 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
         ),
         (
             Caveat(Flag.DIVIDED_BY_ORDER),
-            "Only the order of numbers or times tells images of one place apart: some may be another stack's.",
+            "Only the order of numbers or times tells images of one place apart: some may belong elsewhere.",
         ),
         (
             Caveat(Flag.NOT_PARALLEL),
