@@ -15,7 +15,6 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.quaternions import fillpositive, quat2mat
-from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from stages.base import Reason
@@ -26,7 +25,7 @@ from stages.ingest.opened import OpenedFile
 from stages.ingest.options import IngestOptions
 from stages.ingest.purpose import is_ours
 from stages.ingest.sniff import GZIP
-from stages.ingest.volume import Volume, axis_of, check_layout, check_size, padded_shape, slices
+from stages.ingest.volume import Volume, check_layout, check_size, padded_shape, slices
 from stages.product import PRODUCT
 
 _DEFLATE_MOST: Final = 1032  # bytes that one byte of deflate can unfold to (zlib, technical details)
@@ -36,9 +35,10 @@ _SINGLE: Final = (b"n+1", b"n+2")
 _MILLIMETRES: Final = {1: 1000.0, 3: 0.001}  # xyzt_units: metre, micron; all others are millimetres
 
 
-def slice_axis(image: SpatialImage) -> int:
-    """The axis along which a volume is cut into frames: the one it was acquired along."""
-    return axis_of(padded_shape(image.shape), np.asarray(image.affine, np.float64))
+def header_of(path: str, options: IngestOptions) -> Volume:
+    """What the header of a NIfTI file says, and so how ingest cuts it. Raises BadData."""
+    with open_regular(path, options.max_file_bytes) as (file, size), unfolded(file) as stream:
+        return read_header(stream, size, options)
 
 
 @contextmanager
