@@ -102,7 +102,7 @@ def _as_nifti(path: Path) -> Iterator[Path]:
         copy = Path(folder) / "volume.nii"
         first = np.asanyarray(image.dataobj[..., 0])
         if isinstance(image, nibabel.Nifti1Image):  # whose header may state its geometry in three ways
-            made = type(image)(first, None, image.header)  # type: ignore[no-untyped-call]  # stub gap
+            made = type(image)(first, None, image.header)
         else:
             made = nibabel.Nifti1Image(first, image.affine)  # type: ignore[no-untyped-call]  # stub gap
         made.to_filename(copy)
