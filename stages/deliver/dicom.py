@@ -110,8 +110,12 @@ def thickness_mm(plane: Plane) -> float | None:
 
 
 def stated_gap_mm(plane: Plane) -> float | None:
-    """The distance to the next slice as the header has it, else the thickness; positive."""
-    return _positive(plane, _BETWEEN_SLICES) or thickness_mm(plane)
+    """What a single slice stands for: the larger of Spacing Between Slices and Slice Thickness; positive.
+
+    Some vendors state the gap between the edges as the former; overlapping slices are thicker than it.
+    """
+    stated = (_positive(plane, tag) for tag in (_BETWEEN_SLICES, _THICKNESS))
+    return max((value for value in stated if value is not None), default=None)
 
 
 def _positive(plane: Plane, tag: BaseTag) -> float | None:

@@ -32,6 +32,7 @@ _DEFLATE_MOST: Final = 1032  # bytes that one byte of deflate can unfold to (zli
 _PIECE_BYTES: Final = 1 << 18
 _NIFTI2: Final = (b"\x1c\2\0\0", b"\0\0\2\x1c")  # header size 540, in either byte order
 _SINGLE: Final = (b"n+1", b"n+2")
+_LABELS: Final = (1002, 1003)  # nifti1.h, NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME
 _MILLIMETRES: Final = {1: 1000.0, 3: 0.001}  # xyzt_units: metre, micron; all others are millimetres
 
 
@@ -71,6 +72,10 @@ def read_verified(file: BufferedReader, size: int, options: IngestOptions) -> Vo
         volume = read_header(stream, size, options)
         if is_ours(volume.description):
             raise BadData(Reason.NOT_TO_SEGMENT, f"The volume is a result of {PRODUCT}.")
+        if volume.labels:
+            raise BadData(
+                Reason.NOT_TO_SEGMENT, "The volume is a map of labels by its intent code, no image."
+            )
         if isinstance(stream, gzip.GzipFile):
             while stream.read(_PIECE_BYTES):  # raises at the end where length or CRC-32 (RFC 1952) are wrong
                 if stream.tell() > options.max_file_bytes:
@@ -96,7 +101,8 @@ def read_header(stream: BufferedReader | gzip.GzipFile, size: int, options: Inge
     volume = Volume(
         shape=padded_shape(shape),
         dtype=dtype,
-        offset=int(header.get_data_offset()),
+        # Some writers leave 0 there; no voxel lies in the header (nifti1.h, ``vox_offset``).
+        offset=max(int(header.get_data_offset()), kind.single_vox_offset),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
         affine=geometry.affine,
@@ -104,6 +110,7 @@ def read_header(stream: BufferedReader | gzip.GzipFile, size: int, options: Inge
         description=bytes(header["descrip"]).decode("latin-1").strip(" \0"),
         known=geometry.known,
         geometry_note=geometry.note,
+        labels=int(header["intent_code"]) in _LABELS,
     )
     check_size(volume, size * _DEFLATE_MOST if isinstance(stream, gzip.GzipFile) else size, options)
     return volume

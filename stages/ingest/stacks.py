@@ -32,6 +32,10 @@ _LEAST_STACK: Final = 3  # slices that a mark has to leave together where it div
 _SPAN: Final = 0.8  # of the extent, and of the distances: a part that has them is a volume of its own
 _DENSE: Final = 0.75  # of the places between its ends: a part that has them is whole, but for missing images
 _PHASES: Final = 0.5  # of the places: where fewer are imaged again, slices were retaken
+_IMAGE_TYPE: Final = Acquisition._fields.index("image_type")
+_KIND: Final = (
+    3  # values of Image Type that say what an image shows (PS3.3 section C.7.6.1.1.2), not its filters
+)
 # Marks of the image itself, not of the order in which it was acquired.
 _CONTRASTS: Final = tuple(
     map(Acquisition._fields.index, ("b_value", "echo", "echo_time", "inversion_time", "temporal_position"))
@@ -88,8 +92,24 @@ def _stacks_of(group: Sequence[Slice], doubt: Doubt) -> list[SliceStack]:
     """The stacks among parallel slices."""
     depths = depths_mm(group).tolist()
     placed = sorted(zip(group, depths, strict=True), key=lambda one: (one[1], _turn(one[0])))
-    by_type = _divided(placed, Acquisition._fields.index("image_type"))
-    return [stack for part in by_type for stack in _explained(part, doubt)]
+    return [stack for part in _by_type(placed) for stack in _explained(part, doubt)]
+
+
+def _by_type(placed: list[_Placed]) -> list[list[_Placed]]:
+    """By image type; those that differ only in what was done to the image stay together where they interlock.
+
+    They do where the slices of one lie between those of the other, and all together lie evenly.
+    """
+    kinds: dict[tuple[str, ...], list[_Placed]] = {}
+    for one in placed:
+        kinds.setdefault(tuple(one[0].acquisition.image_type.split("\\")[:_KIND]), []).append(one)
+    found: list[list[_Placed]] = []
+    for alike in kinds.values():
+        parts = _divided(alike, _IMAGE_TYPE)
+        types = [one.acquisition.image_type for one, _ in alike]
+        changes = sum(one != other for one, other in pairwise(types))
+        found += [alike] if changes >= len(parts) and _is_even(alike) else parts
+    return found
 
 
 def _explained(placed: list[_Placed], doubt: Doubt) -> list[SliceStack]:
@@ -149,12 +169,17 @@ def _are_volumes(parts: list[list[_Placed]], placed: list[_Placed]) -> bool:
         return False
     extent_mm = placed[-1][1] - placed[0][1]
     for part in parts:
-        gaps = np.diff([depth for _, depth in part])
-        usual_mm = float(np.median(gaps)) if len(gaps) else 0.0
-        even = abs(gaps - usual_mm) <= _NEAR[0] * usual_mm
-        if len(part) < _LEAST_STACK or part[-1][1] - part[0][1] < _SPAN * extent_mm or even.mean() < _SPAN:
+        spans = part[-1][1] - part[0][1] >= _SPAN * extent_mm
+        if len(part) < _LEAST_STACK or not spans or not _is_even(part):
             return False
     return True
+
+
+def _is_even(part: list[_Placed]) -> bool:
+    """Whether nearly all distances are the usual one."""
+    gaps = np.diff([depth for _, depth in part])
+    usual_mm = float(np.median(gaps)) if len(gaps) else 0.0
+    return usual_mm > _SAME_MM and bool((abs(gaps - usual_mm) <= _NEAR[0] * usual_mm).mean() >= _SPAN)
 
 
 def _fewer(parts: list[list[_Placed]], place_of: dict[bytes, int]) -> bool:

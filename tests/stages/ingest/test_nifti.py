@@ -88,6 +88,28 @@ def test_the_slice_axis_is_the_one_of_acquisition(
     assert axis_of(shape, affine) == axis
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_no_voxel_lies_in_the_header(tmp_path: Path, kind: type) -> None:
+    """Some writers state the offset 0."""
+    image = kind(VOXELS, AXIAL)
+    made = bytearray(image.to_bytes())
+    offset = (108, 4) if kind is nibabel.Nifti1Image else (168, 8)
+    made[offset[0] : sum(offset)] = bytes(offset[1])
+    (tmp_path / "a.nii").write_bytes(made)
+    np.testing.assert_array_equal(read(tmp_path / "a.nii", (0,))[0].image, VOXELS[:, :, 0])
+
+
+@pytest.mark.parametrize("intent", [1002, 1003])
+def test_a_map_of_labels_is_no_image(tmp_path: Path, intent: int) -> None:
+    """As its intent code says, whatever its name is."""
+    image = nibabel.Nifti1Image(VOXELS, AXIAL)
+    image.header["intent_code"] = intent
+    nibabel.save(image, tmp_path / "a.nii")
+    (only,) = scan([tmp_path], Site(bytes(32)), IngestOptions())
+    assert isinstance(only, Refused)
+    assert only.reason is Reason.NOT_TO_SEGMENT
+
+
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "RPI", "ARS", "PLI", "ALS"])
 def test_every_orientation_shows_the_same_view(tmp_path: Path, codes: str) -> None:
     """Rows to posterior, columns to the left, as nibabel reorients to PLS."""

@@ -339,6 +339,24 @@ def test_every_slice_stands_in_one_stack(data: st.DataObject) -> None:
     assert sorted(one.place.path for one in found) == sorted(one.place.path for one in slices)
 
 
+@pytest.mark.parametrize(
+    ("types", "expected"),
+    [
+        (["M\\ND", "M\\ND\\NORM"] * 3, ["abcdef"]),  # a filter of some slices
+        (["M\\ND"] * 2 + ["M\\FIL"] + ["M\\ND"] * 3, ["abcdef"]),
+        (["M\\ND"] * 5 + ["M\\MIP"], ["abcde", "f"]),  # at the end: beside the volume
+        (["M\\ND", "P\\ND"] * 3, ["ace", "bdf"]),  # magnitude and phase
+    ],
+)
+def test_image_types_that_interlock_are_one_volume(types: list[str], expected: list[str]) -> None:
+    """Where they differ in the processing only, and slices of one lie between those of the other."""
+    slices = [
+        slice_at(chr(97 + n), 3.0 * n, n, image_type=f"ORIGINAL\\PRIMARY\\{kind}")
+        for n, kind in enumerate(types)
+    ]
+    assert sorted(names(*slices)) == expected
+
+
 def in_frames(*uids: str) -> list[Slice]:
     """Slices 3 mm apart, named a, b, ..., in these frames of reference."""
     return [replace(slice_at(chr(97 + n), 3.0 * n, n), frame_of_reference=uid) for n, uid in enumerate(uids)]
