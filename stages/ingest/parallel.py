@@ -1,9 +1,9 @@
-"""Parallel slices: those of one shape, pixel spacing and orientation, within tolerances. Pure functions.
+"""Parallel slices behind one another: of one shape, pixel spacing and orientation, within tolerances.
 
 Values that are close are linked by way of the cells of a grid, so that time and memory grow with the number
 of slices only, and their order does not matter. Links make chains: the planes of a radial series each differ
 little from the next. So a group that is wider than the tolerance is linked again more finely, at last by
-equality, and all slices of a group are parallel to one another.
+equality, and all slices of a group are parallel to one another. Pure functions.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ _COSINE: Final = 0.01  # of a direction cosine, about half a degree: orientation
 _SPACING: Final = 0.01  # relative: pixel spacings closer than this are one
 _FINER: Final = 0.1  # of the tolerance: links within a group that is too wide
 _DIGITS: Final = 2  # of a value in tolerances: what differs beyond is rounding
+_BEHIND: Final = (
+    0.6  # of an image's width and height: what is shifted by less lies behind it, by twice that beside
+)
 _FAN: Final = 10.0  # tolerances, about six degrees: orientations closer than this may be one fan
 _LEAST_FAN: Final = 3  # orientations
 _LEAST_PLACES: Final = 3  # of a stack that may stand in a fan, as blocks of slices at a spine do
@@ -70,8 +73,33 @@ def parallel(slices: Sequence[Slice]) -> list[tuple[list[Slice], bool]]:
             rows = clusters(cosines_N6 / _COSINE)
             groups = [[alike[row] for row in group] for group in rows]
             means_G6 = np.array([cosines_N6[group].mean(axis=0) for group in rows])
-            found += zip(groups, _in_fans(groups, means_G6), strict=True)
+            turned_G = _in_fans(groups, means_G6)
+            for group, mean_6, turned in zip(groups, means_G6, turned_G, strict=True):
+                found += [(column, turned) for column in _columns(group, mean_6)]
     return found
+
+
+def _columns(group: list[Slice], mean_6: NDArray[np.float64]) -> list[list[Slice]]:
+    """Parallel slices that lie behind one another, not side by side.
+
+    Images are linked where they cover one another well; so a stack may lean, slice by slice.
+    """
+    rows, columns = group[0].shape
+    down_mm, right_mm = group[0].spacing_mm or (0.0, 0.0)
+    reach_2 = _BEHIND * np.array([columns * right_mm, rows * down_mm])
+    if not reach_2.all():
+        return [group]
+    corners_N2 = np.array([one.position for one in group], np.float64) @ mean_6.reshape(2, 3).T
+    kinds_U2, kind_of_N = np.unique(np.round(corners_N2 / reach_2, _DIGITS), axis=0, return_inverse=True)
+    labels_N = _linked(kinds_U2, 1.0)[kind_of_N.ravel()]
+    return [[group[row] for row in rows_] for rows_ in _rows_of(labels_N)]
+
+
+def _rows_of(labels_N: NDArray[np.int64]) -> list[list[int]]:
+    """The rows of each label."""
+    order = np.argsort(labels_N, kind="stable")
+    cuts = np.flatnonzero(np.diff(labels_N[order])) + 1
+    return [part.tolist() for part in np.split(order, cuts)]
 
 
 def clusters(values_NK: NDArray[np.float64]) -> list[list[int]]:
@@ -88,10 +116,7 @@ def clusters(values_NK: NDArray[np.float64]) -> list[list[int]]:
         labels_U[wide_U] = labels_U.max() + 1 + _linked(kinds_UK[wide_U], _FINER)
         wide_U = _too_wide(kinds_UK, labels_U)
         labels_U[wide_U] = labels_U.max() + 1 + np.arange(int(wide_U.sum()))
-    labels_N = labels_U[kind_of_N.ravel()]
-    order = np.argsort(labels_N, kind="stable")
-    cuts = np.flatnonzero(np.diff(labels_N[order])) + 1
-    return [part.tolist() for part in np.split(order, cuts)]
+    return _rows_of(labels_U[kind_of_N.ravel()])
 
 
 def _linked(values_UK: NDArray[np.float64], step: float) -> NDArray[np.int64]:

@@ -116,6 +116,18 @@ def radial(study: Study) -> None:
         study.slice(0.0, number, ImagePositionPatient=place, ImageOrientationPatient=cosines)
 
 
+def side_by_side(study: Study) -> None:
+    """The ball in two fields of view, slices of one between those of the other."""
+    for row, depth in enumerate(DEPTHS_MM):
+        study.slice(depth, row)
+        study.slice(depth + 1, 100 + row, ImagePositionPatient=[150, 0, depth + 1])
+
+
+def one_filtered(study: Study) -> None:
+    for row, depth in enumerate(DEPTHS_MM):
+        study.slice(depth, row, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "NORM"][: 5 - row % 2])
+
+
 def two_frames(study: Study) -> None:
     for number in (1, 2):
         for row, depth in enumerate(DEPTHS_MM):
@@ -214,6 +226,10 @@ SITUATIONS = {
     "two_frames": Situation(
         two_frames, (SOUND, volume_ml([depth + GAP_MM / 3 for depth in DEPTHS_MM])), (19, 19), 2
     ),
+    "side_by_side": Situation(
+        side_by_side, (SOUND, volume_ml([depth + 1 for depth in DEPTHS_MM])), (19, 19), 2
+    ),
+    "one_filtered": Situation(one_filtered, *PLAIN),
     "many_frames": Situation(many_frames, (None,), (19,), 0, flags=LOST),
     "two_modalities": Situation(
         two_modalities, (SOUND, None), (19, 19), 1, flags=frozenset({"out_of_scope"})

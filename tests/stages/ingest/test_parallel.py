@@ -83,3 +83,22 @@ def test_memory_does_not_grow_with_the_square_of_orientations() -> None:
         tracemalloc.stop()
     assert len(groups) == 20_000
     assert most < 60 << 20
+
+
+@pytest.mark.parametrize(("beside", "leaning", "groups"), [(60.0, 0.0, 2), (0.0, 3.0, 1), (2.0, 0.0, 1)])
+def test_slices_side_by_side_are_not_behind_one_another(beside: float, leaning: float, groups: int) -> None:
+    """Images of 8 mm that do not overlap are two columns, however their depths mingle; a stack may lean."""
+    slices = [
+        Slice(
+            bytes([n]),
+            Place(f"{n}", 0, FileKind.DICOM),
+            1,
+            (beside * (n % 2) + leaning * n, 0.0, 3.0 * n),
+            (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+            n,
+            (8, 8),
+            (1.0, 1.0),
+        )
+        for n in range(20)
+    ]
+    assert len(parallel(slices)) == groups
