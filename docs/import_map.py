@@ -68,6 +68,7 @@ STAGES: Final = (
             "stages.files",
             "stages.batches",
             "stages.grid",
+            "stages.doubt",
             "stages.base",
             "stages.errors",
             "stages.product",
