@@ -23,6 +23,7 @@ from stages.ingest.geometry import AXIAL_DEGREES
 
 WIDE: Final = 1.5  # of the usual distance: in a wider gap a slice is missing
 EVEN: Final = 0.1  # of the usual distance: distances that differ by less are even
+SPARSE_MM: Final = 10.0  # a prostate is some 40 mm long: it lies on three or four slices then
 DIGITS: Final = 3  # of millimetres and degrees in a sentence
 
 
@@ -32,6 +33,7 @@ class Flag(StrEnum):
     MISSING_SLICES = "missing_slices"  # a gap of more than 1.5 distances usual there
     UNEVEN_SPACING = "uneven_spacing"  # distances that differ by more than a tenth
     SPACING_DISAGREES = "spacing_disagrees"  # slices lie a multiple of what is stated apart
+    SPARSE_SLICES = "sparse_slices"  # too far apart for the volume of a prostate, as in a scout
     REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
     ONE_SLICE = "one_slice"  # no neighbour
@@ -51,6 +53,7 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.UNEVEN_SPACING: "The distance between slices varies from {least_mm:g} to {most_mm:g} mm.",
     Flag.SPACING_DISAGREES: "Slices lie {usual_mm:g} mm apart, {times} times the {stated_mm:g} mm "
     "that they state: slices between them may be missing.",
+    Flag.SPARSE_SLICES: "Slices lie {usual_mm:g} mm apart: a volume from them is rough.",
     Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
     Flag.ONE_SLICE: "There is one slice only.",
@@ -131,7 +134,10 @@ def _of_volume(stack: Stack) -> Iterator[Caveat]:
     depths = depths_mm(stack)
     if depths is not None and len(depths) > 1 and not repeated(gaps_mm(depths)):
         yield from _of_distances(depths)
-        yield from _of_statements(stack, usual_mm(gaps_mm(depths)))
+        usual = usual_mm(gaps_mm(depths))
+        yield from _of_statements(stack, usual)
+        if usual > SPARSE_MM:
+            yield Caveat(Flag.SPARSE_SLICES, any(found), {"usual_mm": round(usual, DIGITS)})
 
 
 def _of_distances(depths: Sequence[float]) -> Iterator[Caveat]:

@@ -238,6 +238,13 @@ SITUATIONS = {
     "holes": Situation(
         lambda study: study.volume(HOLES), (volume_ml(HOLES),), (16,), 1, flags=frozenset({"missing_slices"})
     ),
+    "scout": Situation(
+        lambda study: study.volume((-30.0, 0.0, 30.0)),
+        (volume_ml((-30.0, 0.0, 30.0)),),
+        (3,),
+        1,
+        flags=frozenset({"sparse_slices"}),
+    ),
     "every_second": Situation(
         lambda study: study.volume(DEPTHS_MM[::2], SpacingBetweenSlices=GAP_MM),
         (volume_ml(DEPTHS_MM[::2]),),

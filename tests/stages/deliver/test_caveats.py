@@ -117,6 +117,18 @@ def test_evenly_missing_slices_show_in_the_spacing_that_is_stated(
     assert clinic.measured()["volume_ml"] > 0
 
 
+@pytest.mark.parametrize(("usual", "raised"), [(10.0, False), (10.5, True)])
+def test_a_scout_s_slices_are_too_far_apart_for_a_volume(
+    clinic: Clinic, usual: float, *, raised: bool
+) -> None:
+    """The number stays; a person should look where it has one."""
+    lay(clinic, [usual * i for i in range(5)])
+    found = flags(clinic)
+    assert (("sparse_slices" in found), clinic.measured()["review"]) == (raised, raised)
+    lay(clinic, [usual * i for i in range(5)], [np.zeros((48, 40))] * 5)
+    assert clinic.measured()["review"] is False
+
+
 def test_rejected_slices_are_counted_against_the_source(clinic: Clinic) -> None:
     """The source holds eight, six arrive."""
     lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 8)] * 6)
@@ -300,6 +312,10 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
         (
             Caveat(Flag.SPACING_DISAGREES, numbers={"usual_mm": 6.0, "stated_mm": 3.0, "times": 2}),
             "Slices lie 6 mm apart, 2 times the 3 mm that they state: slices between them may be missing.",
+        ),
+        (
+            Caveat(Flag.SPARSE_SLICES, numbers={"usual_mm": 30.0}),
+            "Slices lie 30 mm apart: a volume from them is rough.",
         ),
         (
             Caveat(Flag.DIVIDED_BY_ORDER),
