@@ -32,7 +32,7 @@ class Flag(StrEnum):
 
     MISSING_SLICES = "missing_slices"  # a gap of more than 1.5 distances usual there
     UNEVEN_SPACING = "uneven_spacing"  # distances that differ by more than a tenth
-    SPACING_DISAGREES = "spacing_disagrees"  # slices lie a multiple of what is stated apart
+    SPACING_DISAGREES = "spacing_disagrees"  # distances are a multiple or a fraction of the stated
     SPARSE_SLICES = "sparse_slices"  # too far apart for the volume of a prostate, as in a scout
     REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
@@ -51,8 +51,8 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.MISSING_SLICES: "Gaps wider than {wide:g} times the usual {usual_mm:g} mm have room for slices: "
     "{slices}. The widest gap is {widest_mm:g} mm.",
     Flag.UNEVEN_SPACING: "The distance between slices varies from {least_mm:g} to {most_mm:g} mm.",
-    Flag.SPACING_DISAGREES: "Slices lie {usual_mm:g} mm apart, {times} times the {stated_mm:g} mm "
-    "that they state: slices between them may be missing.",
+    Flag.SPACING_DISAGREES: "Slices lie {usual_mm:g} mm apart, but state {stated_mm:g} mm: "
+    "some may be missing, or of two stacks.",
     Flag.SPARSE_SLICES: "Slices lie {usual_mm:g} mm apart: a volume from them is rough.",
     Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
@@ -159,23 +159,23 @@ def _of_distances(depths: Sequence[float]) -> Iterator[Caveat]:
 
 
 def _of_statements(stack: Stack, usual: float) -> Iterator[Caveat]:
-    """Slices that are missing evenly leave even distances; then only Spacing Between Slices tells.
+    """Slices that are missing evenly, or lie evenly between those of another stack, leave even distances.
 
-    Some vendors put the gap between the edges there: a small one that adds up with the thickness is none of
-    this kind. Thickness alone tells nothing: slices with gaps are common.
+    Then only Spacing Between Slices tells. Some vendors put the gap between the edges there: a small one that
+    adds up with the thickness is none of this kind. Thickness alone tells nothing: gaps are common.
     """
     stated, thickness = stack.between_mm, stack.thickness_mm
     if stated is None:
         return
-    times = round(usual / stated)
+    ratio = max(usual / stated, stated / usual)
     is_gap = (
         thickness is not None
         and stated < thickness / 2
         and math.isclose(thickness + stated, usual, rel_tol=EVEN)
     )
-    if times > 1 and abs(usual / stated - times) <= EVEN and not is_gap:
-        rounded = {"usual_mm": round(usual, DIGITS), "stated_mm": round(stated, DIGITS)}
-        yield Caveat(Flag.SPACING_DISAGREES, numbers=rounded | {"times": times})
+    if round(ratio) > 1 and abs(ratio - round(ratio)) <= EVEN and not is_gap:
+        numbers = {"usual_mm": round(usual, DIGITS), "stated_mm": round(stated, DIGITS)}
+        yield Caveat(Flag.SPACING_DISAGREES, numbers=numbers)
 
 
 def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Final
 
@@ -61,6 +62,7 @@ def read_stack(rows: Sequence[SegmentedFrame]) -> tuple[Stack, dict[bytes, str]]
 def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
     if not planes:
         return Stack(rows[0].stack, ())
+    planes = _in_one_frame(planes)
     normal = _normal(planes[0])
     placed = tuple(replace(plane, depth_mm=_depth_mm(plane, normal)) for plane in planes)
     tilt = None if normal is None else math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
@@ -75,6 +77,20 @@ def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
         tuple(modalities),
     )
     return replace(stack, lack=_lack(stack))
+
+
+def _in_one_frame(planes: Sequence[Plane]) -> Sequence[Plane]:
+    """Planes that state no frame of reference are in the one that all others state, as ingest took them."""
+    stated = {text(plane.header, _FRAME_OF_REFERENCE) for plane in planes}
+    if len(stated - {""}) != 1 or "" not in stated:
+        return planes
+    (uid,) = stated - {""}
+    filled = []
+    for plane in planes:
+        header = copy(plane.header)
+        header.FrameOfReferenceUID = uid
+        filled.append(replace(plane, header=header))
+    return filled
 
 
 def _plane(result: SegmentedFrame, header: Dataset) -> Plane:

@@ -11,7 +11,7 @@ numbers (``passes``).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -40,6 +40,8 @@ _KIND: Final = (
 _CONTRASTS: Final = tuple(
     map(Acquisition._fields.index, ("b_value", "echo", "echo_time", "inversion_time", "temporal_position"))
 )
+_MEASURED: Final = tuple(map(Acquisition._fields.index, ("b_value", "echo_time", "inversion_time")))
+_ROUNDING: Final = 0.01  # relative: measured values closer than this are one
 # Marks that grow while images are acquired.
 _SEQUENCES: Final = tuple(
     map(Acquisition._fields.index, ("temporal_position", "number", "time", "content_time"))
@@ -207,10 +209,22 @@ def _added_up(
 
 
 def _divided(placed: list[_Placed], mark: int) -> list[list[_Placed]]:
+    values = {one.acquisition[mark] for one, _ in placed}
+    name_of = _alike(values) if mark in _MEASURED else {value: value for value in values}
     parts: dict[str, list[_Placed]] = {}
     for one in placed:
-        parts.setdefault(one[0].acquisition[mark], []).append(one)
+        parts.setdefault(name_of[one[0].acquisition[mark]], []).append(one)
     return list(parts.values())
+
+
+def _alike(values: Iterable[str]) -> dict[str, str]:
+    """One of the values for each: numbers that differ by rounding only are the same."""
+    name_of = {value: value for value in values}
+    numbers = sorted((number, value) for value in name_of if math.isfinite(number := _number(value)))
+    for (before, one), (after, other) in pairwise(numbers):
+        if after - before <= _ROUNDING * abs(after):
+            name_of[other] = name_of[one]
+    return name_of
 
 
 def _places(placed: list[_Placed], share: float, most_mm: float) -> list[int]:

@@ -140,6 +140,11 @@ def many_frames(study: Study) -> None:
         study.slice(depth, number, FrameOfReferenceUID=study.uid("frame", number))
 
 
+def frame_in_some(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, FrameOfReferenceUID=study.uid("frame") if number % 3 else "")
+
+
 def two_modalities(study: Study) -> None:
     for number, modality in enumerate(("MR", "PT")):
         for row, depth in enumerate(DEPTHS_MM):
@@ -231,12 +236,20 @@ SITUATIONS = {
     ),
     "one_filtered": Situation(one_filtered, *PLAIN),
     "many_frames": Situation(many_frames, (None,), (19,), 0, flags=LOST),
+    "frame_in_some": Situation(frame_in_some, *PLAIN),
     "two_modalities": Situation(
         two_modalities, (SOUND, None), (19, 19), 1, flags=frozenset({"out_of_scope"})
     ),
     "another_size": Situation(another_size, (SOUND, None), (19, 1), 2, flags=frozenset({"one_slice"})),
     "holes": Situation(
         lambda study: study.volume(HOLES), (volume_ml(HOLES),), (16,), 1, flags=frozenset({"missing_slices"})
+    ),
+    "half_way": Situation(
+        lambda study: study.volume([GAP_MM / 2 * n for n in range(-18, 19)], SpacingBetweenSlices=GAP_MM),
+        (volume_ml([GAP_MM / 2 * n for n in range(-18, 19)]),),
+        (37,),
+        1,
+        flags=frozenset({"spacing_disagrees"}),
     ),
     "scout": Situation(
         lambda study: study.volume((-30.0, 0.0, 30.0)),

@@ -92,6 +92,16 @@ def test_a_mark_of_each_slice_s_own_divides_nothing() -> None:
     assert names(*slices) == ["0a 1a 2a 3a ", "0b 1b 2b 3b "]
 
 
+@pytest.mark.parametrize(("mark", "values"), [("echo_time", "100 100.001"), ("b_value", "800 801 799")])
+def test_values_that_differ_by_rounding_divide_nothing(mark: str, values: str) -> None:
+    """A time or a b-value is a measure, compared within a tolerance; 0 is none of the others."""
+    several = values.split()
+    slices = [slice_at(chr(97 + n), 3.0 * n, n, **{mark: several[n % len(several)]}) for n in range(8)]
+    assert names(*slices) == ["abcdefgh"]
+    low = [slice_at(chr(65 + n), 3.0 * n, n, **{mark: "0"}) for n in range(8)]
+    assert sorted(names(*slices, *low)) == ["ABCDEFGH", "abcdefgh"]
+
+
 @pytest.mark.parametrize("mark", ["temporal_position", "b_value", "echo", "echo_time", "inversion_time"])
 def test_a_contrast_divides_also_where_no_place_repeats(mark: str) -> None:
     """The table moved by half a slice between two phases."""
