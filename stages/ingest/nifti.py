@@ -101,8 +101,7 @@ def read_header(stream: BufferedReader | gzip.GzipFile, size: int, options: Inge
     volume = Volume(
         shape=padded_shape(shape),
         dtype=dtype,
-        # Some writers leave 0 there; no voxel lies in the header (nifti1.h, ``vox_offset``).
-        offset=max(int(header.get_data_offset()), kind.single_vox_offset),
+        offset=_offset(int(header.get_data_offset()), kind.single_vox_offset),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
         affine=geometry.affine,
@@ -114,6 +113,11 @@ def read_header(stream: BufferedReader | gzip.GzipFile, size: int, options: Inge
     )
     check_size(volume, size * _DEFLATE_MOST if isinstance(stream, gzip.GzipFile) else size, options)
     return volume
+
+
+def _offset(stated: int, least: int) -> int:
+    """Some writers leave 0, but no voxel lies in the header (nifti1.h). A negative one is refused later."""
+    return max(stated, least) if stated >= 0 else stated
 
 
 def _stated(header: Any, shape: tuple[int, int, int]) -> Stated:

@@ -3,7 +3,7 @@
 Blank lines and lines that begin with ``#`` are skipped; a relative path counts from the manifest's folder.
 A listed folder is walked when all listed files were read. A line may name the series of its file, behind a
 tab, in any words: where such lines stand together the series is whole after the last of them, and starts
-then. Files of a named series are still grouped by what their headers say.
+then. Files of a named series are still grouped by what their headers say. A path cannot hold a tab.
 """
 
 from __future__ import annotations
