@@ -134,8 +134,10 @@ def _of_volume(stack: Stack) -> Iterator[Caveat]:
     depths = depths_mm(stack)
     if depths is not None and len(depths) > 1 and not repeated(gaps_mm(depths)):
         yield from _of_distances(depths)
-        usual = usual_mm(gaps_mm(depths))
-        yield from _of_statements(stack, usual)
+        gaps = gaps_mm(depths)
+        usual = usual_mm(gaps)
+        if (abs(gaps - usual) <= EVEN * usual).all():
+            yield from _of_statements(stack, usual)
         if usual > SPARSE_MM:
             yield Caveat(Flag.SPARSE_SLICES, any(found), {"usual_mm": round(usual, DIGITS)})
 
