@@ -109,7 +109,7 @@ def another_size(study: Study) -> None:
 
 def radial(study: Study) -> None:
     """Planes about the ball's axis from left to right, all through its middle."""
-    for number in range(6):
+    for number in range(3):
         cosines = tilted(2.5 * number - 6)
         corner = -(SIDE - 1) / 2 * PIXEL_MM * (np.array(cosines[:3]) + cosines[3:])
         place = [round(float(value), 6) for value in corner]
@@ -227,7 +227,7 @@ SITUATIONS = {
     ),
     "diffusion": Situation(diffusion, (SOUND,) * 2, (19,) * 2, 2),
     "localiser": Situation(localiser, (SOUND, None), (19, 2), 2, flags=frozenset({"not_axial"})),
-    "radial": Situation(radial, (None,) * 6, (1,) * 6, 6, flags=frozenset({"not_parallel", "one_slice"})),
+    "radial": Situation(radial, (None,) * 3, (1,) * 3, 3, flags=frozenset({"not_parallel", "one_slice"})),
     "two_frames": Situation(
         two_frames, (SOUND, volume_ml([depth + GAP_MM / 3 for depth in DEPTHS_MM])), (19, 19), 2
     ),
