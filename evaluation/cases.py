@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from evaluation.pairs import PICTURES, CaseError, Pair, suffix_of
 from stages.batches import Frame, Frames, Rows
 from stages.ingest.faults import BadData, reading
-from stages.ingest.nifti import open_nifti, slice_axis
+from stages.ingest.nifti import header_of, open_nifti
 from stages.ingest.options import IngestOptions
 from stages.ingest.raster import open_raster
+from stages.ingest.volume import Volume
 
 AXES = 3  # of a volume
 
@@ -49,18 +50,18 @@ def read_case(pair: Pair, options: IngestOptions | None = None) -> Case:
         image, truth = _header(image_path, pair.image), _header(truth_path, pair.truth)
         _same_grid(pair, image.shape, truth.shape)
         _same_orientation(pair, image, truth)
-        axis = slice_axis(image)
-        count = image.shape[axis]
         try:
-            with reading(), open_nifti(str(image_path), range(count), options) as source:
-                frames = tuple(source.frame(k) for k in range(count))
+            with reading():
+                volume = header_of(str(image_path), options)
+            with reading(), open_nifti(str(image_path), range(volume.frames), options) as source:
+                frames = tuple(source.frame(k) for k in range(volume.frames))
         except BadData as error:
             raise CaseError(f"{pair.image}: {error}") from error
         try:
-            truth_SHW = np.moveaxis(np.asanyarray(truth.dataobj), axis, 0) != 0
+            truth_SHW = np.moveaxis(np.asanyarray(truth.dataobj), volume.axis, 0) != 0
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise CaseError(f"{pair.truth} cannot be read as NIfTI: {error}") from error
-        spacing_mm = _spacing_mm(pair, image, frames[0])
+        spacing_mm = _spacing_mm(pair, volume)
     return Case(pair.name, _numbered(frames), truth_SHW, spacing_mm)
 
 
@@ -100,7 +101,11 @@ def _as_nifti(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:  # MSD keeps T2 and ADC in one file, T2 first
         copy = Path(folder) / "volume.nii"
         first = np.asanyarray(image.dataobj[..., 0])
-        nibabel.Nifti1Image(first, image.affine).to_filename(copy)  # type: ignore[no-untyped-call]  # stub gap
+        if isinstance(image, nibabel.Nifti1Image):  # whose header may state its geometry in three ways
+            made = type(image)(first, None, image.header)
+        else:
+            made = nibabel.Nifti1Image(first, image.affine)  # type: ignore[no-untyped-call]  # stub gap
+        made.to_filename(copy)
         yield copy
 
 
@@ -154,14 +159,11 @@ def _header(path: Path, named: Path) -> SpatialImage:
     return image
 
 
-def _spacing_mm(pair: Pair, image: SpatialImage, frame: Frame) -> tuple[float, float, float]:
-    """Slice, row and column spacing; ingest has turned the file's unit into millimetres in-plane."""
-    if frame.spacing_mm is None:
+def _spacing_mm(pair: Pair, volume: Volume) -> tuple[float, float, float]:
+    """The distance between slices, and row and column spacing."""
+    if volume.spacing_mm is None or volume.slice_distance_mm is None:
         raise CaseError(f"{pair.image} gives no voxel size: distances and volumes cannot be measured")
-    axis = slice_axis(image)
-    lengths = np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
-    unit_mm = frame.spacing_mm[0] / np.delete(lengths, axis)[0]
-    return float(lengths[axis] * unit_mm), *frame.spacing_mm
+    return volume.slice_distance_mm, *volume.spacing_mm
 
 
 def _shape(shape: tuple[Any, ...]) -> str:

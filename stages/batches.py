@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base import Reason
+from stages.doubt import Doubt
 from stages.grid import STORED, Display, Grid, Mask
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class StackId:
     number: int = 1  # from 1, in the order of acquisition
     of: int = 1  # how many stacks the series has
     slices: int = 0  # how many slices the source holds of it, those refused later included; 0: unknown
+    doubt: Doubt = Doubt.NONE
 
 
 class Uncounted:

@@ -18,7 +18,7 @@ DETAILS = {"Reject": 3, "BadData": 1, "Refusal": 1, "Refused": 3, "CannotSegment
 MAKERS = {
     "stages/deliver/dicom.py": "read_planes",
     "stages/deliver/masks.py": "of_nifti",
-    "stages/preprocess/stage.py": "prepare",
+    "stages/preprocess/single.py": "prepare",
     "stages/ingest/purpose.py": "why_no_source",
 }
 # Details that are handed on: their sentences are found where they are made.

@@ -21,7 +21,7 @@ from stages.index.reader import open_reader
 from stages.index.stats import stats
 from stages.index.store.durable import check_free
 from stages.index.store.identity import UNFINISHED, refuse_other_model
-from stages.ingest.sources.manifest import listed
+from stages.ingest.sources.manifest import check as check_manifest
 from stages.ingest.sources.opening import location, manifests
 from stages.segment.checkpoint import WeightsInfo, describe
 
@@ -72,19 +72,26 @@ def _sources(given: Given) -> None:
         if where.is_dir() and not _holds_a_file(where):
             raise JobError(f"the source {where} is empty: it holds no file, nor does a folder in it")
     for manifest in manifests(given.job.sources):
-        listed(manifest)
+        check_manifest(manifest)
 
 
 def _holds_a_file(folder: Path) -> bool:
     """Whether there is one below, or a folder that cannot be listed, which the scan then names."""
-    seen: set[str] = set()
-    unlisted: list[OSError] = []
-    for here, folders, files in os.walk(folder, onerror=unlisted.append, followlinks=True):
-        if files:
+    waiting, seen = [os.path.realpath(folder)], set()
+    while waiting:
+        here = waiting.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        try:
+            with os.scandir(here) as found:
+                for entry in found:
+                    if not entry.is_dir():
+                        return True
+                    waiting.append(os.path.realpath(entry.path))
+        except OSError:
             return True
-        seen.add(os.path.realpath(here))
-        folders[:] = [name for name in folders if os.path.realpath(Path(here, name)) not in seen]
-    return bool(unlisted)
+    return False
 
 
 def _folders(given: Given) -> None:

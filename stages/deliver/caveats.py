@@ -18,10 +18,12 @@ from stages.batches import FileKind
 from stages.deliver.extent import depths_mm, gaps_mm, pixels, repeated, usual_mm, usual_near_mm
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, Stack
+from stages.doubt import Doubt
 from stages.ingest.geometry import AXIAL_DEGREES
 
 WIDE: Final = 1.5  # of the usual distance: in a wider gap a slice is missing
 EVEN: Final = 0.1  # of the usual distance: distances that differ by less are even
+SPARSE_MM: Final = 10.0  # a prostate is some 40 mm long: it lies on three or four slices then
 DIGITS: Final = 3  # of millimetres and degrees in a sentence
 
 
@@ -30,9 +32,13 @@ class Flag(StrEnum):
 
     MISSING_SLICES = "missing_slices"  # a gap of more than 1.5 distances usual there
     UNEVEN_SPACING = "uneven_spacing"  # distances that differ by more than a tenth
+    SPACING_DISAGREES = "spacing_disagrees"  # distances are a multiple or a fraction of the stated
+    SPARSE_SLICES = "sparse_slices"  # too far apart for the volume of a prostate, as in a scout
     REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
     ONE_SLICE = "one_slice"  # no neighbour
+    DIVIDED_BY_ORDER = "divided_by_order"  # images of one place, told apart by numbers or times alone
+    NOT_PARALLEL = "not_parallel"  # a plane of a fan: no volume
     NO_GEOMETRY = "no_geometry"  # no DICOM Segmentation, or no volume, for want of geometry
     GEOMETRY_NOTE = "geometry_note"  # statements that disagree, and which one was taken
     NOT_AXIAL = "not_axial"  # the model learned from axial slices
@@ -45,9 +51,16 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.MISSING_SLICES: "Gaps wider than {wide:g} times the usual {usual_mm:g} mm have room for slices: "
     "{slices}. The widest gap is {widest_mm:g} mm.",
     Flag.UNEVEN_SPACING: "The distance between slices varies from {least_mm:g} to {most_mm:g} mm.",
+    Flag.SPACING_DISAGREES: "Slices lie {usual_mm:g} mm apart, but state {stated_mm:g} mm: "
+    "some may be missing, or of two stacks.",
+    Flag.SPARSE_SLICES: "Slices lie {usual_mm:g} mm apart: a volume from them is rough.",
     Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
     Flag.ONE_SLICE: "There is one slice only.",
+    Flag.DIVIDED_BY_ORDER: "Only the order of numbers or times tells images of one place apart: "
+    "some may belong elsewhere.",
+    Flag.NOT_PARALLEL: "The planes of the series are turned against each other, as in a fan: "
+    "they have no volume.",
     Flag.NO_GEOMETRY: "{why}",
     Flag.GEOMETRY_NOTE: "{why}",
     Flag.NOT_AXIAL: "The slices are {degrees:g} degrees off axial; the model learned from axial slices.",
@@ -121,6 +134,12 @@ def _of_volume(stack: Stack) -> Iterator[Caveat]:
     depths = depths_mm(stack)
     if depths is not None and len(depths) > 1 and not repeated(gaps_mm(depths)):
         yield from _of_distances(depths)
+        gaps = gaps_mm(depths)
+        usual = usual_mm(gaps)
+        if (abs(gaps - usual) <= EVEN * usual).all():
+            yield from _of_statements(stack, usual)
+        if usual > SPARSE_MM:
+            yield Caveat(Flag.SPARSE_SLICES, any(found), {"usual_mm": round(usual, DIGITS)})
 
 
 def _of_distances(depths: Sequence[float]) -> Iterator[Caveat]:
@@ -141,18 +160,43 @@ def _of_distances(depths: Sequence[float]) -> Iterator[Caveat]:
         yield Caveat(Flag.UNEVEN_SPACING, numbers={"least_mm": least, "most_mm": most})
 
 
+def _of_statements(stack: Stack, usual: float) -> Iterator[Caveat]:
+    """Slices that are missing evenly, or lie evenly between those of another stack, leave even distances.
+
+    Then only Spacing Between Slices tells. Some vendors put the gap between the edges there: a small one that
+    adds up with the thickness is none of this kind. Thickness alone tells nothing: gaps are common.
+    """
+    stated, thickness = stack.between_mm, stack.thickness_mm
+    if stated is None:
+        return
+    ratio = max(usual / stated, stated / usual)
+    is_gap = (
+        thickness is not None
+        and stated < thickness / 2
+        and math.isclose(thickness + stated, usual, rel_tol=EVEN)
+    )
+    if round(ratio) > 1 and abs(ratio - round(ratio)) <= EVEN and not is_gap:
+        numbers = {"usual_mm": round(usual, DIGITS), "stated_mm": round(stated, DIGITS)}
+        yield Caveat(Flag.SPACING_DISAGREES, numbers=numbers)
+
+
 def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
     """Caveats about any slices."""
     count = len(stack.planes)
     if stack.id.slices > count:
         numbers = {"slices": stack.id.slices - count, "of": stack.id.slices}
         yield Caveat(Flag.REJECTED_SLICES, numbers=numbers)
+    if stack.id.doubt is Doubt.ORDER:
+        yield Caveat(Flag.DIVIDED_BY_ORDER)
+    if stack.id.doubt is Doubt.TURNED:
+        yield Caveat(Flag.NOT_PARALLEL)
     if stack.lack:
         picture = stack.planes[0].result.place.kind is FileKind.RASTER  # has none by its nature
         yield Caveat(Flag.NO_GEOMETRY, not picture, {"why": stack.lack})
     novel = sum(out_of_distribution(plane) is True for plane in stack.planes)
     if novel > options.out_of_distribution_share * count:
         yield Caveat(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": novel, "of": count})
-    if stack.modality and options.modalities and stack.modality not in options.modalities:
-        numbers_ = {"modality": stack.modality, "modalities": ", ".join(options.modalities)}
+    if options.modalities and not set(stack.modalities) <= set(options.modalities):
+        shown = (", ".join(names) for names in (stack.modalities, options.modalities))
+        numbers_ = dict(zip(("modality", "modalities"), shown, strict=True))
         yield Caveat(Flag.OUT_OF_SCOPE, False, numbers_)

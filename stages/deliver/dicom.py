@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Final
 
@@ -61,11 +62,35 @@ def read_stack(rows: Sequence[SegmentedFrame]) -> tuple[Stack, dict[bytes, str]]
 def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
     if not planes:
         return Stack(rows[0].stack, ())
+    planes = _in_one_frame(planes)
     normal = _normal(planes[0])
     placed = tuple(replace(plane, depth_mm=_depth_mm(plane, normal)) for plane in planes)
     tilt = None if normal is None else math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
-    stack = Stack(rows[0].stack, placed, stated_gap_mm(planes[0]), tilt, _modality(planes[0].header))
+    modalities = sorted({_modality(plane.header) for plane in planes} - {""})
+    stack = Stack(
+        rows[0].stack,
+        placed,
+        stated_gap_mm(planes[0]),
+        _median(planes, _BETWEEN_SLICES),
+        _median(planes, _THICKNESS),
+        tilt,
+        tuple(modalities),
+    )
     return replace(stack, lack=_lack(stack))
+
+
+def _in_one_frame(planes: Sequence[Plane]) -> Sequence[Plane]:
+    """Planes that state no frame of reference are in the one that all others state, as ingest took them."""
+    stated = {text(plane.header, _FRAME_OF_REFERENCE) for plane in planes}
+    if len(stated - {""}) != 1 or "" not in stated:
+        return planes
+    (uid,) = stated - {""}
+    filled = []
+    for plane in planes:
+        header = copy(plane.header)
+        header.FrameOfReferenceUID = uid
+        filled.append(replace(plane, header=header))
+    return filled
 
 
 def _plane(result: SegmentedFrame, header: Dataset) -> Plane:
@@ -101,14 +126,23 @@ def thickness_mm(plane: Plane) -> float | None:
 
 
 def stated_gap_mm(plane: Plane) -> float | None:
-    """The distance to the next slice as the header has it, else the thickness; positive."""
-    return _positive(plane, _BETWEEN_SLICES) or thickness_mm(plane)
+    """What a single slice stands for: the larger of Spacing Between Slices and Slice Thickness; positive.
+
+    Some vendors state the gap between the edges as the former; overlapping slices are thicker than it.
+    """
+    stated = (_positive(plane, tag) for tag in (_BETWEEN_SLICES, _THICKNESS))
+    return max((value for value in stated if value is not None), default=None)
 
 
 def _positive(plane: Plane, tag: BaseTag) -> float | None:
     measures = macro(plane.header, plane.result.place.frame, _PIXEL_MEASURES)
     (value,) = numbers(measures, tag, 1) or (0.0,)
     return value if value > 0 else None
+
+
+def _median(planes: Sequence[Plane], tag: BaseTag) -> float | None:
+    values = [value for plane in planes if (value := _positive(plane, tag)) is not None]
+    return float(np.median(values)) if values else None
 
 
 def _modality(header: Dataset) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.deliver.planes import Plane, Stack
+from stages.doubt import Doubt
 
 MM3_PER_ML: Final = 1000
 LEAST_GAP_MM: Final = 1e-3
@@ -88,9 +89,9 @@ def area_mm2(plane: Plane) -> float | None:
 
 
 def volume_ml(stack: Stack) -> float | None:
-    """The volume of the structure in one stack; None where sizes or positions are unknown."""
+    """The volume of the structure in one stack; None where sizes or positions are unknown, or in a fan."""
     areas = [area for plane in stack.planes if (area := area_mm2(plane)) is not None]
-    if len(areas) < len(stack.planes):
+    if len(areas) < len(stack.planes) or stack.id.doubt is Doubt.TURNED:
         return None
     if len(stack.planes) == 1:
         gap = stack.stated_gap_mm

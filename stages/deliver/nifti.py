@@ -58,7 +58,9 @@ def _stack(volume: Volume, results: Sequence[SegmentedFrame]) -> Stack:
     known = area_mm2 is not None and distance_mm is not None
     lack = "" if known else "The source states no believable size of its voxels."
     tilt = _tilt_degrees(volume) if known and volume.oriented else None
-    return Stack(results[0].stack, planes, distance_mm, tilt, lack=lack, note=volume.geometry_note)
+    return Stack(
+        results[0].stack, planes, distance_mm, tilt_degrees=tilt, lack=lack, note=volume.geometry_note
+    )
 
 
 def _tilt_degrees(volume: Volume) -> float:

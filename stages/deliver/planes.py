@@ -47,8 +47,12 @@ class Stack:
     id: StackId
     planes: tuple[Plane, ...]
     stated_gap_mm: float | None = None  # to the next slice, as the header has it
+    between_mm: float | None = (
+        None  # Spacing Between Slices, the median; None where no header has a positive one
+    )
+    thickness_mm: float | None = None  # Slice Thickness, likewise
     tilt_degrees: float | None = None  # of the normal from the patient's long axis
-    modality: str = ""  # as DICOM names it; empty where the source names none
+    modalities: tuple[str, ...] = ()  # all that its slices name, as DICOM does
     lack: str = ""  # what its geometry lacks, as a sentence; empty where nothing is lacking
     note: str = ""  # what a reader should know of its geometry, as a sentence
 

@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from stages.base import Reason
 from stages.ingest.faults import BadData
-from stages.ingest.purpose import Declared, why_no_source
+from stages.ingest.purpose import Declared, why_no_slice, why_no_source
 
 Stream = BytesIO | BufferedReader
 
@@ -164,9 +164,11 @@ def _check_purpose(meta: Dataset, dataset: Dataset, pixels: bool) -> None:
     media = text(meta, _MEDIA_CLASS)
     sop_class = media if media == MediaStorageDirectoryStorage else text(dataset, _SOP_CLASS) or media
     fields = {name: text(dataset, tag) for name, tag in _PURPOSE.items()}
-    why = why_no_source(Declared(sop_class, **fields, pixels=pixels))
-    if why:
+    stated = Declared(sop_class, **fields, pixels=pixels)
+    if why := why_no_source(stated):
         raise BadData(Reason.NOT_TO_SEGMENT, why)
+    if why := why_no_slice(stated):
+        raise BadData(Reason.UNSUPPORTED, why)
 
 
 def _without_pixels(dataset: Dataset, cut: bool) -> tuple[Reason, str]:

@@ -15,7 +15,6 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.quaternions import fillpositive, quat2mat
-from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from stages.base import Reason
@@ -26,19 +25,21 @@ from stages.ingest.opened import OpenedFile
 from stages.ingest.options import IngestOptions
 from stages.ingest.purpose import is_ours
 from stages.ingest.sniff import GZIP
-from stages.ingest.volume import Volume, axis_of, check_layout, check_size, padded_shape, slices
+from stages.ingest.volume import Volume, check_layout, check_size, padded_shape, slices
 from stages.product import PRODUCT
 
 _DEFLATE_MOST: Final = 1032  # bytes that one byte of deflate can unfold to (zlib, technical details)
 _PIECE_BYTES: Final = 1 << 18
 _NIFTI2: Final = (b"\x1c\2\0\0", b"\0\0\2\x1c")  # header size 540, in either byte order
 _SINGLE: Final = (b"n+1", b"n+2")
+_LABELS: Final = (1002, 1003)  # nifti1.h, NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME
 _MILLIMETRES: Final = {1: 1000.0, 3: 0.001}  # xyzt_units: metre, micron; all others are millimetres
 
 
-def slice_axis(image: SpatialImage) -> int:
-    """The axis along which a volume is cut into frames: the one it was acquired along."""
-    return axis_of(padded_shape(image.shape), np.asarray(image.affine, np.float64))
+def header_of(path: str, options: IngestOptions) -> Volume:
+    """What the header of a NIfTI file says, and so how ingest cuts it. Raises BadData."""
+    with open_regular(path, options.max_file_bytes) as (file, size), unfolded(file) as stream:
+        return read_header(stream, size, options)
 
 
 @contextmanager
@@ -71,6 +72,10 @@ def read_verified(file: BufferedReader, size: int, options: IngestOptions) -> Vo
         volume = read_header(stream, size, options)
         if is_ours(volume.description):
             raise BadData(Reason.NOT_TO_SEGMENT, f"The volume is a result of {PRODUCT}.")
+        if volume.labels:
+            raise BadData(
+                Reason.NOT_TO_SEGMENT, "The volume is a map of labels by its intent code, no image."
+            )
         if isinstance(stream, gzip.GzipFile):
             while stream.read(_PIECE_BYTES):  # raises at the end where length or CRC-32 (RFC 1952) are wrong
                 if stream.tell() > options.max_file_bytes:
@@ -96,7 +101,7 @@ def read_header(stream: BufferedReader | gzip.GzipFile, size: int, options: Inge
     volume = Volume(
         shape=padded_shape(shape),
         dtype=dtype,
-        offset=int(header.get_data_offset()),
+        offset=_offset(int(header.get_data_offset()), kind.single_vox_offset),
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
         affine=geometry.affine,
@@ -104,9 +109,15 @@ def read_header(stream: BufferedReader | gzip.GzipFile, size: int, options: Inge
         description=bytes(header["descrip"]).decode("latin-1").strip(" \0"),
         known=geometry.known,
         geometry_note=geometry.note,
+        labels=int(header["intent_code"]) in _LABELS,
     )
     check_size(volume, size * _DEFLATE_MOST if isinstance(stream, gzip.GzipFile) else size, options)
     return volume
+
+
+def _offset(stated: int, least: int) -> int:
+    """Some writers leave 0, but no voxel lies in the header (nifti1.h). A negative one is refused later."""
+    return max(stated, least) if stated >= 0 else stated
 
 
 def _stated(header: Any, shape: tuple[int, int, int]) -> Stated:

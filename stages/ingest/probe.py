@@ -45,11 +45,21 @@ _PATIENT_NAME: Final = BaseTag(0x00100010)
 _PATIENT_ID: Final = BaseTag(0x00100020)
 _BIRTH_DATE: Final = BaseTag(0x00100030)
 _NUMBER_OF_FRAMES: Final = BaseTag(0x00280008)
+_MODALITY: Final = BaseTag(0x00080060)
+_FRAME_OF_REFERENCE: Final = BaseTag(0x00200052)
 _FRAME_SIZE: Final = (BaseTag(0x00280010), BaseTag(0x00280011))
 _ONE_FRAME: Final = ("", "0", "1")  # as pydicom takes them
 _TAGS: Final = (
     *(_SOP_INSTANCE, _SERIES_INSTANCE, _STUDY_INSTANCE, _PATIENT_NAME, _PATIENT_ID, _BIRTH_DATE),
-    *(_INSTANCE_NUMBER, _NUMBER_OF_FRAMES, *_FRAME_SIZE, *FUNCTIONAL_TAGS, *ACQUISITION_TAGS),
+    *(
+        _MODALITY,
+        _FRAME_OF_REFERENCE,
+        _INSTANCE_NUMBER,
+        _NUMBER_OF_FRAMES,
+        *_FRAME_SIZE,
+        *FUNCTIONAL_TAGS,
+        *ACQUISITION_TAGS,
+    ),
 )
 
 
@@ -126,6 +136,8 @@ def _dicom(
             spacing_mm(dataset, k),
             count,
             acquisition(dataset, k),
+            text(dataset, _MODALITY),
+            text(dataset, _FRAME_OF_REFERENCE),
         )
         for k in range(count)
     )

@@ -104,6 +104,13 @@ def why_no_source(stated: Declared) -> str:
     return ""
 
 
+def why_no_slice(stated: Declared) -> str:
+    """One sentence on why an image is not of one slice at its place; empty where it may be."""
+    if "MOSAIC" in stated.image_type.upper().split("\\"):
+        return "The picture is a mosaic of many slices (Image Type); convert it to one slice a frame."
+    return ""
+
+
 def _class_without_image(stated: Declared) -> str:
     """The registered name of a class that is none of images, never a value of the file."""
     uid = UID(stated.sop_class, IGNORE)  # it may be any text

@@ -9,7 +9,7 @@ from itertools import pairwise
 from stages.batches import Copied, Located, Refused, StackId
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
-from stages.ingest.slices import Slice
+from stages.ingest.slices import Slice, SliceStack
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +17,21 @@ class Series:
     """Frames that belong together: its stacks, each in order."""
 
     pseudonym: bytes
-    stacks: tuple[tuple[Slice, ...], ...]
+    stacks: tuple[SliceStack, ...]
 
     @property
     def slices(self) -> tuple[Slice, ...]:
         """All slices, stack by stack."""
-        return tuple(one for stack in self.stacks for one in stack)
+        return tuple(one for stack in self.stacks for one in stack.slices)
 
     @property
     def stack_ids(self) -> tuple[StackId, ...]:
         """Of each slice."""
         of = len(self.stacks)
         return tuple(
-            StackId(number, of, len(stack)) for number, stack in enumerate(self.stacks, 1) for _ in stack
+            StackId(number, of, len(stack.slices), stack.doubt)
+            for number, stack in enumerate(self.stacks, 1)
+            for _ in stack.slices
         )
 
 

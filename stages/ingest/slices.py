@@ -1,10 +1,11 @@
-"""What a file's header says of one frame: which one it is, where it lies in the body, how it was made."""
+"""What a file's header says of one frame, and frames that make one stack."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from stages.batches import Place
+from stages.doubt import Doubt
 from stages.ingest.acquisition import UNMARKED, Acquisition
 
 
@@ -22,4 +23,14 @@ class Slice:
     spacing_mm: tuple[float, float] | None = None  # row, column
     frames: int = 1  # in its file
     acquisition: Acquisition = UNMARKED
+    modality: str = ""
+    frame_of_reference: str = ""  # UID of the space in which the position is one
     again: bool = False  # the source has given it before
+
+
+@dataclass(frozen=True, slots=True)
+class SliceStack:
+    """The slices of one stack, in its order."""
+
+    slices: tuple[Slice, ...]
+    doubt: Doubt = Doubt.NONE

@@ -2,41 +2,46 @@
 
 A series is what a scanner or an archive filed together: one volume mostly, but also the phases, echoes and
 diffusion weights of the same places, a localiser beside the slices that it planned, or two slabs. Slices are
-of one stack where they have one orientation, shape and pixel spacing, within tolerances, one image type, and
-every place once. Where places repeat, the first mark that explains it divides them (``Acquisition``);
-where none does, they are dealt out in the order of their numbers.
+of one stack where they have one modality and frame of reference, one orientation, shape and pixel spacing
+within tolerances (``parallel``), one image type, and every place once. Where places repeat, the first mark
+that explains it divides them (``Acquisition``); where none does, they are dealt out in the order of their
+numbers (``passes``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
+from stages.doubt import Doubt
 from stages.ingest.acquisition import Acquisition
-from stages.ingest.slices import Slice
+from stages.ingest.parallel import depths_mm, grouped, normal, parallel
+from stages.ingest.passes import passes, side_by_side
+from stages.ingest.slices import Slice, SliceStack
 
-_COSINE: Final = 0.01  # of a direction cosine, about half a degree: orientations closer than this are one
-_SPACING: Final = 0.01  # relative: pixel spacings closer than this are one
-_MOST_KINDS: Final = 2048  # of orientations; beyond that each stands alone
 _SAME_MM: Final = 1e-3  # positions closer than this are one place whatever the distance between slices is
 # Closer than this share of the usual distance, and than so many millimetres, is one place:
 _NEAR: Final = (0.1, 0.3)  # whatever the marks are
 _SHIFTED: Final = (0.25, 1.0)  # where a mark tells them apart, since the patient or the table moved
-_LEAST_NORMAL: Final = 0.5  # a shorter cross product of cosines is no normal
 _LEAST_STACK: Final = 3  # slices that a mark has to leave together where it divides into many
 _SPAN: Final = 0.8  # of the extent, and of the distances: a part that has them is a volume of its own
 _DENSE: Final = 0.75  # of the places between its ends: a part that has them is whole, but for missing images
 _PHASES: Final = 0.5  # of the places: where fewer are imaged again, slices were retaken
+_IMAGE_TYPE: Final = Acquisition._fields.index("image_type")
+_KIND: Final = (
+    3  # values of Image Type that say what an image shows (PS3.3 section C.7.6.1.1.2), not its filters
+)
 # Marks of the image itself, not of the order in which it was acquired.
 _CONTRASTS: Final = tuple(
     map(Acquisition._fields.index, ("b_value", "echo", "echo_time", "inversion_time", "temporal_position"))
 )
+_MEASURED: Final = tuple(map(Acquisition._fields.index, ("b_value", "echo_time", "inversion_time")))
+_ROUNDING: Final = 0.01  # relative: measured values closer than this are one
 # Marks that grow while images are acquired.
 _SEQUENCES: Final = tuple(
     map(Acquisition._fields.index, ("temporal_position", "number", "time", "content_time"))
@@ -45,77 +50,71 @@ _SEQUENCES: Final = tuple(
 _Placed = tuple[Slice, float]  # a slice and its depth along the normal of its stack, in millimetres
 
 
-def stacked(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], ...]:
+def stacked(slices: Sequence[Slice]) -> tuple[SliceStack, ...]:
     """The stacks of a series in order of acquisition, each in the order of the body where that is known.
 
     Slices without position or orientation are ordered by number; the frames of a file stay together there.
     """
-    placed: list[Slice] = []
-    lost: list[Slice] = []
-    for one in slices:
-        (lost if _normal(one) is None else placed).append(one)
-    found = [_slices(stack) for group in _geometries(placed) for stack in _stacks_of(group)]
-    found += [
-        tuple(sorted(group, key=_turn))
-        for group in _grouped(lost, lambda one: (one.shape, one.place.path if one.frames > 1 else ""))
-    ]
+    found: list[SliceStack] = []
+    for same in _told_apart(slices, lambda one: one.modality):
+        placed: list[Slice] = []
+        lost: list[Slice] = []
+        for one in same:
+            (lost if normal(one) is None else placed).append(one)
+        for frame in _in_one_frame(placed) if placed else ():
+            for group, turned in parallel(frame):
+                found += _stacks_of(group, Doubt.TURNED if turned else Doubt.NONE)
+        found += [
+            SliceStack(tuple(sorted(group, key=_turn)))
+            for group in grouped(lost, lambda one: (one.shape, one.place.path if one.frames > 1 else ""))
+        ]
     return tuple(sorted(found, key=_rank))
 
 
-def _normal(one: Slice) -> tuple[float, float, float] | None:
-    """The unit normal of the slice's plane; None where position or orientation are of no use."""
-    if one.position is None or one.orientation is None:
-        return None
-    (a, b, c), (d, e, f) = one.orientation[:3], one.orientation[3:]
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)  # np.cross takes fifty times as long
-    length = math.hypot(*normal)
-    if not (math.isfinite(length) and length >= _LEAST_NORMAL):  # a header may hold any number
-        return None
-    return (normal[0] / length, normal[1] / length, normal[2] / length)
+def _told_apart(slices: Sequence[Slice], said: Callable[[Slice], str]) -> list[list[Slice]]:
+    """By what files say; those that say nothing belong to the others, where these all say the same."""
+    groups = grouped(slices, said)
+    return [list(slices)] if len({said(one) for one in slices} - {""}) == 1 else groups
 
 
-def _geometries(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """By shape, pixel spacing and orientation; values that differ by less than a tolerance are one."""
-    groups: list[list[Slice]] = []
-    for same in _grouped(slices, lambda one: (one.shape, one.spacing_mm is None)):
-        logs = [[math.log(value) for value in one.spacing_mm or (1.0, 1.0)] for one in same]
-        for alike in _clusters(same, np.array(logs) / _SPACING):
-            cosines = np.array([one.orientation for one in alike], np.float64)
-            groups += _clusters(alike, cosines / _COSINE)
-    return groups
+def _in_one_frame(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """By frame of reference: positions in different ones cannot be compared (PS3.3 section C.7.4.1).
+
+    Where every file has one of its own, a de-identifier made them and they say nothing; the slices stay
+    together, and delivery finds that they share none.
+    """
+    stating = [one for one in slices if one.frame_of_reference]
+    files = len({one.place.path for one in stating})
+    if files >= _LEAST_STACK and len({one.frame_of_reference for one in stating}) == files:
+        return [list(slices)]
+    return _told_apart(slices, lambda one: one.frame_of_reference)
 
 
-def _clusters(slices: Sequence[Slice], values_NK: NDArray[np.float64]) -> list[list[Slice]]:
-    """Groups linked by steps of at most one in every column, whatever the order of the slices."""
-    kinds_UK, kind_of_N = np.unique(np.round(values_NK, 2), axis=0, return_inverse=True)
-    labels_U = np.arange(len(kinds_UK))
-    if 1 < len(kinds_UK) <= _MOST_KINDS:
-        near_UU = np.abs(kinds_UK[:, None] - kinds_UK[None]).max(axis=2) <= 1
-        labels_U = connected_components(near_UU, directed=False)[1]
-    labels_N = labels_U[kind_of_N.ravel()]
-    return [
-        [slices[row] for row in np.flatnonzero(labels_N == label).tolist()] for label in np.unique(labels_N)
-    ]
-
-
-def _grouped(slices: Sequence[Slice], key: Callable[[Slice], Hashable]) -> list[list[Slice]]:
-    groups: dict[Hashable, list[Slice]] = {}
-    for one in slices:
-        groups.setdefault(key(one), []).append(one)
-    return list(groups.values())
-
-
-def _stacks_of(group: Sequence[Slice]) -> list[list[_Placed]]:
-    """The stacks among slices of one geometry."""
-    normal = np.sum([normal for one in group if (normal := _normal(one)) is not None], axis=0)
-    positions_N3 = np.array([one.position for one in group], np.float64)
-    depths = (positions_N3 @ (normal / np.linalg.norm(normal))).tolist()
+def _stacks_of(group: Sequence[Slice], doubt: Doubt) -> list[SliceStack]:
+    """The stacks among parallel slices."""
+    depths = depths_mm(group).tolist()
     placed = sorted(zip(group, depths, strict=True), key=lambda one: (one[1], _turn(one[0])))
-    by_type = _divided(placed, Acquisition._fields.index("image_type"))
-    return [stack for part in by_type for stack in _explained(part)]
+    return [stack for part in _by_type(placed) for stack in _explained(part, doubt)]
 
 
-def _explained(placed: list[_Placed]) -> list[list[_Placed]]:
+def _by_type(placed: list[_Placed]) -> list[list[_Placed]]:
+    """By image type; those that differ only in what was done to the image stay together where they interlock.
+
+    They do where the slices of one lie between those of the other, and all together lie evenly.
+    """
+    kinds: dict[tuple[str, ...], list[_Placed]] = {}
+    for one in placed:
+        kinds.setdefault(tuple(one[0].acquisition.image_type.split("\\")[:_KIND]), []).append(one)
+    found: list[list[_Placed]] = []
+    for alike in kinds.values():
+        parts = _divided(alike, _IMAGE_TYPE)
+        types = [one.acquisition.image_type for one, _ in alike]
+        changes = sum(one != other for one, other in pairwise(types))
+        found += [alike] if changes >= len(parts) and _is_even(alike) else parts
+    return found
+
+
+def _explained(placed: list[_Placed], doubt: Doubt) -> list[SliceStack]:
     """Divided until every place stands once, by the first marks that explain why it was imaged again.
 
     Several images of one single place are no volume whatever tells them apart: they stay together, in the
@@ -126,37 +125,44 @@ def _explained(placed: list[_Placed]) -> list[list[_Placed]]:
     places = _places(placed, *_SHIFTED)
     times = np.bincount(places)
     if len(times) == 1:
-        return [sorted(placed, key=lambda one: (_order(one[0]), _turn(one[0])))]
+        return [_stack(sorted(placed, key=lambda one: (_order(one[0]), _turn(one[0]))), doubt)]
     by_contrast = (_divided(placed, mark) for mark in _CONTRASTS)
     found = next((parts for parts in by_contrast if _are_volumes(parts, placed)), None)
+    certain = True
     if found is None and times.max() > 1:
         place_of = {one.key: place for (one, _), place in zip(placed, places, strict=True)}
-        found = _by_mark(placed, place_of, times)
-    if found is None:
-        return [placed] if times.max() == 1 else _dealt(placed)
-    return [stack for part in found for stack in _explained(part)]
+        found, certain = _by_mark(placed, place_of, times)
+    if found is not None:
+        below = doubt if certain else doubt or Doubt.ORDER
+        return [stack for part in found for stack in _explained(part, below)]
+    if times.max() == 1:
+        return [_stack(placed, doubt)]
+    return [_stack(stack, doubt or Doubt.ORDER) for stack in _dealt(placed)]
+
+
+def _stack(placed: list[_Placed], doubt: Doubt) -> SliceStack:
+    return SliceStack(tuple(one for one, _ in placed), doubt)
 
 
 def _by_mark(
     placed: list[_Placed], place_of: dict[bytes, int], times: NDArray[np.int64]
-) -> list[list[_Placed]] | None:
-    """Parts by the first mark that explains repeated places; None where none does."""
+) -> tuple[list[list[_Placed]] | None, bool]:
+    """Parts by the first mark that explains repeated places; None where none does. And whether it is sure."""
     marks = range(len(Acquisition._fields))
     divisions = {mark: parts for mark in marks if len(parts := _divided(placed, mark)) > 1}
     for parts in divisions.values():
         few = len(parts) <= times.max()
         large = np.median([len(part) for part in parts]) >= max(_LEAST_STACK, len(times) / 2)
         if (few or large) and _fewer(parts, place_of) and all(_is_dense(part, place_of) for part in parts):
-            return parts
-    if (times > 1).mean() < _PHASES:
-        return None
-    for mark in _SEQUENCES:
-        whole = _added_up(mark, divisions.get(mark, []), place_of)
-        covered = [len({place_of[one.key] for one, _ in part}) for part in whole]
-        complete = 1 < len(whole) <= times.max() and min(covered) >= len(times) / 2
-        if complete and _fewer(whole, place_of):
-            return whole
-    return None
+            return parts, True
+    if (times > 1).mean() >= _PHASES:
+        for mark in _SEQUENCES:
+            whole, certain = _added_up(mark, divisions.get(mark, []), place_of)
+            covered = [len({place_of[one.key] for one, _ in part}) for part in whole]
+            complete = 1 < len(whole) <= times.max() and min(covered) >= len(times) / 2
+            if complete and _fewer(whole, place_of):
+                return whole, certain
+    return None, True
 
 
 def _are_volumes(parts: list[list[_Placed]], placed: list[_Placed]) -> bool:
@@ -165,12 +171,17 @@ def _are_volumes(parts: list[list[_Placed]], placed: list[_Placed]) -> bool:
         return False
     extent_mm = placed[-1][1] - placed[0][1]
     for part in parts:
-        gaps = np.diff([depth for _, depth in part])
-        usual_mm = float(np.median(gaps)) if len(gaps) else 0.0
-        even = abs(gaps - usual_mm) <= _NEAR[0] * usual_mm
-        if len(part) < _LEAST_STACK or part[-1][1] - part[0][1] < _SPAN * extent_mm or even.mean() < _SPAN:
+        spans = part[-1][1] - part[0][1] >= _SPAN * extent_mm
+        if len(part) < _LEAST_STACK or not spans or not _is_even(part):
             return False
     return True
+
+
+def _is_even(part: list[_Placed]) -> bool:
+    """Whether nearly all distances are the usual one."""
+    gaps = np.diff([depth for _, depth in part])
+    usual_mm = float(np.median(gaps)) if len(gaps) else 0.0
+    return usual_mm > _SAME_MM and bool((abs(gaps - usual_mm) <= _NEAR[0] * usual_mm).mean() >= _SPAN)
 
 
 def _fewer(parts: list[list[_Placed]], place_of: dict[bytes, int]) -> bool:
@@ -185,25 +196,35 @@ def _is_dense(part: list[_Placed], place_of: dict[bytes, int]) -> bool:
     return len(places) >= _DENSE * (max(places) - min(places) + 1)
 
 
-def _added_up(mark: int, parts: list[list[_Placed]], place_of: dict[bytes, int]) -> list[list[_Placed]]:
-    """Parts in the order of their mark, those of different places joined until a place comes again."""
-    whole: list[list[_Placed]] = [[]]
-    taken: set[int] = set()
-    for part in sorted(parts, key=lambda part: _number(part[0][0].acquisition[mark])):
-        here = {place_of[one.key] for one, _ in part}
-        if taken & here:
-            whole.append([])
-            taken = set()
-        whole[-1] += part
-        taken |= here
-    return [sorted(part, key=lambda one: (one[1], _turn(one[0]))) for part in whole]
+def _added_up(
+    mark: int, parts: list[list[_Placed]], place_of: dict[bytes, int]
+) -> tuple[list[list[_Placed]], bool]:
+    """Parts in the order of their mark, joined to passes; and whether they can be joined in one way only."""
+    parts = sorted(parts, key=lambda part: _number(part[0][0].acquisition[mark]))
+    numbers, certain = passes([{place_of[one.key] for one, _ in part} for part in parts])
+    whole: dict[int, list[_Placed]] = {}
+    for part, number in zip(parts, numbers, strict=True):
+        whole.setdefault(number, []).extend(part)
+    return [sorted(part, key=lambda one: (one[1], _turn(one[0]))) for part in whole.values()], certain
 
 
 def _divided(placed: list[_Placed], mark: int) -> list[list[_Placed]]:
+    values = {one.acquisition[mark] for one, _ in placed}
+    name_of = _alike(values) if mark in _MEASURED else {value: value for value in values}
     parts: dict[str, list[_Placed]] = {}
     for one in placed:
-        parts.setdefault(one[0].acquisition[mark], []).append(one)
+        parts.setdefault(name_of[one[0].acquisition[mark]], []).append(one)
     return list(parts.values())
+
+
+def _alike(values: Iterable[str]) -> dict[str, str]:
+    """One of the values for each: numbers that differ by rounding only are the same."""
+    name_of = {value: value for value in values}
+    numbers = sorted((number, value) for value in name_of if math.isfinite(number := _number(value)))
+    for (before, one), (after, other) in pairwise(numbers):
+        if after - before <= _ROUNDING * abs(after):
+            name_of[other] = name_of[one]
+    return name_of
 
 
 def _places(placed: list[_Placed], share: float, most_mm: float) -> list[int]:
@@ -219,29 +240,32 @@ def _places(placed: list[_Placed], share: float, most_mm: float) -> list[int]:
 def _dealt(placed: list[_Placed]) -> list[list[_Placed]]:
     """Images of repeated places that no mark tells apart, by their numbers.
 
-    Numbers mostly run through all places and then begin anew: a stack ends where a place comes again, also
-    where an image is missing. Else the first images of all places are the first stack, and so on.
+    Numbers mostly run through all places and then begin anew, or through the images of each place. Where they
+    do neither, and where few places repeat, the first images of all places are the first stack, and so on.
     """
-    places = _places(placed, *_NEAR)
-    turns = sorted(zip(placed, places, strict=True), key=lambda one: _turn(one[0][0]))
-    runs: list[dict[int, _Placed]] = [{}]
-    nth: list[list[_Placed]] = []
+    turns = sorted(zip(placed, _places(placed, *_NEAR), strict=True), key=lambda one: _turn(one[0][0]))
+    places = [place for _, place in turns]
+    times = np.bincount(places)
+    numbers = _nth(places)
+    if (times > 1).mean() >= _PHASES:
+        by_pass, _ = passes([[place] for place in places])
+        instances = [one.instance for (one, _), _ in turns]
+        run_on = by_pass[-1] + 1 == times.max()
+        numbers = by_pass if run_on else side_by_side(instances, places, int(times.max())) or numbers
+    stacks: dict[int, list[_Placed]] = {}
+    for (one, _), number in zip(turns, numbers, strict=True):
+        stacks.setdefault(number, []).append(one)
+    return [sorted(stack, key=lambda one: one[1]) for stack in stacks.values()]
+
+
+def _nth(places: Sequence[int]) -> list[int]:
+    """Which image of its place each is, from 0."""
     seen: dict[int, int] = {}
-    for one, place in turns:
-        if place in runs[-1]:
-            runs.append({})
-        runs[-1][place] = one
-        seen[place] = seen.get(place, 0) + 1
-        if seen[place] > len(nth):
-            nth.append([])
-        nth[seen[place] - 1].append(one)
-    phases = len(runs) == len(nth) and sum(count > 1 for count in seen.values()) >= _PHASES * len(seen)
-    found = [list(run.values()) for run in runs] if phases else nth
-    return [sorted(stack, key=lambda one: one[1]) for stack in found]
-
-
-def _slices(stack: list[_Placed]) -> tuple[Slice, ...]:
-    return tuple(one for one, _ in stack)
+    numbers = []
+    for place in places:
+        numbers.append(seen.get(place, 0))
+        seen[place] = numbers[-1] + 1
+    return numbers
 
 
 def _turn(one: Slice) -> tuple[float, int, str, bytes]:
@@ -250,9 +274,9 @@ def _turn(one: Slice) -> tuple[float, int, str, bytes]:
     return (number, one.place.frame, one.place.path, one.key)
 
 
-def _rank(stack: tuple[Slice, ...]) -> tuple[object, ...]:
+def _rank(stack: SliceStack) -> tuple[object, ...]:
     """The order of acquisition, independent of numbers and names as far as marks tell stacks apart."""
-    return (min(map(_order, stack)), min(map(_turn, stack)))
+    return (min(map(_order, stack.slices)), min(map(_turn, stack.slices)))
 
 
 def _order(one: Slice) -> tuple[tuple[float, str], ...]:

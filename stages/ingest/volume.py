@@ -47,6 +47,7 @@ class Volume:
     description: str
     known: tuple[bool, bool, bool] = (True, True, True)  # axes whose step is stated
     geometry_note: str = ""  # what in the header contradicts itself, and what was taken
+    labels: bool = False  # its values are names of structures
 
     @cached_property
     def axis(self) -> int:

@@ -21,16 +21,18 @@ from stages.preprocess.contrast import LEVELS
 from stages.preprocess.grid import grid_of, inside, view_weights, within_view
 from stages.preprocess.intensity import LEAST_DEVIATION
 from stages.preprocess.options import PreprocessOptions
-from stages.preprocess.single import LEAST_SIDE, Slice, prepare
+from stages.preprocess.single import LEAST_SIDE, PreparedSlice, prepare
 
 
-def prepare_together(frames: Sequence[Frame], options: PreprocessOptions, device: str) -> list[Slice | str]:
+def prepare_together(
+    frames: Sequence[Frame], options: PreprocessOptions, device: str
+) -> list[PreparedSlice | str]:
     """Each frame as ``prepare`` gives it, those of one grid together on the device.
 
     The CPU prepares what is rare: floats, integers of more than 16 bits, images that may be rejected, and all
     where the recipe has no levels.
     """
-    found: dict[int, Slice | str] = {}
+    found: dict[int, PreparedSlice | str] = {}
     alike: dict[Grid, list[int]] = {}
     for number, frame in enumerate(frames):
         if options.in_levels and _is_usual(frame.image):
@@ -54,7 +56,7 @@ def _is_usual(image_HW: NDArray[np.generic]) -> bool:
 @torch.inference_mode()
 def _prepared(
     images: Sequence[NDArray[np.generic]], grid: Grid, options: PreprocessOptions, device: str
-) -> list[Slice]:
+) -> list[PreparedSlice]:
     """Of images of one grid."""
     size = options.size
     seen_HW = inside(grid, size)
@@ -72,7 +74,7 @@ def _prepared(
     levels_NHW = equalise_together(levels_NHW, options.clahe_clip_limit, options.clahe_tiles) * patient_NHW
     slopes = _zscores(levels_NHW, patient_NHW) if options.zscore else [(1 / LEVELS, 0.0)] * len(images)
     fields = levels_NHW.cpu().numpy()
-    return [Slice(one, *two, grid) for one, two in zip(fields, slopes, strict=True)]
+    return [PreparedSlice(one, *two, grid) for one, two in zip(fields, slopes, strict=True)]
 
 
 def _fields(images: Sequence[NDArray[np.generic]], grid: Grid, size: int, device: str) -> Tensor:

@@ -22,7 +22,7 @@ LEAST_SIDE = 8  # pixels; a smaller image shows no anatomy
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class PreparedSlice:
     """One slice on the field, as ``field * slope + intercept``, and its way back."""
 
     field_HW: NDArray[np.uint8 | np.float32]
@@ -31,7 +31,7 @@ class Slice:
     grid: Grid
 
 
-def prepare(frame: Frame, options: PreprocessOptions) -> Slice | str:
+def prepare(frame: Frame, options: PreprocessOptions) -> PreparedSlice | str:
     """One slice on the field with its way back, or the sentence that says why there is nothing to see."""
     height, width = frame.image.shape
     if min(height, width) < LEAST_SIDE:
@@ -51,7 +51,7 @@ def prepare(frame: Frame, options: PreprocessOptions) -> Slice | str:
         field_HW, seen_HW = without_padding(field_HW, seen_HW, usable_HW, grid, options.size)
     if not seen_HW.any():
         return f"The image is too narrow for the field, or padding there: {height} by {width} pixels."
-    return Slice(*normalise(field_HW, seen_HW, options), grid)
+    return PreparedSlice(*normalise(field_HW, seen_HW, options), grid)
 
 
 def without_padding(

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from stages.base import Reason, Reject, Split
 from stages.batches import Frame, Frames, Packed, Prepared, Rows, same_stack
 from stages.preprocess.options import PreprocessOptions
-from stages.preprocess.single import Slice, prepare
+from stages.preprocess.single import PreparedSlice, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Preprocess:
     def _run(self, frames: Frames) -> Split[Prepared]:
         kept: list[int] = []
         rejected: list[Reject] = []
-        slices: list[Slice] = []
+        slices: list[PreparedSlice] = []
         for row, prepared in enumerate(self._each(frames.frames)):
             if isinstance(prepared, str):
                 rejected.append(Reject(frames.rows.keys[row], self.name, Reason.DEGENERATE, prepared))
@@ -55,20 +55,24 @@ class Preprocess:
         after = self._context(frames.after) if last else None
         return Split(self._packed(frames.rows.take(kept), slices, before, after), tuple(rejected))
 
-    def _each(self, frames: Sequence[Frame]) -> list[Slice | str]:
+    def _each(self, frames: Sequence[Frame]) -> list[PreparedSlice | str]:
         if self.device == "cpu":
             return [prepare(frame, self.options) for frame in frames]
         from stages.preprocess.batched import prepare_together  # noqa: PLC0415  # torch takes seconds
 
         return prepare_together(frames, self.options, self.device)
 
-    def _context(self, frame: Frame | None) -> Slice | None:
+    def _context(self, frame: Frame | None) -> PreparedSlice | None:
         """A cut's neighbour, prepared; None where there is none to see."""
         prepared = "" if frame is None else prepare(frame, self.options)
         return None if isinstance(prepared, str) else prepared
 
     def _packed(
-        self, rows: Rows, slices: Sequence[Slice], before: Slice | None, after: Slice | None
+        self,
+        rows: Rows,
+        slices: Sequence[PreparedSlice],
+        before: PreparedSlice | None,
+        after: PreparedSlice | None,
     ) -> Prepared:
         fields = [*slices, *(one for one in (before, after) if one is not None)]
         size = self.options.size

@@ -29,9 +29,24 @@ def test_case_is_read_slice_by_slice(cases: Path) -> None:
     image = np.stack([frame.image for frame in case.frames.frames])
     assert case.truth_SHW.shape == image.shape
     assert sorted(image.shape) == [6, 36, 40]
-    assert case.spacing_mm == (3.0, 1.5, 1.5)
+    assert case.spacing_mm == pytest.approx((3.0, 1.5, 1.5))
     assert case.frames.frames[0].spacing_mm == (1.5, 1.5)
     assert image[case.truth_SHW].mean() > image[~case.truth_SHW].mean() + 300
+
+
+@pytest.mark.parametrize("extra", [(), (2,)])
+def test_a_case_is_cut_as_ingest_cuts_it(cases: Path, extra: tuple[int, ...]) -> None:
+    """By the geometry that ingest believes, where an sform into a template's space states other lengths."""
+    made = np.zeros((9, 8, 7, *extra), np.int16)
+    image = nibabel.Nifti1Image(made, np.eye(4))
+    image.set_qform(np.diag([3.0, 1.0, 1.0, 1.0]), 1)
+    image.set_sform(np.diag([1.0, 1.0, 4.0, 1.0]), 4)
+    image.to_filename(cases / "CaseA.nii.gz")
+    truth = nibabel.Nifti1Image(made.reshape(9, 8, 7, -1)[..., 0] + 1, None, image.header)
+    truth.to_filename(cases / "CaseA_segmentation.nii.gz")
+    case = read_case(find_pairs(cases)[0])
+    assert case.truth_SHW.shape == (9, 8, 7)
+    assert case.spacing_mm == pytest.approx((3.0, 1.0, 1.0))
 
 
 def test_any_label_but_zero_is_the_structure(cases: Path) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from tests.situations.maker import DEPTHS_MM, GAP_MM, SAGITTAL, Study, ball, tilted, volume_ml
+from tests.situations.maker import (
+    DEPTHS_MM,
+    GAP_MM,
+    PIXEL_MM,
+    SAGITTAL,
+    SIDE,
+    Study,
+    ball,
+    tilted,
+    volume_ml,
+)
 
 SOUND = volume_ml()
 UNEVEN = [*np.arange(-27.0, 0.0, 3.0).tolist(), *np.arange(0.0, 20.0, 1.5).tolist()]
@@ -60,6 +70,11 @@ def phases(**marks: Sequence[Any]) -> Callable[[Study], None]:
     return make
 
 
+def first_lost(study: Study) -> None:
+    phases()(study)
+    (study.folder / study.name / f"{len(DEPTHS_MM) + 1:04d}.dcm").unlink()
+
+
 def shifted(study: Study) -> None:
     for phase in (1, 2):
         for row, depth in enumerate(DEPTHS_MM):
@@ -90,6 +105,50 @@ def another_size(study: Study) -> None:
     study.volume()
     image = np.pad(ball(0.0), 10, constant_values=100)
     study.slice(1.0, 99, image=image)
+
+
+def radial(study: Study) -> None:
+    """Planes about the ball's axis from left to right, all through its middle."""
+    for number in range(3):
+        cosines = tilted(2.5 * number - 6)
+        corner = -(SIDE - 1) / 2 * PIXEL_MM * (np.array(cosines[:3]) + cosines[3:])
+        place = [round(float(value), 6) for value in corner]
+        study.slice(0.0, number, ImagePositionPatient=place, ImageOrientationPatient=cosines)
+
+
+def side_by_side(study: Study) -> None:
+    """The ball in two fields of view, slices of one between those of the other."""
+    for row, depth in enumerate(DEPTHS_MM):
+        study.slice(depth, row)
+        study.slice(depth + 1, 100 + row, ImagePositionPatient=[150, 0, depth + 1])
+
+
+def one_filtered(study: Study) -> None:
+    for row, depth in enumerate(DEPTHS_MM):
+        study.slice(depth, row, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "NORM"][: 5 - row % 2])
+
+
+def two_frames(study: Study) -> None:
+    for number in (1, 2):
+        for row, depth in enumerate(DEPTHS_MM):
+            shift, uid = GAP_MM / 3 * (number - 1), study.uid("frame", number)
+            study.slice(depth + shift, 100 * number + row, FrameOfReferenceUID=uid)
+
+
+def many_frames(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, FrameOfReferenceUID=study.uid("frame", number))
+
+
+def frame_in_some(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, FrameOfReferenceUID=study.uid("frame") if number % 3 else "")
+
+
+def two_modalities(study: Study) -> None:
+    for number, modality in enumerate(("MR", "PT")):
+        for row, depth in enumerate(DEPTHS_MM):
+            study.slice(depth + number, 100 * number + row, Modality=modality)
 
 
 def shuffled(study: Study) -> None:
@@ -143,6 +202,7 @@ def enlarged(study: Study) -> None:
 
 PLAIN = ((SOUND,), (19,), 1)
 END, LOST = frozenset({"gland_at_end"}), frozenset({"no_geometry"})
+ORDER = frozenset({"divided_by_order"})
 SITUATIONS = {
     "sound": Situation(Study.volume, *PLAIN),
     "split": Situation(split, *PLAIN),
@@ -160,13 +220,50 @@ SITUATIONS = {
         shifted, (SOUND, volume_ml([depth + GAP_MM / 2 for depth in DEPTHS_MM])), (19, 19), 2
     ),
     "two_passes": Situation(two_passes, (SOUND,) * 3, (19,) * 3, 3),
-    "retaken": Situation(retaken, (SOUND, None), (19, 1), 2, flags=frozenset({"one_slice"})),
-    "unmarked": Situation(phases(), (SOUND,) * 3, (19,) * 3, 3),
+    "retaken": Situation(retaken, (SOUND, None), (19, 1), 2, flags=ORDER | {"one_slice"}),
+    "unmarked": Situation(phases(), (SOUND,) * 3, (19,) * 3, 3, flags=ORDER),
+    "unmarked_first_lost": Situation(
+        first_lost, (SOUND, volume_ml(DEPTHS_MM[1:]), SOUND), (19, 18, 19), 3, flags=ORDER
+    ),
     "diffusion": Situation(diffusion, (SOUND,) * 2, (19,) * 2, 2),
     "localiser": Situation(localiser, (SOUND, None), (19, 2), 2, flags=frozenset({"not_axial"})),
+    "radial": Situation(radial, (None,) * 3, (1,) * 3, 3, flags=frozenset({"not_parallel", "one_slice"})),
+    "two_frames": Situation(
+        two_frames, (SOUND, volume_ml([depth + GAP_MM / 3 for depth in DEPTHS_MM])), (19, 19), 2
+    ),
+    "side_by_side": Situation(
+        side_by_side, (SOUND, volume_ml([depth + 1 for depth in DEPTHS_MM])), (19, 19), 2
+    ),
+    "one_filtered": Situation(one_filtered, *PLAIN),
+    "many_frames": Situation(many_frames, (None,), (19,), 0, flags=LOST),
+    "frame_in_some": Situation(frame_in_some, *PLAIN),
+    "two_modalities": Situation(
+        two_modalities, (SOUND, None), (19, 19), 1, flags=frozenset({"out_of_scope"})
+    ),
     "another_size": Situation(another_size, (SOUND, None), (19, 1), 2, flags=frozenset({"one_slice"})),
     "holes": Situation(
         lambda study: study.volume(HOLES), (volume_ml(HOLES),), (16,), 1, flags=frozenset({"missing_slices"})
+    ),
+    "half_way": Situation(
+        lambda study: study.volume([GAP_MM / 2 * n for n in range(-18, 19)], SpacingBetweenSlices=GAP_MM),
+        (volume_ml([GAP_MM / 2 * n for n in range(-18, 19)]),),
+        (37,),
+        1,
+        flags=frozenset({"spacing_disagrees"}),
+    ),
+    "scout": Situation(
+        lambda study: study.volume((-30.0, 0.0, 30.0)),
+        (volume_ml((-30.0, 0.0, 30.0)),),
+        (3,),
+        1,
+        flags=frozenset({"sparse_slices"}),
+    ),
+    "every_second": Situation(
+        lambda study: study.volume(DEPTHS_MM[::2], SpacingBetweenSlices=GAP_MM),
+        (volume_ml(DEPTHS_MM[::2]),),
+        (10,),
+        1,
+        flags=frozenset({"spacing_disagrees"}),
     ),
     "uneven": Situation(
         lambda study: study.volume(UNEVEN),

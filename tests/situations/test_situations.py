@@ -125,6 +125,13 @@ def test_a_localiser_does_not_hide_the_volume(streamed: Streamed) -> None:
     assert streamed.document("phases")["volume_ml"] is None
 
 
+@pytest.mark.parametrize("name", ["radial", "many_frames", "no_position", "one_position", "no_spacing"])
+def test_what_has_no_volume_states_none(streamed: Streamed, name: str) -> None:
+    """Null, and the flag says why."""
+    document = streamed.document(name)
+    assert {document["volume_ml"], *(mask["volume_ml"] for mask in document["masks"])} == {None}
+
+
 def test_the_sum_comes_out(streamed: Streamed) -> None:
     """Every frame is indexed, a copy or a letter."""
     summary = streamed.summary

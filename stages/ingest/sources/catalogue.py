@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,9 @@ from stages.errors import UnwritableError
 from stages.ingest.acquisition import Acquisition
 from stages.ingest.slices import Slice
 
+DICOMDIR: Final = "DICOMDIR"
 _TOGETHER: Final = 1000  # rows of one transaction
+_PAGE: Final = 200  # names in memory at a time
 _SCRIPT: Final = """
 PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;
 CREATE TABLE slices (
@@ -29,7 +31,10 @@ CREATE INDEX by_series ON slices (series, path);
 CREATE INDEX waiting ON slices (series) WHERE NOT given;
 CREATE INDEX by_key ON slices (key);
 CREATE TABLE whole (series BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE named (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE listed (path BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE walked (inode TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE entries (folder BLOB, below INT, name BLOB, PRIMARY KEY (folder, below, name)) WITHOUT ROWID;
 """
 
 
@@ -61,6 +66,16 @@ class Catalogue:
         """Whether a series that is one file is seen for the first time; from now on it is known."""
         return self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (series,)).rowcount == 1
 
+    def name(self, paths: Iterable[Path]) -> None:
+        """Keep which files and folders the sources name, before any of them is looked at."""
+        self._db.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((_bytes(path),) for path in paths))
+
+    def is_within(self, path: Path) -> bool:
+        """Whether the sources name a file, or a folder that it is in."""
+        query = "SELECT 1 FROM named WHERE path = ?"
+        above = (path, *path.parents)
+        return any(self._db.execute(query, (_bytes(one),)).fetchone() for one in above)
+
     def list_file(self, path: Path) -> bool:
         """Whether a file that is named by itself is named for the first time; from now on it is known."""
         self._lists = True
@@ -71,11 +86,51 @@ class Catalogue:
         query = "SELECT 1 FROM listed WHERE path = ?"
         return self._lists and self._db.execute(query, (_bytes(path),)).fetchone() is not None
 
-    def waiting(self) -> list[bytes]:
-        """The series that have slices which were not given yet, in the order in which they were found."""
+    def list_folder(self, folder: Path) -> bool:
+        """Keep the names of what a folder holds; False where it was listed before, by whatever path.
+
+        Raises OSError where it cannot be listed.
+        """
+        status = folder.stat()
+        inode = (f"{status.st_dev} {status.st_ino}",)  # either may be beyond SQLite's integers
+        with os.scandir(folder) as found:
+            if self._db.execute("INSERT OR IGNORE INTO walked VALUES (?)", inode).rowcount == 0:
+                return False
+            home = _bytes(folder)
+            rows = ((home, is_folder(entry), os.fsencode(entry.name)) for entry in found)
+            self._db.executemany("INSERT OR IGNORE INTO entries VALUES (?,?,?)", rows)
+        return True
+
+    def directories(self, folder: Path) -> list[Path]:
+        """The DICOMDIR of a listed folder, however it is written."""
+        query = "SELECT name FROM entries WHERE folder = ? AND NOT below AND UPPER(CAST(name AS TEXT)) = ?"
+        return [folder / os.fsdecode(name) for (name,) in self._db.execute(query, (_bytes(folder), DICOMDIR))]
+
+    def inside(self, folder: Path, *, below: bool) -> Iterator[Path]:
+        """The files of a listed folder, or the folders below it, by name; then they are forgotten."""
+        query = "SELECT name FROM entries WHERE folder = ? AND below = ? AND name > ? ORDER BY name LIMIT ?"
+        home, last = _bytes(folder), b""
+        while rows := self._db.execute(query, (home, below, last, _PAGE)).fetchall():
+            yield from (folder / os.fsdecode(name) for (name,) in rows)
+            (last,) = rows[-1]
+        self._db.execute("DELETE FROM entries WHERE folder = ? AND below = ?", (home, below))
+
+    def count(self) -> int:
+        """How many slices were found so far; what is found later comes behind them."""
         self._write()
-        query = "SELECT series FROM slices WHERE NOT given GROUP BY series ORDER BY MIN(rowid)"
-        return [series for (series,) in self._db.execute(query)]
+        (last,) = self._db.execute("SELECT COALESCE(MAX(rowid), 0) FROM slices").fetchone()
+        return int(last)
+
+    def waiting(self, since: int = 0) -> list[bytes]:
+        """The series that have slices which were not given yet, in the order in which they were found.
+
+        Of those, the ones found behind the first ``since`` slices only.
+        """
+        self._write()
+        # By number where few are asked for, else by the index of those that wait: neither reads the others.
+        some = "NOT INDEXED WHERE rowid > ? AND NOT given" if since else "INDEXED BY waiting WHERE NOT given"
+        query = f"SELECT series FROM slices {some} GROUP BY series ORDER BY MIN(rowid)"  # noqa: S608  no value
+        return [series for (series,) in self._db.execute(query, (since,) if since else ())]
 
     def given(self, series: bytes) -> list[Slice]:
         """The slices of a series that were given already."""
@@ -135,14 +190,16 @@ def _folder() -> TemporaryDirectory[str]:
 def _row(one: Slice) -> tuple[bytes, bytes, int, str, str]:
     header = [
         *(one.pixels, one.position, one.orientation, one.instance),
-        *(one.shape, one.spacing_mm, one.frames, one.acquisition),
+        *(one.shape, one.spacing_mm, one.frames, one.acquisition, one.modality, one.frame_of_reference),
     ]
     return (one.key, _bytes(one.place.path), one.place.frame, one.place.kind, json.dumps(header))
 
 
 def _slice(row: tuple[Any, ...]) -> Slice:
     _, key, path, frame, kind, header, _ = row
-    pixels, position, orientation, instance, shape, spacing_mm, frames, acquisition = json.loads(header)
+    pixels, position, orientation, instance, shape, spacing_mm, frames, acquisition, *more = json.loads(
+        header
+    )
     return Slice(
         key,
         Place(os.fsdecode(path), frame, FileKind(kind)),
@@ -154,7 +211,16 @@ def _slice(row: tuple[Any, ...]) -> Slice:
         spacing_mm and (spacing_mm[0], spacing_mm[1]),
         frames,
         Acquisition(*acquisition),
+        *more,
     )
+
+
+def is_folder(one: Path | os.DirEntry[str]) -> bool:
+    """False also where that cannot be found out: opening it as a file then tells why."""
+    try:
+        return one.is_dir()
+    except OSError:
+        return False
 
 
 def _bytes(path: Path | str) -> bytes:

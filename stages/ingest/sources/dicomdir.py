@@ -15,7 +15,6 @@ from pydicom import Dataset, dcmread
 from stages.ingest.faults import BadData, reading
 from stages.ingest.files import open_regular
 
-NAME: Final = "DICOMDIR"
 _MOST_BYTES: Final = 1 << 28  # a directory of a million files
 _NO_NAMES: Final = ("", ".", "..")
 

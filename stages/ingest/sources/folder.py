@@ -3,14 +3,16 @@
 Folders are walked in order, each once whatever links lead to it. A file that is a series by itself (volume,
 picture) is passed on at once. The slices of a DICOM series may lie in any folders: their headers are
 catalogued, and a series is passed on when all files were looked at. Where the source tells earlier that a
-series is whole, it is passed on then: a DICOMDIR lists its files, or the operator states that each folder
-holds whole series (``ingest.layout``). A slice that turns up later gives the series once more, whole.
+series is whole, it is passed on then: a DICOMDIR lists its files, a manifest names the series of its lines,
+or the operator states that each folder holds whole series (``ingest.layout``). A slice that turns up later
+gives the series once more, whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 from stages.base import Reason
@@ -20,11 +22,12 @@ from stages.ingest.options import IngestOptions, Layout
 from stages.ingest.probe import probe
 from stages.ingest.series import Series, batches
 from stages.ingest.site import Site
-from stages.ingest.slices import Slice
+from stages.ingest.slices import Slice, SliceStack
 from stages.ingest.sources.base import Unit
-from stages.ingest.sources.catalogue import Catalogue
+from stages.ingest.sources.catalogue import Catalogue, is_folder
 from stages.ingest.sources.copies import without_copies
-from stages.ingest.sources.dicomdir import NAME, listed_series
+from stages.ingest.sources.dicomdir import listed_series
+from stages.ingest.sources.manifest import Line, listed
 from stages.ingest.stacks import stacked
 
 Found = Series | Refused | Copied
@@ -37,21 +40,27 @@ def nothing_earlier(_series: bytes) -> Sequence[Path]:
 
 
 class FolderSource:
-    """Files and folders, once; they stay where they are.
+    """Files and folders, once, those that manifests list among them; they stay where they are.
 
     ``earlier`` names the files in which earlier runs found slices of a series: those that are still there
     complete it.
     """
 
     def __init__(
-        self, paths: Sequence[Path], site: Site, options: IngestOptions, earlier: Earlier = nothing_earlier
+        self,
+        paths: Sequence[Path],
+        site: Site,
+        options: IngestOptions,
+        earlier: Earlier = nothing_earlier,
+        manifests: Sequence[Path] = (),
     ) -> None:
         self._paths = paths
+        self._manifests = manifests
         self._scan = Scan(site, options, earlier)
 
     def __iter__(self) -> Iterator[Located | Refused | Copied]:
         """See ``Source``."""
-        return self._scan.work(self._paths)
+        return self._scan.work(self._paths, self._manifests)
 
     @property
     def scanned(self) -> int:
@@ -78,56 +87,71 @@ class Scan:
         self._site = site
         self._options = options
         self._earlier = earlier
-        self._sources: frozenset[Path] = frozenset()
 
-    def work(self, sources: Sequence[Path]) -> Iterator[Located | Refused | Copied]:
+    def work(
+        self, sources: Sequence[Path], manifests: Sequence[Path] = ()
+    ) -> Iterator[Located | Refused | Copied]:
         """All work, in batches."""
         silence()
         with Catalogue() as catalogue:
-            yield from batches(self._found(sources, catalogue), self._options, self._site)
+            yield from batches(self._found(sources, manifests, catalogue), self._options, self._site)
 
-    def _found(self, sources: Sequence[Path], catalogue: Catalogue) -> Iterator[Found]:
+    def _found(
+        self, sources: Sequence[Path], manifests: Sequence[Path], catalogue: Catalogue
+    ) -> Iterator[Found]:
         absolute = [source.absolute() for source in sources]
-        self._sources = frozenset(absolute)
-        named = [path for path in absolute if not _is_folder(path)]
-        yield from self._of_files([path for path in named if catalogue.list_file(path)], catalogue)
-        seen: set[tuple[int, int]] = set()
-        for source in absolute:
-            if _is_folder(source):
-                yield from self._below(source, seen, catalogue)
+        catalogue.name(absolute)
+        for manifest in manifests:
+            catalogue.name(line.path.absolute() for line in listed(manifest))
+        folders = [path for path in absolute if is_folder(path)]
+        yield from self._of_named((path for path in absolute if not is_folder(path)), catalogue)
+        for manifest in manifests:
+            for series, lines in groupby(listed(manifest), lambda line: line.series):
+                since = catalogue.count()
+                yield from self._of_named(_without_folders(lines, folders), catalogue)
+                if series:
+                    yield from self._whole(catalogue, since)
+        for folder in folders:
+            yield from self._below(folder, catalogue)
         yield from self._whole(catalogue)
 
-    def _below(self, top: Path, seen: set[tuple[int, int]], catalogue: Catalogue) -> Iterator[Found]:
+    def _below(self, top: Path, catalogue: Catalogue) -> Iterator[Found]:
         """The folder and those below it, files before folders, by name."""
-        waiting = [top]
+        waiting = [iter((top,))]
         while waiting:
-            folder = waiting.pop()
+            folder = next(waiting[-1], None)
+            if folder is None:
+                waiting.pop()
+                continue
             try:
-                status = folder.stat()
-                entries = sorted(folder.iterdir())
+                fresh = catalogue.list_folder(folder)
             except OSError as error:
                 detail = f"The folder cannot be listed ({type(error).__name__})."
                 yield self._refused(folder, Refusal(Reason.UNREADABLE, detail))
                 continue
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            folders = [path for path in entries if _is_folder(path)]
-            waiting.extend(reversed(folders))
-            inside = set(folders)
-            files = [path for path in entries if path not in inside]
-            for directory in files:
-                if directory.name.upper() == NAME:
-                    yield from self._of_medium(directory, catalogue)
-            yield from self._of_files([path for path in files if not catalogue.is_listed(path)], catalogue)
-            if self._options.layout is Layout.SERIES_PER_FOLDER:
-                yield from self._whole(catalogue)
+            if fresh:
+                yield from self._inside(folder, catalogue)
+                waiting.append(catalogue.inside(folder, below=True))
+
+    def _inside(self, folder: Path, catalogue: Catalogue) -> Iterator[Found]:
+        """The files of a listed folder."""
+        for directory in catalogue.directories(folder):
+            yield from self._of_medium(directory, catalogue)
+        files = catalogue.inside(folder, below=False)
+        yield from self._of_files((path for path in files if not catalogue.is_listed(path)), catalogue)
+        if self._options.layout is Layout.SERIES_PER_FOLDER:
+            yield from self._whole(catalogue)
 
     def _of_medium(self, directory: Path, catalogue: Catalogue) -> Iterator[Found]:
         """The series that a DICOMDIR lists, each as soon as its files are read."""
         for files in listed_series(directory):
-            yield from self._of_files([path for path in files if catalogue.list_file(path)], catalogue)
-            yield from self._whole(catalogue)
+            since = catalogue.count()
+            yield from self._of_named(files, catalogue)
+            yield from self._whole(catalogue, since)
+
+    def _of_named(self, paths: Iterable[Path], catalogue: Catalogue) -> Iterator[Found]:
+        """Files that are named by themselves, each the first time."""
+        return self._of_files((path for path in paths if catalogue.list_file(path)), catalogue)
 
     def _of_files(self, paths: Iterable[Path], catalogue: Catalogue) -> Iterator[Found]:
         """What is whole by itself or refused; slices of series go into the catalogue."""
@@ -142,15 +166,15 @@ class Scan:
             if not found.whole:
                 catalogue.add(found.series, found.slices)
             elif catalogue.is_new(found.series):
-                yield Series(found.series, (found.slices,))
+                yield Series(found.series, (SliceStack(found.slices),))
             else:
                 yield Copied(str(path), len(found.slices))
 
-    def _whole(self, catalogue: Catalogue) -> Iterator[Found]:
-        """The series of the catalogue that have slices which are not on their way yet."""
-        for series in catalogue.waiting():
+    def _whole(self, catalogue: Catalogue, since: int = 0) -> Iterator[Found]:
+        """The series that have slices which are not on their way yet, some of them found ``since`` then."""
+        for series in catalogue.waiting(since):
             given, fresh = catalogue.given(series), catalogue.take(series)
-            earlier = self._of_earlier_runs(series, again=bool(given))
+            earlier = self._of_earlier_runs(series, catalogue, again=bool(given))
             elsewhere = catalogue.elsewhere(series) | earlier
             found = without_copies(given, fresh, elsewhere, self._options)
             for aside in found.set_aside:
@@ -159,14 +183,14 @@ class Scan:
             if any(found.kept.get(one.key) is one for one in fresh):
                 yield Series(series, stacked(list((earlier | found.kept).values())))
 
-    def _of_earlier_runs(self, series: bytes, *, again: bool) -> dict[bytes, Slice]:
+    def _of_earlier_runs(self, series: bytes, catalogue: Catalogue, *, again: bool) -> dict[bytes, Slice]:
         """Slices of the series in files that an earlier run read elsewhere, where they still are.
 
         Files of this run's sources were read, or come by themselves.
         """
         slices: dict[bytes, Slice] = {}
         for path in self._earlier(series):
-            if not self._sources.isdisjoint((path, *path.parents)):
+            if catalogue.is_within(path):
                 continue
             try:
                 with reading():
@@ -181,9 +205,11 @@ class Scan:
         return Refused(str(path), self._site.path_key(str(path)), refusal.reason, refusal.detail)
 
 
-def _is_folder(path: Path) -> bool:
-    """False also where that cannot be found out: opening it as a file then tells why."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
+def _without_folders(lines: Iterable[Line], folders: list[Path]) -> Iterator[Path]:
+    """The files among the lines; folders are added to the others."""
+    for line in lines:
+        path = line.path.absolute()
+        if is_folder(path):
+            folders.append(path)
+        else:
+            yield path

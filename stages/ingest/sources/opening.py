@@ -10,7 +10,7 @@ from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.base import Source
 from stages.ingest.sources.folder import Earlier, FolderSource, nothing_earlier
-from stages.ingest.sources.manifest import listed
+from stages.ingest.sources.manifest import check
 
 MANIFEST: Final = "manifest:"
 
@@ -23,8 +23,10 @@ def open_sources(
     Raises OperatorError where a manifest cannot be read.
     """
     paths = [Path(one) for one in given if not one.startswith(MANIFEST)]
-    paths += [path for manifest in manifests(given) for path in listed(manifest)]
-    return [FolderSource(paths, site, options, earlier)]
+    named = manifests(given)
+    for manifest in named:
+        check(manifest)
+    return [FolderSource(paths, site, options, earlier, named)]
 
 
 def manifests(given: Sequence[str]) -> list[Path]:

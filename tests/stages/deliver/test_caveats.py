@@ -15,6 +15,7 @@ from stages.batches import FileKind, Place, StackId
 from stages.deliver.caveats import TEXTS, Caveat, Flag, fewer, of_stack
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
+from stages.doubt import Doubt
 from stages.grid import Mask
 
 if TYPE_CHECKING:
@@ -84,6 +85,48 @@ def test_distances_that_differ_by_a_tenth_are_uneven(clinic: Clinic, gap: float,
         assert (found["uneven_spacing"]["least_mm"], found["uneven_spacing"]["most_mm"]) == (3, 3.4)
 
 
+@pytest.mark.parametrize(
+    ("usual", "stated", "thickness", "raised"),
+    [
+        (6.0, 3.0, 3.0, True),  # every second slice is missing
+        (9.0, 3.0, None, True),
+        (6.05, 3.0, 3.0, True),
+        (2.0, 1.0, 5.0, True),  # overlapping slices
+        (1.5, 3.0, 3.0, True),  # slices of another stack lie between
+        (3.0, 0.3, 2.7, False),  # the gap between edges
+        (3.3, 3.0, 3.0, False),
+        (4.5, 3.0, 3.0, False),
+        (3.0, -3.0, 3.0, False),
+        (6.0, None, 3.0, False),  # slices with gaps
+        (3.0, 3.0, 1.5, False),
+    ],
+)
+def test_the_spacing_that_is_stated_tells_what_even_distances_hide(
+    clinic: Clinic, usual: float, stated: float | None, thickness: float | None, *, raised: bool
+) -> None:
+    """A whole multiple of it, or of the distance; not what vendors are known to put there."""
+
+    def state(instance: Dataset, i: int) -> None:
+        instance.ImagePositionPatient = [-10, -12, usual * i]
+        instance.SliceThickness, instance.SpacingBetweenSlices = thickness, stated
+
+    clinic.deliver(clinic.batch(clinic.dicom(5, state), clinic.balls(5), novelty=USUAL[:5]))
+    assert list(flags(clinic)) == ["spacing_disagrees"] * raised
+    assert clinic.measured()["volume_ml"] > 0
+
+
+@pytest.mark.parametrize(("usual", "raised"), [(10.0, False), (10.5, True)])
+def test_a_scout_s_slices_are_too_far_apart_for_a_volume(
+    clinic: Clinic, usual: float, *, raised: bool
+) -> None:
+    """The number stays; a person should look where it has one."""
+    lay(clinic, [usual * i for i in range(5)])
+    found = flags(clinic)
+    assert (("sparse_slices" in found), clinic.measured()["review"]) == (raised, raised)
+    lay(clinic, [usual * i for i in range(5)], [np.zeros((48, 40))] * 5)
+    assert clinic.measured()["review"] is False
+
+
 def test_rejected_slices_are_counted_against_the_source(clinic: Clinic) -> None:
     """The source holds eight, six arrive."""
     lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 8)] * 6)
@@ -112,6 +155,20 @@ def test_one_slice_is_to_review_where_it_has_a_prostate(clinic: Clinic) -> None:
     assert flags(clinic)["one_slice"]["review"] is False
     clinic.deliver(clinic.batch(clinic.dicom(1), clinic.balls(1), novelty=[0.5]))
     assert flags(clinic)["one_slice"]["review"] is True
+
+
+def test_stacks_that_only_an_order_tells_apart_are_to_review(clinic: Clinic) -> None:
+    """Ingest says so with each row; numbers of the volume stay."""
+    lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 6, Doubt.ORDER)] * 6)
+    assert list(flags(clinic)) == ["divided_by_order"]
+    assert (clinic.measured()["review"], clinic.measured()["volume_ml"] > 0) == (True, True)
+
+
+def test_a_plane_of_a_fan_has_no_volume(clinic: Clinic) -> None:
+    """Ingest has told it from a plain single slice, whose thickness gives one."""
+    lay(clinic, [0], clinic.balls(1), stacks=[StackId(1, 1, 1, Doubt.TURNED)])
+    assert {"not_parallel", "one_slice"} <= flags(clinic).keys()
+    assert (clinic.measured()["masks"][0]["volume_ml"], clinic.measured()["review"]) == (None, True)
 
 
 def test_slices_that_are_not_axial_are_named_with_their_angle(clinic: Clinic) -> None:
@@ -194,6 +251,17 @@ def test_another_modality_is_out_of_scope(clinic: Clinic) -> None:
     assert banner > amber(clinic.of() / "overlay.png") + 10_000
 
 
+def test_one_slice_of_another_modality_puts_its_stack_out_of_scope(clinic: Clinic) -> None:
+    """Whichever slice it is; and what states none does not count."""
+
+    def mixed(instance: Dataset, i: int) -> None:
+        instance.Modality = ("MR", "", "CT", "MR")[i]
+
+    clinic.deliver(clinic.batch(clinic.dicom(4, mixed), clinic.balls(4), novelty=USUAL[:4]))
+    assert flags(clinic)["out_of_scope"]["modality"] == "CT, MR"
+    assert clinic.measured()["out_of_scope"] is True
+
+
 def test_a_source_without_modality_is_in_scope(clinic: Clinic) -> None:
     """Then novelty alone decides; and an empty list lets in any."""
 
@@ -238,6 +306,22 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
         (
             Caveat(Flag.UNEVEN_SPACING, numbers={"least_mm": 1.5, "most_mm": 3.0}),
             "The distance between slices varies from 1.5 to 3 mm.",
+        ),
+        (
+            Caveat(Flag.SPACING_DISAGREES, numbers={"usual_mm": 6.0, "stated_mm": 3.0}),
+            "Slices lie 6 mm apart, but state 3 mm: some may be missing, or of two stacks.",
+        ),
+        (
+            Caveat(Flag.SPARSE_SLICES, numbers={"usual_mm": 30.0}),
+            "Slices lie 30 mm apart: a volume from them is rough.",
+        ),
+        (
+            Caveat(Flag.DIVIDED_BY_ORDER),
+            "Only the order of numbers or times tells images of one place apart: some may belong elsewhere.",
+        ),
+        (
+            Caveat(Flag.NOT_PARALLEL),
+            "The planes of the series are turned against each other, as in a fan: they have no volume.",
         ),
         (
             Caveat(Flag.REJECTED_SLICES, numbers={"slices": 2, "of": 20}),

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from stages.batches import FileKind, Place, StackId
-from stages.ingest.nifti import slice_axis
+from stages.ingest.volume import axis_of, padded_shape
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic
@@ -31,7 +31,11 @@ def volume(
     image.header["qform_code"], image.header["sform_code"] = 1, 2
     path = clinic.folder / name
     nib.save(image, path)
-    return image, [Place(str(path), k, FileKind.NIFTI) for k in range(shape[slice_axis(image)])]
+    return image, [Place(str(path), k, FileKind.NIFTI) for k in range(shape[cut_along(image)])]
+
+
+def cut_along(image: nib.Nifti1Image) -> int:
+    return axis_of(padded_shape(image.shape), image.affine)
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -64,7 +68,7 @@ def test_the_mask_has_the_grid_of_the_input(
     ):
         assert np.array_equal(mask.header[field], source.header[field]), field
     assert np.array_equal(mask.affine, source.affine)
-    expected = np.stack(masks, axis=slice_axis(image)).reshape(shape)
+    expected = np.stack(masks, axis=cut_along(image)).reshape(shape)
     assert np.array_equal(np.asarray(mask.dataobj), expected)
 
 

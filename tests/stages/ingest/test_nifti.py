@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 from stages.base import Reason
 from stages.batches import FileKind, Frame, Located, Place, Refused
 from stages.grid import Display
+from stages.ingest import nifti
 from stages.ingest.decode import Decoded, decode, read_frames
 from stages.ingest.faults import Refusal
-from stages.ingest.nifti import read_header, slice_axis
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
-from stages.ingest.volume import Volume
+from stages.ingest.volume import Volume, axis_of
 
 VOXELS = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
 AXIAL = np.diag([0.5, 0.6, 3.0, 1.0])
@@ -62,10 +61,9 @@ def test_masks_are_put_back_by_stacking_along_the_slice_axis(tmp_path: Path, axi
     spacing = [0.5, 0.5, 0.5]
     spacing[axis] = 3.0
     path = save(VOXELS, np.diag([*spacing, 1.0]), tmp_path / "a.nii")
-    image = nibabel.load(path)
-    assert slice_axis(image) == axis
+    assert header_of(path).axis == axis
     slices = [one.image for one in read(path, range(VOXELS.shape[axis]))]
-    np.testing.assert_array_equal(np.stack(slices, axis=slice_axis(image)), VOXELS)
+    np.testing.assert_array_equal(np.stack(slices, axis=axis), VOXELS)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +81,33 @@ def test_masks_are_put_back_by_stacking_along_the_slice_axis(tmp_path: Path, axi
         ((9, 9, 9), np.full((4, 4), np.nan), 2),
     ],
 )
-def test_the_slice_axis_is_the_one_of_acquisition(shape: tuple[int, ...], affine: NDArray, axis: int) -> None:
+def test_the_slice_axis_is_the_one_of_acquisition(
+    shape: tuple[int, int, int], affine: NDArray, axis: int
+) -> None:
     """Largest spacing where that is clear, else the patient's long axis; 2 where nothing is known."""
-    assert slice_axis(SimpleNamespace(shape=shape, affine=affine)) == axis
+    assert axis_of(shape, affine) == axis
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_no_voxel_lies_in_the_header(tmp_path: Path, kind: type) -> None:
+    """Some writers state the offset 0."""
+    image = kind(VOXELS, AXIAL)
+    made = bytearray(image.to_bytes())
+    offset = (108, 4) if kind is nibabel.Nifti1Image else (168, 8)
+    made[offset[0] : sum(offset)] = bytes(offset[1])
+    (tmp_path / "a.nii").write_bytes(made)
+    np.testing.assert_array_equal(read(tmp_path / "a.nii", (0,))[0].image, VOXELS[:, :, 0])
+
+
+@pytest.mark.parametrize("intent", [1002, 1003])
+def test_a_map_of_labels_is_no_image(tmp_path: Path, intent: int) -> None:
+    """As its intent code says, whatever its name is."""
+    image = nibabel.Nifti1Image(VOXELS, AXIAL)
+    image.header["intent_code"] = intent
+    nibabel.save(image, tmp_path / "a.nii")
+    (only,) = scan([tmp_path], Site(bytes(32)), IngestOptions())
+    assert isinstance(only, Refused)
+    assert only.reason is Reason.NOT_TO_SEGMENT
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "RPI", "ARS", "PLI", "ALS"])
@@ -98,8 +120,7 @@ def test_every_orientation_shows_the_same_view(tmp_path: Path, codes: str) -> No
     nibabel.save(stored, path)
     to_view = ornt_transform(io_orientation(stored.affine), axcodes2ornt("PLS"))
     expected = apply_orientation(np.asanyarray(stored.dataobj), to_view)
-    axis = slice_axis(stored)
-    assert axis == 2
+    assert header_of(path).axis == 2
     forward = to_view[2, 1] == 1
     for k, one in enumerate(read(path, range(4))):
         image = one.image.T if one.display.transpose else one.image
@@ -193,8 +214,7 @@ def test_a_single_slice_and_trailing_ones_are_volumes(tmp_path: Path, site: Site
 
 
 def header_of(path: Path) -> Volume:
-    with path.open("rb") as file:
-        return read_header(file, path.stat().st_size, IngestOptions())
+    return nifti.header_of(str(path), IngestOptions())
 
 
 def test_an_sform_into_a_template_does_not_scale_the_patient(tmp_path: Path) -> None:

@@ -46,6 +46,14 @@ def test_classes_of_images_are_read(name: str) -> None:
     assert why_no_source(Declared(getattr(pydicom.uid, name))) == ""
 
 
+def test_a_mosaic_is_no_slice(tmp_path: Path) -> None:
+    """Its tiles are slices of other places than the one that its header states."""
+    path = save(dicom(ramp(), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]), tmp_path / "a.dcm")
+    one = found(path)
+    assert isinstance(one, Refused)
+    assert (one.reason, "mosaic" in one.detail) == (Reason.UNSUPPORTED, True)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_classes_are_no_images_by_their_registered_name(name: str) -> None:
     """With pixels or without."""

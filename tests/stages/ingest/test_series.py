@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from stages.base import Reason
 from stages.batches import FileKind, Located, Place, Refused, StackId
+from stages.doubt import Doubt
 from stages.ingest.options import IngestOptions
 from stages.ingest.series import Series, batches
 from stages.ingest.site import Site
-from stages.ingest.slices import Slice
+from stages.ingest.slices import Slice, SliceStack
 
 SITE = Site(bytes(32))
 
@@ -19,7 +20,7 @@ def series(number: int, length: int, pixels: int = 1) -> Series:
     slices = tuple(
         Slice(SITE.key(f"{number}", k), Place(f"/{number}", k, FileKind.NIFTI), pixels) for k in range(length)
     )
-    return Series(SITE.series(f"{number}"), (slices,))
+    return Series(SITE.series(f"{number}"), (SliceStack(slices),))
 
 
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 16))
@@ -95,7 +96,11 @@ def test_two_copies_of_a_long_series_are_two_groups() -> None:
     one = series(1, 4)
     copy = Series(
         one.pseudonym,
-        (tuple(Slice(s.key, Place("/copy", s.place.frame, s.place.kind), 1) for s in one.slices),),
+        (
+            SliceStack(
+                tuple(Slice(s.key, Place("/copy", s.place.frame, s.place.kind), 1) for s in one.slices)
+            ),
+        ),
     )
     made = [
         located
@@ -113,16 +118,16 @@ def test_refused_files_pass_at_once() -> None:
 
 
 def test_a_row_says_which_stack_it_is_of() -> None:
-    """Its number, how many stacks the series has, and how many slices the stack."""
-    one, two = series(1, 2).slices, series(2, 3).slices
+    """Its number, how many stacks the series has, how many slices the stack, and what is doubtful of it."""
+    one, two = SliceStack(series(1, 2).slices), SliceStack(series(2, 3).slices, Doubt.ORDER)
     (made,) = batches([Series(b"s", (one, two))], IngestOptions(), SITE)
     assert isinstance(made, Located)
-    assert made.stacks == (StackId(1, 2, 2),) * 2 + (StackId(2, 2, 3),) * 3
+    assert made.stacks == (StackId(1, 2, 2),) * 2 + (StackId(2, 2, 3, Doubt.ORDER),) * 3
 
 
 def test_a_cut_between_two_stacks_has_no_context() -> None:
     """The last slice of one stack is no neighbour of the first of the next."""
-    many = Series(b"s", (series(1, 2).slices, series(2, 2).slices))
+    many = Series(b"s", (SliceStack(series(1, 2).slices), SliceStack(series(2, 2).slices)))
     left, right = batches([many], IngestOptions(batch=2), SITE)
     assert isinstance(left, Located)
     assert isinstance(right, Located)

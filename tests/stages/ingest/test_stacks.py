@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 
 import numpy as np
 import pytest
@@ -12,50 +11,9 @@ from hypothesis import strategies as st
 
 from stages.batches import FileKind, Place
 from stages.ingest.acquisition import Acquisition
-from stages.ingest.site import Site
 from stages.ingest.slices import Slice
 from stages.ingest.stacks import stacked
-
-SITE = Site(bytes(32))
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
-TILTED = (1.0, 0.0, 0.0, 0.0, 0.978, -0.208)
-
-
-def slice_at(name: str, depth: float | None = None, instance: int | None = None, **marks: str) -> Slice:
-    position = None if depth is None else (0.0, 0.0, depth)
-    return Slice(
-        SITE.key(name, 0),
-        Place(name, 0, FileKind.DICOM),
-        1,
-        position,
-        AXIAL,
-        instance,
-        (16, 16),
-        (1.0, 1.0),
-        1,
-        Acquisition(**marks),
-    )
-
-
-def names(*slices: Slice) -> list[str]:
-    """The stacks, each as the names of its slices."""
-    return ["".join(one.place.path for one in stack) for stack in stacked(slices)]
-
-
-def phases(depths: list[float], values: list[str], mark: str, shift_mm: float = 0.0) -> list[Slice]:
-    """Every depth imaged once for each value of a mark; named 0a, 1a, ... 0b, 1b, ..."""
-    number = count(1)
-    return [
-        slice_at(f"{row}{chr(97 + n)} ", depth + n * shift_mm, next(number), **{mark: value})
-        for n, value in enumerate(values)
-        for row, depth in enumerate(depths)
-    ]
-
-
-def image_of(one: Slice) -> int:
-    """Which image of its place it is, by its name."""
-    return "abcd".index(one.place.path[1])
+from tests.stages.ingest.slicing import AXIAL, SAGITTAL, TILTED, image_of, names, phases, slice_at
 
 
 @given(st.permutations("abcdef"), st.permutations(range(6)))
@@ -134,41 +92,21 @@ def test_a_mark_of_each_slice_s_own_divides_nothing() -> None:
     assert names(*slices) == ["0a 1a 2a 3a ", "0b 1b 2b 3b "]
 
 
+@pytest.mark.parametrize(("mark", "values"), [("echo_time", "100 100.001"), ("b_value", "800 801 799")])
+def test_values_that_differ_by_rounding_divide_nothing(mark: str, values: str) -> None:
+    """A time or a b-value is a measure, compared within a tolerance; 0 is none of the others."""
+    several = values.split()
+    slices = [slice_at(chr(97 + n), 3.0 * n, n, **{mark: several[n % len(several)]}) for n in range(8)]
+    assert names(*slices) == ["abcdefgh"]
+    low = [slice_at(chr(65 + n), 3.0 * n, n, **{mark: "0"}) for n in range(8)]
+    assert sorted(names(*slices, *low)) == ["ABCDEFGH", "abcdefgh"]
+
+
 @pytest.mark.parametrize("mark", ["temporal_position", "b_value", "echo", "echo_time", "inversion_time"])
 def test_a_contrast_divides_also_where_no_place_repeats(mark: str) -> None:
     """The table moved by half a slice between two phases."""
     slices = phases([0.0, 3.0, 6.0, 9.0], ["1", "2"], mark, 1.5)
     assert names(*slices) == ["0a 1a 2a 3a ", "0b 1b 2b 3b "]
-
-
-@pytest.mark.parametrize("mark", ["time", "number", "content_time"])
-def test_a_phase_of_two_passes_is_one_stack(mark: str) -> None:
-    """Odd slices first, then even ones, in each of three phases."""
-    slices = [
-        slice_at(f"{row}{phase} ", 3.0 * row, 20 * n + row, **{mark: str(100 + 2 * n + row % 2)})
-        for n, phase in enumerate("abc")
-        for row in range(6)
-    ]
-    assert names(*reversed(slices)) == [f"0{p} 1{p} 2{p} 3{p} 4{p} 5{p} " for p in "abc"]
-
-
-@pytest.mark.parametrize("mark", ["", "time", "number"])
-def test_a_retaken_slice_leaves_the_volume_whole(mark: str) -> None:
-    """Numbered next to the first take; times of each image's own, or passes of odd and even slices."""
-    takes = [(row, name) for row, name in enumerate("abcdefgh") for name in (name, "X")[: 1 + (name == "d")]]
-    slices = [
-        slice_at(name, 3.0 * row, n, **({mark: str(n if mark == "time" else row % 2)} if mark else {}))
-        for n, (row, name) in enumerate(takes)
-    ]
-    assert names(*slices) == ["abcdefgh", "X"]
-
-
-def test_times_of_each_image_s_own_tell_phases_apart() -> None:
-    """They grow within a phase, also where the last slice of one is missing."""
-    slices = phases([0.0, 3.0, 6.0, 9.0], ["", "", ""], "echo")
-    slices = [replace(one, acquisition=Acquisition(time=f"{n}"), instance=1) for n, one in enumerate(slices)]
-    slices = [one for one in slices if one.place.path != "3b "]
-    assert names(*reversed(slices)) == ["0a 1a 2a 3a ", "0b 1b 2b ", "0c 1c 2c 3c "]
 
 
 def test_interleaved_acquisitions_are_one_volume() -> None:
@@ -183,27 +121,6 @@ def test_slabs_and_uneven_distances_are_one_volume() -> None:
     assert names(*(slice_at(name, depth) for name, depth in zip("abcdefgh", depths, strict=True))) == [
         "abcdefgh"
     ]
-
-
-@pytest.mark.parametrize("major", ["phase", "slice"])
-def test_repeated_places_without_any_mark_are_dealt_out_by_number(major: str) -> None:
-    """Whether numbers run through the slices first or through the phases."""
-    slices = phases([0.0, 3.0, 6.0], ["", "", ""], "echo")
-    if major == "slice":
-        slices = [replace(one, instance=3 * int(one.place.path[0]) + image_of(one)) for one in slices]
-    assert names(*reversed(slices)) == ["0a 1a 2a ", "0b 1b 2b ", "0c 1c 2c "]
-
-
-def test_a_number_that_is_missing_in_one_phase_shifts_no_other() -> None:
-    """Where numbers run through the slices first, a stack ends where a place comes again."""
-    slices = [one for one in phases([0.0, 3.0, 6.0], ["", "", ""], "echo") if one.place.path != "1b "]
-    assert names(*slices) == ["0a 1a 2a ", "0b 2b ", "0c 1c 2c "]
-
-
-def test_one_repeated_place_leaves_the_volume_whole() -> None:
-    """A slice that was taken again stands alone, after the volume that it repeats."""
-    slices = [slice_at(name, 3.0 * n, n) for n, name in enumerate("abcd")]
-    assert names(*slices, slice_at("x", 3.0, 9)) == ["abcd", "x"]
 
 
 def test_localisers_stand_apart_from_the_slices_they_planned() -> None:
@@ -256,7 +173,7 @@ def test_frames_without_position_stay_with_their_file() -> None:
         for path in "ba"
     ]
     stacks = stacked(frames)
-    assert [[(one.place.path, one.place.frame) for one in stack] for stack in stacks] == [
+    assert [[(one.place.path, one.place.frame) for one in stack.slices] for stack in stacks] == [
         [("a", 0), ("a", 1)],
         [("b", 0), ("b", 1)],
     ]
@@ -280,5 +197,65 @@ def test_every_slice_stands_in_one_stack(data: st.DataObject) -> None:
         )
         for n in range(data.draw(st.integers(0, 12)))
     ]
-    found = [one for stack in stacked(slices) for one in stack]
+    found = [one for stack in stacked(slices) for one in stack.slices]
     assert sorted(one.place.path for one in found) == sorted(one.place.path for one in slices)
+
+
+@pytest.mark.parametrize(
+    ("types", "expected"),
+    [
+        (["M\\ND", "M\\ND\\NORM"] * 3, ["abcdef"]),  # a filter of some slices
+        (["M\\ND"] * 2 + ["M\\FIL"] + ["M\\ND"] * 3, ["abcdef"]),
+        (["M\\ND"] * 5 + ["M\\MIP"], ["abcde", "f"]),  # at the end: beside the volume
+        (["M\\ND", "P\\ND"] * 3, ["ace", "bdf"]),  # magnitude and phase
+    ],
+)
+def test_image_types_that_interlock_are_one_volume(types: list[str], expected: list[str]) -> None:
+    """Where they differ in the processing only, and slices of one lie between those of the other."""
+    slices = [
+        slice_at(chr(97 + n), 3.0 * n, n, image_type=f"ORIGINAL\\PRIMARY\\{kind}")
+        for n, kind in enumerate(types)
+    ]
+    assert sorted(names(*slices)) == expected
+
+
+def in_frames(*uids: str) -> list[Slice]:
+    """Slices 3 mm apart, named a, b, ..., in these frames of reference."""
+    return [replace(slice_at(chr(97 + n), 3.0 * n, n), frame_of_reference=uid) for n, uid in enumerate(uids)]
+
+
+@pytest.mark.parametrize(
+    ("uids", "expected"),
+    [
+        ("1122", ["ab", "cd"]),
+        ("1212", ["ac", "bd"]),
+        ("11 1", ["abcd"]),  # one states none
+        ("1 22", ["a", "b", "cd"]),  # whose is it?
+        ("    ", ["abcd"]),
+        ("1234", ["abcd"]),  # a UID for each file tells nothing
+        ("1  2", ["a", "bc", "d"]),
+        ("1 23", ["abcd"]),
+    ],
+)
+def test_frames_of_reference_divide(uids: str, expected: list[str]) -> None:
+    """Their positions cannot be compared; where nothing is stated nothing is divided."""
+    assert sorted(names(*in_frames(*map(str.strip, uids)))) == expected
+
+
+def test_frames_of_an_object_are_in_one_frame_of_reference_whatever_others_are_in() -> None:
+    """Two objects of a series with a UID each are two stacks: a file here is no single slice."""
+    frames = [
+        replace(
+            slice_at(path, 3.0 * k), place=Place(path, k, FileKind.DICOM), frames=2, frame_of_reference=path
+        )
+        for path in "ab"
+        for k in (0, 1)
+    ]
+    assert names(*frames) == ["aa", "bb"]
+
+
+def test_modalities_divide() -> None:
+    """A series of two is two; a slice that names none belongs to the others where these agree."""
+    slices = [replace(one, modality="MR") for one in in_frames("", "", "")]
+    assert names(*slices[:2], replace(slices[2], modality="")) == ["abc"]
+    assert names(*slices[:2], replace(slices[2], modality="CT")) == ["ab", "c"]

@@ -17,7 +17,7 @@ from stages.grid import Display
 from stages.preprocess.batched import clip_percentiles, prepare_together
 from stages.preprocess.intensity import clip_percentiles as clip_one
 from stages.preprocess.options import PreprocessOptions
-from stages.preprocess.single import Slice, prepare
+from stages.preprocess.single import PreparedSlice, prepare
 from stages.preprocess.stage import Preprocess
 
 RECIPES = {
@@ -69,8 +69,8 @@ def test_frames_are_prepared_together_as_one_by_one(options: PreprocessOptions, 
         (prepare(frame, options) for frame in given_frames),
         strict=True,
     ):
-        assert isinstance(one, Slice)
-        assert isinstance(wanted, Slice)
+        assert isinstance(one, PreparedSlice)
+        assert isinstance(wanted, PreparedSlice)
         assert (one.grid, one.field_HW.dtype) == (wanted.grid, wanted.field_HW.dtype)
         apart_HW = np.abs(one.field_HW.astype(float) - wanted.field_HW)
         assert apart_HW.max() <= 3
@@ -88,10 +88,10 @@ def test_what_is_odd_is_left_to_the_reference() -> None:
         if isinstance(wanted, str):
             assert one == wanted
         else:
-            assert isinstance(one, Slice)
+            assert isinstance(one, PreparedSlice)
             assert np.array_equal(one.field_HW, wanted.field_HW)
-    assert isinstance(found[0], Slice)
-    assert isinstance(found[-1], Slice)
+    assert isinstance(found[0], PreparedSlice)
+    assert isinstance(found[-1], PreparedSlice)
     assert prepare_together([], options, "cpu") == []
 
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from stages.base import Reason, Split
 from stages.batches import Frame, Frames, Prepared, Rows
 from stages.preprocess.options import PreprocessOptions
-from stages.preprocess.single import Slice, prepare
+from stages.preprocess.single import PreparedSlice, prepare
 from stages.preprocess.stage import Preprocess
 
 OPTIONS = PreprocessOptions(size=32)
@@ -42,7 +42,7 @@ def run(frames: Frames, options: PreprocessOptions = OPTIONS) -> Split[Prepared]
         return work(frames)
 
 
-def seen(one: Slice) -> np.ndarray:
+def seen(one: PreparedSlice) -> np.ndarray:
     """The slice as the network sees it."""
     return one.field_HW * np.float32(one.slope) + np.float32(one.intercept)
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from stages.base import Reason
 from stages.batches import Copied, FileKind, Located, Refused
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
+from stages.ingest.sources.catalogue import Catalogue
 from stages.ingest.sources.folder import scan
 from tests.stages.ingest.maker import SERIES, dicom, pseudonym, ramp, save, write_series
 
@@ -84,6 +87,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from stages.ingest.options import IngestOptions
+from stages.ingest.sources.catalogue import Catalogue
 from stages.ingest.sources.folder import scan
 from stages.ingest.site import Site
 if os.geteuid() == 0:  # root may read everything
@@ -114,24 +118,17 @@ def test_what_may_not_be_read_is_refused() -> None:
     ]
 
 
-def test_a_folder_that_vanishes_is_refused(
-    tmp_path: Path, site: Site, options: IngestOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_vanishes_is_refused(tmp_path: Path, site: Site) -> None:
     """Between being seen and being listed; the rest of the source goes on."""
-    (tmp_path / "gone").mkdir()
-    save(dicom(ramp()), tmp_path / "z.dcm")
-
-    listing = Path.iterdir
-
-    def vanishing(path: Path) -> object:
-        if path.name == "gone":
-            raise FileNotFoundError(2, "No such file or directory")
-        return listing(path)
-
-    monkeypatch.setattr(Path, "iterdir", vanishing)
-    found = list(scan([tmp_path], site, options))
+    for name, most in (("a.png", 100), ("b.png", 200), ("gone/c.png", 255), ("here/d.png", 255)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(ramp(dtype="u1", most=most)).save(tmp_path / name)
+    stream = scan([tmp_path], site, IngestOptions(batch=1))
+    first = next(stream)
+    shutil.rmtree(tmp_path / "gone")
+    found = [first, *stream]
     assert refused(found) == {"gone": Reason.UNREADABLE}
-    assert sum(len(one) for one in found if isinstance(one, Located)) == 1
+    assert sum(len(one) for one in found if isinstance(one, Located)) == 3
 
 
 def test_links_that_lead_back_are_followed_once(tmp_path: Path, site: Site, options: IngestOptions) -> None:
@@ -259,3 +256,27 @@ def test_a_volume_streams_before_the_whole_source_is_read(tmp_path: Path, site: 
     assert isinstance(next(stream), Located)
     (tmp_path / "b.tif").unlink()
     assert refused(list(stream)) == {"b.tif": Reason.UNREADABLE}
+
+
+def test_names_of_a_large_folder_are_not_held_in_memory(tmp_path: Path) -> None:
+    """They come by name whatever their number is: a page of them at a time, from the temporary file."""
+    names = [f"{n * 7919 % 3000:04d}-{'x' * 200}" for n in range(3000)]
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    (folder / names[0]).touch()
+    for name in names[1:]:
+        os.link(folder / names[0], folder / name)
+    with Catalogue() as catalogue:
+        tracemalloc.start()
+        try:
+            assert catalogue.list_folder(folder)
+            assert all(
+                path.name == name
+                for path, name in zip(catalogue.inside(folder, below=False), sorted(names), strict=True)
+            )
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert list(catalogue.inside(folder, below=False)) == []
+        assert not catalogue.list_folder(folder)
+    assert most < sum(map(len, names)) / 2

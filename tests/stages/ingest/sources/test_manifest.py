@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.batches import Located, Refused
+from stages.batches import Copied, Located, Refused
 from stages.errors import OperatorError
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
-from stages.ingest.sources.manifest import listed
+from stages.ingest.sources.manifest import Line, check, listed
 from stages.ingest.sources.opening import absolute, location, open_sources
 from tests.stages.ingest.maker import SERIES, dicom, ramp, save, set_uid, write_series
 
@@ -21,7 +21,50 @@ def test_a_manifest_lists_paths_from_its_own_folder(tmp_path: Path) -> None:
     """Comments and blank lines are skipped; an absolute path stays as it is."""
     manifest = tmp_path / "list.txt"
     manifest.write_text("# two files\n\na.dcm\n  sub/b.dcm  \n/there/c.dcm\n")
-    assert listed(manifest) == [tmp_path / "a.dcm", tmp_path / "sub/b.dcm", Path("/there/c.dcm")]
+    paths = [line.path for line in listed(manifest)]
+    assert paths == [tmp_path / "a.dcm", tmp_path / "sub/b.dcm", Path("/there/c.dcm")]
+
+
+def test_a_line_may_name_the_series_of_its_file(tmp_path: Path) -> None:
+    """Behind a tab, in any words; a byte order mark, as some editors write it, is no part of a path."""
+    manifest = tmp_path / "list.txt"
+    manifest.write_text("\ufeffa.dcm\tT2 axial\nb 1.dcm \t T2 axial\nc.dcm\t\nd.dcm\n")
+    assert list(listed(manifest)) == [
+        Line(tmp_path / "a.dcm", "T2 axial"),
+        Line(tmp_path / "b 1.dcm", "T2 axial"),
+        Line(tmp_path / "c.dcm"),
+        Line(tmp_path / "d.dcm"),
+    ]
+
+
+def test_a_series_starts_when_its_lines_are_read(tmp_path: Path) -> None:
+    """Before files of later lines are; one of lines without a name waits for the end, and so do folders."""
+    for series in "1234":
+        write_series(tmp_path / series, [0.0, 3.0], f"{SERIES}.{series}")
+    lines = [
+        *("1/0000.dcm", "4"),
+        *(f"{series}/000{row}.dcm\tseries {series}" for series in "23" for row in (0, 1)),
+        "1/0001.dcm",
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    (source,) = open_sources([f"manifest:{tmp_path / 'list.txt'}"], SITE, IngestOptions(batch=2))
+    stream = iter(source)
+    assert folders(next(stream)) == ["2", "2"]
+    assert source.scanned < 6
+    assert [folders(one) for one in stream] == [["3", "3"], ["1", "1"], ["4", "4"]]
+
+
+def test_a_slice_behind_the_lines_of_its_series_gives_it_once_more(tmp_path: Path) -> None:
+    """As after a DICOMDIR: nothing is lost where a manifest is wrong."""
+    write_series(tmp_path / "a", [0.0, 3.0, 6.0])
+    (tmp_path / "list.txt").write_text("a/0000.dcm\tx\na/0001.dcm\tx\na/0002.dcm\ty\n")
+    (source,) = open_sources([f"manifest:{tmp_path / 'list.txt'}"], SITE, OPTIONS)
+    assert [len(one) for one in source if isinstance(one, Located)] == [2, 3]
+
+
+def folders(found: Located | Refused | Copied) -> list[str]:
+    assert isinstance(found, Located)
+    return [Path(place.path).parent.name for place in found.places]
 
 
 def test_only_what_is_listed_is_read(tmp_path: Path) -> None:
@@ -43,7 +86,7 @@ def test_what_is_no_manifest_is_an_error(tmp_path: Path, data: bytes, message: s
     manifest = tmp_path / "list.txt"
     manifest.write_bytes(data)
     with pytest.raises(OperatorError, match=message):
-        listed(manifest)
+        check(manifest)
 
 
 def test_all_files_and_folders_are_one_source(tmp_path: Path) -> None:
