@@ -22,6 +22,7 @@ from stages.encrypt.public.keyfiles import KeyFileError
 
 SCRYPT_LOG2_N: Final = 17  # 128 MiB and about half a second: OWASP's recommendation for r = 8, p = 1
 _MOST_SCRYPT_LOG2_N: Final = 20  # 1 GiB: a hostile file must not exhaust memory
+LEAST_CHARACTERS: Final = 15  # NIST SP 800-63B-4, 3.1.1.2: of a password that stands alone
 _R: Final = 8
 _P: Final = 1
 
@@ -105,7 +106,7 @@ def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_
         )
     if passphrase is None:
         raise PassphraseNeededError(
-            f"{file} is protected: give its passphrase in MEDSECURE_PASSPHRASE or at the prompt"
+            f"{file} is protected: give its passphrase at the prompt or in a --passphrase-file"
         )
     key = _stretch(passphrase, bytes.fromhex(protection.salt), protection.log2_n)
     try:
@@ -114,12 +115,20 @@ def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_
         raise KeyFileError(f"{file} does not open: the passphrase is wrong or the file is damaged") from None
 
 
+def refuse_short(passphrase: str) -> None:
+    """Refuse a new passphrase that is found by trying: whoever has the file may try for years."""
+    characters = len(unicodedata.normalize("NFC", passphrase))
+    if characters < LEAST_CHARACTERS:
+        raise KeyFileError(
+            f"the passphrase has {characters} characters and needs {LEAST_CHARACTERS}: choose a longer one, "
+            "such as five words that have nothing to do with each other"
+        )
+
+
 def _about(parameters: str, key_id: str, created: str) -> bytes:
     return f"medsecure-owner-key\n1\n{parameters}\n{key_id}\n{created}\n".encode()
 
 
 def _stretch(passphrase: str, salt: bytes, log2_n: int) -> bytes:
-    if not passphrase:
-        raise KeyFileError("the passphrase is empty: choose one, or make a key file without")
     normal = unicodedata.normalize("NFC", passphrase).encode()
     return Scrypt(salt, 32, 2**log2_n, _R, _P).derive(normal)

@@ -17,10 +17,8 @@ from typing import Annotated, Final, Literal
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from stages.encrypt.public.keyfiles import KeyFileError, read
+from stages.encrypt.public.layout import BUNDLE, PUBLIC_FOLDER, site_folder
 
-PUBLIC_FOLDER: Final = "public"
-LWE: Final = "lwe.pub"
-BUNDLE: Final = "bundle.json"
 _SUITE: Final = "X25519, HKDF-SHA256, AES-256-GCM"
 _KEY_BYTES: Final = 32  # raw X25519 and Ed25519
 _HPKE_ID: Final = b"MedSecure-U HPKE key v1\x00"
@@ -94,14 +92,9 @@ def verification_key(public: bytes) -> VerificationKey:
     return VerificationKey(id=worker_id(public).hex(), ed25519=base64.b64encode(public))
 
 
-def public_folder(directory: Path) -> Path:
-    """The public folder of a key folder, or the folder itself."""
-    return directory / PUBLIC_FOLDER if (directory / PUBLIC_FOLDER).is_dir() else directory
-
-
 def read_bundle(directory: Path) -> Bundle:
-    """The bundle of a key folder, or of its ``public`` folder."""
-    file = public_folder(directory) / BUNDLE
+    """The bundle of a site's folder, or of the key folder around it."""
+    file = site_folder(directory) / PUBLIC_FOLDER / BUNDLE
     data = read(file, "make keys with 'medsecure keys new'")
     try:
         bundle = Bundle.model_validate_json(data)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from stages.encrypt.lwe.errors import PublicKeyError
 from stages.encrypt.lwe.wire import LwePublicKey, decode_public_key
-from stages.encrypt.public.bundle import BUNDLE, LWE, public_folder, read_bundle
+from stages.encrypt.public.bundle import read_bundle
 from stages.encrypt.public.keyfiles import KeyFileError, read
+from stages.encrypt.public.layout import BUNDLE, LWE, PUBLIC_FOLDER, site_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,9 @@ class PublicKeys:
 
 
 def load_public(directory: Path) -> PublicKeys:
-    """The public bundle of a key directory, or of its ``public`` folder."""
-    folder = public_folder(directory)
-    bundle = read_bundle(folder)
+    """What is public of a site's folder, or of the key folder around it."""
+    folder = site_folder(directory) / PUBLIC_FOLDER
+    bundle = read_bundle(directory)
     try:
         lwe = decode_public_key(read(folder / LWE, "copy the whole public folder"))
     except PublicKeyError as error:

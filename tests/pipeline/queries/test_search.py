@@ -54,7 +54,7 @@ def test_one_key_says_what_it_cannot_open(rotated: tuple[Path, Path]) -> None:
     result = search(open_reader(log), the(current), unit_rows(4, 2)[0], top=20)
     assert len(result.hits) == 4
     (closed,) = result.closed
-    (retired,) = (keys / "retired").iterdir()
+    (retired,) = (keys / "owner" / "retired").iterdir()
     assert (closed.key_id, closed.blocks, closed.records) == (retired.stem, 2, 8)
 
 

@@ -70,13 +70,12 @@ def test_unrelated_keys_are_refused_wherever_their_records_are(job: Job, tmp_pat
 
 
 def test_an_exported_bundle_beside_the_sites_keys_is_enough(job: Job, tmp_path: Path) -> None:
-    """What a worker's machine needs: public folder, site.key, worker.key."""
+    """What a worker's machine needs: what is public, site.key, worker.key."""
     site = tmp_path / "site"
-    site.mkdir()
-    export_public(job.keys, site / "public")
+    export_public(job.keys, site)
     for name in ("site.key", "worker.key"):
-        shutil.copy2(job.keys / name, site / name)
-    check(Job(job.sources, job.index, job.results, site / "public", job.settings))
+        shutil.copy2(job.keys / "site" / name, site / name)
+    check(Job(job.sources, job.index, job.results, site, job.settings))
 
 
 @pytest.mark.parametrize(

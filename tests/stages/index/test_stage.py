@@ -42,7 +42,7 @@ def signed(block: Sealed, keys: Path) -> Sealed:
 
 def test_blocks_become_entries(tmp_path: Path, make_block: MakeBlock, keys: Path) -> None:
     """All kept, none rejected; in the log when the stage is closed, or a moment after."""
-    recipe = Append(IndexOptions(), tmp_path / "index", keys / "public", MODEL)
+    recipe = Append(IndexOptions(), tmp_path / "index", keys / "site", MODEL)
     stage: Stage[Sealed, Entries] = pickle.loads(pickle.dumps(recipe))  # noqa: S301 - our own
     assert stage.name == "append"
     with stage.open() as append:

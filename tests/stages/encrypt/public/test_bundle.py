@@ -41,7 +41,8 @@ def bundle() -> Bundle:
 
 
 def written(folder: Path, data: bytes) -> Path:
-    (folder / "bundle.json").write_bytes(data)
+    (folder / "public").mkdir(exist_ok=True)
+    (folder / "public" / "bundle.json").write_bytes(data)
     return folder
 
 
@@ -127,6 +128,6 @@ def test_a_damaged_bundle_of_version_1_is_not_brought_on(change: dict[str, Any])
 def test_a_damaged_key_beside_a_good_bundle_is_named(bundle: Bundle, tmp_path: Path) -> None:
     """The file is lwe.pub, and what is wrong with it is said."""
     written(tmp_path, bundle.encode())
-    (tmp_path / "lwe.pub").write_bytes(os.urandom(99))
+    (tmp_path / "public" / "lwe.pub").write_bytes(os.urandom(99))
     with pytest.raises(KeyFileError, match=r"lwe\.pub: "):
         load_public(tmp_path)

@@ -22,6 +22,7 @@ from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
 
 QUICK = 10  # scrypt n = 2^10 for tests
+OLD, NEW = "the old passphrase", "the new passphrase"
 LOSSES = ("folders", "names")
 
 
@@ -122,8 +123,8 @@ def folder(tmp_path: Path, toys: object) -> Path:  # noqa: ARG001 - puts toy par
 
 @pytest.fixture
 def keys(folder: Path) -> Path:
-    """Keys under the passphrase 'old', durable."""
-    new_keys(folder / "keys", "old", "TOY", scrypt_log2_n=QUICK)
+    """Keys under the passphrase OLD, durable."""
+    new_keys(folder / "keys", OLD, "TOY", scrypt_log2_n=QUICK)
     return folder / "keys"
 
 
@@ -137,7 +138,7 @@ def worker(keys: Path) -> str:
 
 def test_new_keys_are_there_once_they_are_made(folder: Path) -> None:
     """A power cut leaves all of them, or no public key whose secret is lost."""
-    make = partial(new_keys, folder / "above" / "keys", "old", "TOY", scrypt_log2_n=QUICK)
+    make = partial(new_keys, folder / "above" / "keys", OLD, "TOY", scrypt_log2_n=QUICK)
     for left, done in pictures(folder, make):
         keys = left / "above" / "keys"
         public = None
@@ -145,38 +146,38 @@ def test_new_keys_are_there_once_they_are_made(folder: Path) -> None:
             public = load_public(keys)
         assert public or not done
         if public:
-            owner = load_owner(keys, "old", least_scrypt_log2_n=QUICK)
+            owner = load_owner(keys, OLD, least_scrypt_log2_n=QUICK)
             assert (owner.key_id, len(load_site_secret(keys))) == (public.key_id, 32)
             assert (worker(keys),) == public.workers
 
 
 def test_a_rotation_loses_no_key(folder: Path, keys: Path) -> None:
     """Whenever the power fails, every earlier key opens, and asking again finishes the rotation."""
-    before = owners(keys, "old")
-    for left, done in pictures(folder, partial(rotate, keys, "old", scrypt_log2_n=QUICK)):
-        known = owners(left / "keys", "old")
+    before = owners(keys, OLD)
+    for left, done in pictures(folder, partial(rotate, keys, OLD, scrypt_log2_n=QUICK)):
+        known = owners(left / "keys", OLD)
         assert set(before) <= set(known)
         if done:
             assert load_public(left / "keys").key_id == known[0] != before[0]
-            assert not (left / "keys" / "rotation").exists()
-        made = rotate(left / "keys", "old", scrypt_log2_n=QUICK)
-        assert set(known) <= {made.key_id, *made.earlier} == set(owners(left / "keys", "old"))
-        assert not (left / "keys" / "rotation").exists()
+            assert not (left / "keys" / "owner" / "rotation").exists()
+        made = rotate(left / "keys", OLD, scrypt_log2_n=QUICK)
+        assert set(known) <= {made.key_id, *made.earlier} == set(owners(left / "keys", OLD))
+        assert not (left / "keys" / "owner" / "rotation").exists()
 
 
 def test_a_changed_passphrase_holds_once_it_is_changed(folder: Path, keys: Path) -> None:
     """Whenever the power fails, each file opens with one of the two; asking again finishes the change."""
-    rotate(keys, "old", scrypt_log2_n=QUICK)
-    before = owners(keys, "old")
-    for left, done in pictures(folder, partial(change_passphrase, keys, "old", "new", scrypt_log2_n=QUICK)):
+    rotate(keys, OLD, scrypt_log2_n=QUICK)
+    before = owners(keys, OLD)
+    for left, done in pictures(folder, partial(change_passphrase, keys, OLD, NEW, scrypt_log2_n=QUICK)):
         if not done:
-            change_passphrase(left / "keys", "old", "new", scrypt_log2_n=QUICK)
-        assert owners(left / "keys", "new") == before
+            change_passphrase(left / "keys", OLD, NEW, scrypt_log2_n=QUICK)
+        assert owners(left / "keys", NEW) == before
 
 
 def test_a_new_worker_is_never_named_without_its_key(folder: Path, keys: Path) -> None:
     """Asking again names a key that was made and not yet named."""
-    (keys / "worker.key").unlink()
+    (keys / "site" / "worker.key").unlink()
     for left, done in pictures(folder, partial(add_worker, keys)):
         if not done:
             with suppress(KeyFileError):  # it was named already
@@ -207,13 +208,13 @@ def test_a_secret_is_nobody_elses_from_its_first_byte(folder: Path, monkeypatch:
     umask = os.umask(0)
     try:
         monkeypatch.setattr(os, "open", spy)
-        new_keys(folder / "keys", "old", "TOY", scrypt_log2_n=QUICK)
-        rotate(folder / "keys", "old", scrypt_log2_n=QUICK)
-        change_passphrase(folder / "keys", "old", "new", scrypt_log2_n=QUICK)
+        new_keys(folder / "keys", OLD, "TOY", scrypt_log2_n=QUICK)
+        rotate(folder / "keys", OLD, scrypt_log2_n=QUICK)
+        change_passphrase(folder / "keys", OLD, NEW, scrypt_log2_n=QUICK)
     finally:
         os.umask(umask)
     public = {name: modes.pop(name) for name in ("lwe.pub", "bundle.json")}
-    (retired,) = (folder / "keys" / "retired").iterdir()
+    (retired,) = (folder / "keys" / "owner" / "retired").iterdir()
     assert set(modes) == {"owner.key", "site.key", "worker.key", retired.name}
     assert set().union(*modes.values()) == {0o600}
     assert set().union(*public.values()) == {0o644}
