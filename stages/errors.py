@@ -1,8 +1,12 @@
-"""The two errors that a command turns into an exit code; everything else that is raised is a bug."""
+"""The errors that a command turns into an exit code; everything else that is raised is a bug."""
 
 
 class OperatorError(ValueError):
     """The operator can mend this: usage, configuration, keys, files. One sentence; exit code 2."""
+
+
+class RefusedError(OperatorError):
+    """Another party's answer, log or bundle is refused. One sentence; exit code 4."""
 
 
 class EngineError(RuntimeError):

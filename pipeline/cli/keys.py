@@ -112,30 +112,54 @@ def rotate_keys(directory: Folder, passphrase_file: PassphraseFile = None, as_js
 
 
 @app.command("add-worker")
-def add(directory: Folder, as_json: Json = False) -> None:
-    """Make a new worker.key, and name it in public/.
+def add(directory: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """Make a new worker.key, and name it in public/ under the owner's signatures.
 
     Example: medsecure keys add-worker keys/
     """
-    from stages.encrypt.keys.rotation import add_worker
+    from stages.encrypt.keys.workers import add_worker
 
-    name = add_worker(directory)
+    name = opened(lambda given: add_worker(directory, given), passphrase_file)
     if as_json:
         emit({"directory": str(directory), "worker_id": name})
     else:
         typer.echo(f"{directory}: wrote worker.key and named its key {name} in public/")
 
 
+@app.command("revoke-worker")
+def revoke(
+    directory: Folder,
+    worker: Annotated[str, typer.Argument(metavar="WORKER_ID", help="The key's id, or how it begins.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
+    """Take no more blocks of a worker; give out site/public/ again afterwards.
+
+    Example: medsecure keys revoke-worker keys/ 3f0a91
+    """
+    from stages.encrypt.keys.workers import revoke_worker
+
+    name = opened(lambda given: revoke_worker(directory, worker, given), passphrase_file)
+    if as_json:
+        emit({"directory": str(directory), "revoked": name})
+    else:
+        typer.echo(f"{directory}: revoked {name}; give out site/public/ to every machine of the site")
+
+
 def _tell(keys: PublicKeys, directory: Path, as_json: bool) -> None:
     parameters = keys.lwe.parameters
     facts = {
         "directory": str(directory),
+        "owner_id": keys.owner_id,
+        "site_id": keys.site_id,
+        "bundle": keys.number,
         "key_id": keys.key_id.hex(),
         "parameters": parameters.name,
         "n": parameters.n,
         "slots": parameters.slots,
         "hpke_id": keys.hpke_id,
         "worker_ids": list(keys.workers),
+        "revoked_worker_ids": list(keys.revoked),
         "earlier_key_ids": [key_id.hex() for key_id in keys.earlier],
     }
     if as_json:

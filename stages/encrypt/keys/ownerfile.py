@@ -10,16 +10,21 @@ from __future__ import annotations
 import hmac
 import os
 import unicodedata
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stages.encrypt.keys.secretfiles import read_secret
 from stages.encrypt.public.keyfiles import KeyFileError
 
+SEED_BYTES: Final = 32
 SCRYPT_LOG2_N: Final = 17  # 128 MiB and about half a second: OWASP's recommendation for r = 8, p = 1
 _MOST_SCRYPT_LOG2_N: Final = 20  # 1 GiB: a hostile file must not exhaust memory
 LEAST_CHARACTERS: Final = 15  # NIST SP 800-63B-4, 3.1.1.2: of a password that stands alone
@@ -73,6 +78,26 @@ class OwnerFile(BaseModel):
     def encode(self) -> bytes:
         """The file's bytes."""
         return self.model_dump_json(indent=2).encode()
+
+
+def read_owner(file: Path) -> OwnerFile:
+    """An owner key file, still closed."""
+    try:
+        return OwnerFile.model_validate_json(read_secret(file))
+    except ValidationError:
+        raise KeyFileError(
+            f"{file} is not an owner key file of this version: restore it from a copy"
+        ) from None
+
+
+def now() -> str:
+    """The time as key files state it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def derive(seed: bytes, purpose: str) -> bytes:
+    """32 bytes for one purpose: HKDF-Expand (RFC 5869) with the uniform master seed as pseudorandom key."""
+    return HKDFExpand(SHA256(), SEED_BYTES, f"MedSecure-U v1 {purpose}".encode()).derive(seed)
 
 
 def protect_seed(

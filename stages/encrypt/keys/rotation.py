@@ -1,4 +1,4 @@
-"""The later life of a key folder: new generations, passphrases, workers, copies of what is public.
+"""The later life of a key folder: new generations, passphrases, copies of what is public.
 
 Rotation makes a new owner key in the same folder. The old one is kept in ``retired/``, since the index's
 earlier records stay under it; ``site.key`` and ``worker.key`` stay, so pseudonyms do not change. The new
@@ -13,40 +13,35 @@ from pathlib import Path
 from typing import Final
 
 from stages import files
-from stages.encrypt.keys.folder import load_owner, new_generation, owner_files, read_owner
+from stages.encrypt.keys.folder import Generation, load_owner, new_generation, owner_files
 from stages.encrypt.keys.ownerfile import (
     SCRYPT_LOG2_N,
     Clear,
     OwnerFile,
     open_seed,
     protect_seed,
+    read_owner,
     refuse_short,
 )
-from stages.encrypt.keys.worker import create_worker, load_signer
+from stages.encrypt.keys.signer import open_signer, publish
 from stages.encrypt.lwe.wire import encode_public_key
-from stages.encrypt.public.bundle import (
-    Bundle,
-    is_first_version,
-    make_bundle,
-    read_bundle,
-    upgrade,
-    verification_key,
-)
+from stages.encrypt.public.bundle import Bundle, Contents, EarlierKey, hpke_id, parse_bundle
 from stages.encrypt.public.folder import PublicKeys, load_public
-from stages.encrypt.public.keyfiles import KeyFileError, read
+from stages.encrypt.public.keyfiles import KeyFileError
 from stages.encrypt.public.layout import (
     BUNDLE,
     LWE,
     OWNER,
     OWNERS_ONLY,
+    PIN,
     PUBLIC_FOLDER,
     RETIRED,
-    WORKER,
     KeyFolders,
     key_folders,
     owner_folder,
     site_folder,
 )
+from stages.encrypt.public.pin import pin_of, read_bundle
 from stages.files import SECRET
 
 _ROTATION: Final = "rotation"
@@ -60,18 +55,15 @@ def rotate(directory: Path, passphrase: str | None, *, scrypt_log2_n: int = SCRY
     """
     halves = key_folders(directory)
     if not (halves.owner / _ROTATION).is_dir():
+        signer, contents = open_signer(halves, passphrase, scrypt_log2_n)
         current = load_owner(halves.owner, passphrase, least_scrypt_log2_n=scrypt_log2_n)
-        bundle = read_bundle(halves.site)
-        if bundle.key_id != current.key_id.hex():
+        if contents.key_id != current.key_id.hex():
             raise KeyFileError(
                 f"{halves.owner / OWNER} is not the key that {BUNDLE} names: restore the folder"
             )
         clear = isinstance(read_owner(halves.owner / OWNER).protection, Clear)
         made = new_generation(current.lwe.parameters, None if clear else passphrase, scrypt_log2_n)
-        earlier = (bundle.key_id, *bundle.earlier)
-        workers = bundle.verification_keys
-        new = make_bundle(bundle.parameters, made.lwe.key_id, made.hpke, workers, made.created, earlier)
-        _stage(halves.owner, made.owner, encode_public_key(made.lwe), new)
+        _stage(halves.owner, made, signer.sign(_next(contents, made)))
     _finish(halves)
     return load_public(halves.site)
 
@@ -112,24 +104,6 @@ def change_passphrase(
     return len(changed)
 
 
-def add_worker(directory: Path) -> str:
-    """Make ``worker.key`` where there is none and name it in the bundle, beside those there; its id.
-
-    A bundle of version 1 becomes one of version 2.
-    """
-    site = site_folder(directory)
-    file = site / PUBLIC_FOLDER / BUNDLE  # never a public folder alone: a secret is made beside it
-    data = read(file, "name the key folder itself, with its public folder")
-    before = upgrade(data) if is_first_version(data) else read_bundle(site)
-    there = (site / WORKER).exists()
-    worker = verification_key(load_signer(site).public if there else create_worker(site))
-    if worker in before.verification_keys:
-        raise KeyFileError(f"{site / WORKER} exists already: keys are never overwritten")
-    bundle = before.model_copy(update={"verification_keys": (*before.verification_keys, worker)})
-    files.write_whole(file, bundle.encode())
-    return worker.id
-
-
 def export_public(directory: Path, out: Path) -> PublicKeys:
     """Make a new site's folder of what is public, and nothing else; it appears whole."""
     if out.exists():
@@ -140,6 +114,7 @@ def export_public(directory: Path, out: Path) -> PublicKeys:
         files.make_directory(out.parent)
         with files.whole_directory(out) as made:
             (made / PUBLIC_FOLDER).mkdir()
+            files.write_whole(made / PIN, pin_of(read_bundle(directory)).encode())
             for name in (LWE, BUNDLE):
                 files.write_whole(made / PUBLIC_FOLDER / name, (folder / name).read_bytes())
     except OSError as error:
@@ -147,13 +122,26 @@ def export_public(directory: Path, out: Path) -> PublicKeys:
     return keys
 
 
-def _stage(owner: Path, key: OwnerFile, lwe: bytes, bundle: Bundle) -> None:
+def _next(contents: Contents, made: Generation) -> Contents:
+    """What the bundle says once a new generation has taken the place of the current one."""
+    changes = {
+        "number": contents.number + 1,
+        "created": made.created,
+        "key_id": made.lwe.key_id.hex(),
+        "hpke_id": hpke_id(made.hpke),
+        "hpke_public": made.hpke,
+        "earlier": (EarlierKey(key_id=contents.key_id, until=made.created), *contents.earlier),
+    }
+    return Contents.model_validate(dict(contents) | changes)
+
+
+def _stage(owner: Path, made: Generation, bundle: Bundle) -> None:
     """All files of the new generation, in a folder that is there with all of them or not at all."""
     try:
-        with files.whole_directory(owner / _ROTATION, OWNERS_ONLY) as made:
-            files.write_whole(made / OWNER, key.encode(), SECRET)
-            files.write_whole(made / LWE, lwe)
-            files.write_whole(made / BUNDLE, bundle.encode())
+        with files.whole_directory(owner / _ROTATION, OWNERS_ONLY) as staged:
+            files.write_whole(staged / OWNER, made.owner.encode(), SECRET)
+            files.write_whole(staged / LWE, encode_public_key(made.lwe))
+            files.write_whole(staged / BUNDLE, bundle.encode())
     except OSError as error:
         raise KeyFileError(f"{owner} cannot take new keys ({error.strerror})") from error
 
@@ -172,10 +160,17 @@ def _finish(halves: KeyFolders) -> None:
             files.sync_directory(owner)  # a killed run may have made it and not synced
             files.write_whole(retired, (owner / OWNER).read_bytes(), SECRET)
             files.move(staged / OWNER, owner / OWNER)
-        for name in (LWE, BUNDLE):
-            if (staged / name).exists():
-                files.write_whole(halves.site / PUBLIC_FOLDER / name, (staged / name).read_bytes())
-                (staged / name).unlink()
+        if (staged / LWE).exists():
+            files.write_whole(halves.site / PUBLIC_FOLDER / LWE, (staged / LWE).read_bytes())
+            (staged / LWE).unlink()
+        if (staged / BUNDLE).exists():
+            bundle = parse_bundle((staged / BUNDLE).read_bytes())
+            if bundle is None:
+                raise KeyFileError(
+                    f"{staged / BUNDLE} is damaged: remove {staged} and run the rotation again"
+                )
+            publish(halves, bundle)
+            (staged / BUNDLE).unlink()
         staged.rmdir()
         files.sync_directory(owner)
     except OSError as error:

@@ -23,6 +23,7 @@ WORKER: Final = "worker.key"
 PUBLIC_FOLDER: Final = "public"
 LWE: Final = "lwe.pub"
 BUNDLE: Final = "bundle.json"
+PIN: Final = "bundle.pin"  # in either half: whose bundle is believed there
 LOGS: Final = "logs"  # in either: what was last seen of each log
 OWNERS_ONLY: Final = 0o700
 _OF_OWNER: Final = (OWNER, RETIRED)

@@ -10,6 +10,7 @@ import pytest
 from tests.pipeline.cli.conftest import Medsecure, Study
 
 OLD, NEW = "the old passphrase", "the new passphrase"
+PUBLIC = {"lwe.pub", "bundle.json", "bundle.pin"}
 
 
 @pytest.mark.slow
@@ -51,29 +52,18 @@ def test_a_passphrase_file_is_one_private_line(medsecure: Medsecure, tmp_path: P
 
 
 @pytest.mark.slow
-def test_passphrases_come_from_files(medsecure: Medsecure, tmp_path: Path) -> None:
-    """With or without a line's end; a file goes before the environment."""
-    keys, old, new = tmp_path / "k", tmp_path / "old", tmp_path / "new"
-    for file, text in ((old, OLD), (new, f"{NEW}\n")):
-        file.touch(0o600)
-        file.write_text(text)
-    wrong = {"MEDSECURE_PASSPHRASE": "something else entirely"}
-    medsecure("keys", "new", keys, "--passphrase-file", old, env=wrong)
-    change = ("keys", "change-passphrase", keys, "--passphrase-file", old, "--new-passphrase-file", new)
-    assert medsecure(*change, "--json", env=wrong).json["files"] == 1
-    assert "passphrase is wrong" in medsecure("keys", "rotate", keys, "--passphrase-file", old, expect=2).err
-    rotated = medsecure("keys", "rotate", keys, "--passphrase-file", new, "--json").json
-    assert len(rotated["earlier_key_ids"]) == 1
-
-
-@pytest.mark.slow
 def test_a_changed_passphrase_is_the_only_one_that_opens(medsecure: Medsecure, tmp_path: Path) -> None:
-    """Both come from the environment; --no-passphrase removes it."""
+    """They come from the environment, or from files, which go before it; --no-passphrase removes it."""
     keys = tmp_path / "k"
     medsecure("keys", "new", keys, env={"MEDSECURE_PASSPHRASE": OLD})
+    for name, line in (("old", OLD), ("new", f"{NEW}\n")):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(line)
     change = ("keys", "change-passphrase", keys)
+    files = ("--passphrase-file", tmp_path / "old", "--new-passphrase-file", tmp_path / "new")
+    wrong = {"MEDSECURE_PASSPHRASE": "something else", "MEDSECURE_NEW_PASSPHRASE": "something else yet"}
     both = {"MEDSECURE_PASSPHRASE": OLD, "MEDSECURE_NEW_PASSPHRASE": NEW}
-    assert medsecure(*change, "--json", env=both).json["files"] == 1
+    assert medsecure(*change, *files, "--json", env=wrong).json["files"] == 1
     assert "passphrase is wrong" in medsecure("keys", "rotate", keys, env=both, expect=2).err
     done = medsecure(*change, "--no-passphrase", "--json", env={"MEDSECURE_PASSPHRASE": NEW}).json
     assert done["protected"] is False
@@ -84,8 +74,23 @@ def test_an_exported_bundle_shows_the_same_keys(medsecure: Medsecure, keys: Path
     """Nothing secret is in it, and it is never written over."""
     export = ("keys", "export-public", keys, tmp_path / "out", "--json")
     assert medsecure(*export).json["key_id"] == medsecure("keys", "show", keys, "--json").json["key_id"]
-    assert {file.name for file in (tmp_path / "out").rglob("*.*")} == {"lwe.pub", "bundle.json"}
+    assert {file.name for file in (tmp_path / "out").rglob("*.*")} == PUBLIC
     assert "exists already" in medsecure(*export, expect=2).err
+
+
+def test_workers_are_added_and_revoked(medsecure: Medsecure, keys: Path, tmp_path: Path) -> None:
+    """Each signs the bundle anew, and a forged one is exit code 4."""
+    mine = Path(shutil.copytree(keys, tmp_path / "k"))
+    forged = (mine / "site" / "public" / "bundle.json").read_bytes().replace(b"LWE32", b"LWE64")
+    (mine / "site" / "worker.key").unlink()
+    added = medsecure("keys", "add-worker", mine, "--json").json["worker_id"]
+    assert medsecure("keys", "revoke-worker", mine, added[:16], "--json").json["revoked"] == added
+    shown = medsecure("keys", "show", mine, "--json").json
+    assert (shown["bundle"], shown["revoked_worker_ids"]) == (3, [added])
+    assert shown["owner_id"] == medsecure("keys", "show", keys, "--json").json["owner_id"]
+    assert "give out site/public/" in medsecure("keys", "revoke-worker", mine, shown["worker_ids"][0]).out
+    (mine / "site" / "public" / "bundle.json").write_bytes(forged)
+    assert "Ed25519 signature" in medsecure("keys", "show", mine, expect=4).err
 
 
 def test_unknown_parameters_make_no_keys(medsecure: Medsecure, tmp_path: Path) -> None:

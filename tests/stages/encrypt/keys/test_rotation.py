@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -11,15 +10,13 @@ import numpy as np
 import pytest
 
 from stages.encrypt.keys import owner as owner_side
-from stages.encrypt.keys import rotation
 from stages.encrypt.keys.folder import load_owner, load_owners, new_keys, read_owner
-from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_public, rotate
+from stages.encrypt.keys.rotation import change_passphrase, export_public, rotate
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
 from stages.encrypt.lwe.scheme import Encryptor
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
-from stages.encrypt.public.signing import load_inspector
 
 QUICK = 10  # scrypt n = 2^10 for tests
 OLD, NEW = "the old passphrase", "the new passphrase"
@@ -49,6 +46,8 @@ def test_a_rotated_folder_opens_both_generations(keys: Path) -> None:
     assert after.key_id != before.key_id
     assert after.hpke_id != before.hpke_id
     assert after.earlier == (before.key_id,)
+    assert (after.owner_id, after.site_id) == (before.owner_id, before.site_id)
+    assert (before.number, after.number) == (1, 2)
     assert load_public(keys).key_id == after.key_id
     assert (load_site_secret(keys), load_signer(keys).public) == (site, worker)
     ring = load_owners(keys, OLD, least_scrypt_log2_n=QUICK)
@@ -95,7 +94,7 @@ def after(calls: int, real: Callable[[Path, Path], object]) -> Callable[[Path, P
     return move
 
 
-@pytest.mark.parametrize("renames", range(9))
+@pytest.mark.parametrize("renames", range(11))
 def test_an_interrupted_rotation_is_finished_by_the_next(
     keys: Path, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
@@ -103,7 +102,7 @@ def test_an_interrupted_rotation_is_finished_by_the_next(
     first = load_public(keys).key_id
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", after(renames, Path.replace))
-        if renames < 8:
+        if renames < 10:
             with pytest.raises(PowerCut):
                 rotate(keys, OLD, scrypt_log2_n=QUICK)
         else:
@@ -176,55 +175,9 @@ def test_a_new_file_is_private_even_under_umask_0(keys: Path) -> None:
 def test_an_exported_bundle_is_the_public_one_and_nothing_else(keys: Path, tmp_path: Path) -> None:
     """It serves a worker or an index server, and is never written over."""
     export_public(keys, tmp_path / "out" / "for-server")
-    assert {file.name for file in (tmp_path / "out").rglob("*.*")} == {"lwe.pub", "bundle.json"}
+    names = {file.name for file in (tmp_path / "out").rglob("*.*")}
+    assert names == {"lwe.pub", "bundle.json", "bundle.pin"}
     assert load_public(tmp_path / "out" / "for-server").key_id == load_public(keys).key_id
     for taken in (tmp_path / "out" / "for-server", keys):
         with pytest.raises(KeyFileError, match="exists already"):
             export_public(keys, taken)
-
-
-def first_version(keys: Path) -> None:
-    """Make the folder one of version 0.1."""
-    file = keys / "site" / "public" / "bundle.json"
-    document = json.loads(file.read_text())
-    for name in ("hpke_id", "verification_keys", "earlier"):
-        del document[name]
-    file.write_text(json.dumps({**document, "version": 1}))
-    (keys / "site" / "worker.key").unlink()
-
-
-def test_a_key_folder_of_before_gets_a_worker(keys: Path) -> None:
-    """Refused with the command that helps; after it the same keys are there, with a worker's."""
-    before = load_public(keys)
-    first_version(keys)
-    for load in (load_public, load_inspector, load_signer):
-        with pytest.raises(KeyFileError, match="add-worker"):
-            load(keys)
-    name = add_worker(keys)
-    after = load_public(keys)
-    assert (after.key_id, after.hpke, after.workers) == (before.key_id, before.hpke, (name,))
-
-
-def test_a_lost_worker_key_is_replaced_beside_the_old_one(keys: Path) -> None:
-    """Blocks of the old one are still taken; a key that is there is never overwritten."""
-    (old,) = load_public(keys).workers
-    with pytest.raises(KeyFileError, match="never overwritten"):
-        add_worker(keys)
-    (keys / "site" / "worker.key").unlink()
-    new = add_worker(keys)
-    assert load_public(keys).workers == (old, new)
-
-
-def test_a_worker_key_is_never_made_in_a_public_folder(keys: Path) -> None:
-    """What is given away holds no secret."""
-    with pytest.raises(KeyFileError, match="name the key folder itself"):
-        add_worker(keys / "site" / "public")
-    assert {file.name for file in (keys / "site" / "public").iterdir()} == {"lwe.pub", "bundle.json"}
-
-
-def test_an_interrupted_add_worker_is_finished_by_the_next(keys: Path) -> None:
-    """A worker.key that the bundle does not name yet is named."""
-    first_version(keys)
-    rotation.create_worker(keys / "site")
-    public = load_signer(keys).public
-    assert add_worker(keys) == rotation.verification_key(public).id

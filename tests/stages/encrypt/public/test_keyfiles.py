@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from stages.encrypt.keys.folder import load_owner, load_owners, new_keys
-from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_public, rotate
+from stages.encrypt.keys.rotation import change_passphrase, export_public, rotate
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.keys.workers import add_worker
 from stages.encrypt.public.bundle import verification_key
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
@@ -101,7 +102,7 @@ class Disk:
 
 
 def pictures(folder: Path, act: Callable[[], object]) -> Iterator[tuple[Path, bool]]:
-    """What each power cut leaves of a folder while this is done; and whether it was done."""
+    """What each power cut leaves of a folder while this is done, each once; and whether it was done."""
     out = folder.with_name("pictures")
     with pytest.MonkeyPatch.context() as patch:
         disk = Disk(folder, out, patch)
@@ -109,9 +110,15 @@ def pictures(folder: Path, act: Callable[[], object]) -> Iterator[tuple[Path, bo
         disk.picture()
         disk.close()
     assert disk.taken > 3, "the simulation does not see what is written"
+    seen: set[tuple[object, ...]] = set()
     for number in range(disk.taken):
         for loss in LOSSES:
-            yield out / f"{number:03} {loss}", number == disk.taken - 1
+            left, done = out / f"{number:03} {loss}", number == disk.taken - 1
+            held = sorted((str(path.relative_to(left)), path.is_file()) for path in left.rglob("*"))
+            state = (done, *((name, is_file and (left / name).read_bytes()) for name, is_file in held))
+            if state not in seen:
+                seen.add(state)
+                yield left, done
 
 
 @pytest.fixture
@@ -178,10 +185,10 @@ def test_a_changed_passphrase_holds_once_it_is_changed(folder: Path, keys: Path)
 def test_a_new_worker_is_never_named_without_its_key(folder: Path, keys: Path) -> None:
     """Asking again names a key that was made and not yet named."""
     (keys / "site" / "worker.key").unlink()
-    for left, done in pictures(folder, partial(add_worker, keys)):
+    for left, done in pictures(folder, partial(add_worker, keys, OLD, scrypt_log2_n=QUICK)):
         if not done:
             with suppress(KeyFileError):  # it was named already
-                add_worker(left / "keys")
+                add_worker(left / "keys", OLD, scrypt_log2_n=QUICK)
         assert worker(left / "keys") == load_public(left / "keys").workers[-1]
 
 
@@ -213,7 +220,7 @@ def test_a_secret_is_nobody_elses_from_its_first_byte(folder: Path, monkeypatch:
         change_passphrase(folder / "keys", OLD, NEW, scrypt_log2_n=QUICK)
     finally:
         os.umask(umask)
-    public = {name: modes.pop(name) for name in ("lwe.pub", "bundle.json")}
+    public = {name: modes.pop(name) for name in ("lwe.pub", "bundle.json", "bundle.pin")}
     (retired,) = (folder / "keys" / "owner" / "retired").iterdir()
     assert set(modes) == {"owner.key", "site.key", "worker.key", retired.name}
     assert set().union(*modes.values()) == {0o600}
