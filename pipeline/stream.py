@@ -25,7 +25,7 @@ def stream(
     settings: Settings, keys: Path, index: Path, results: Path, devices: Devices
 ) -> Graph[Located, Entries]:
     """The graph: ingest, preprocess, segment (beside it deliver), gather, encrypt, append."""
-    weights = describe(settings.segment.weights).digest
+    model = describe(settings.segment.weights)
     return (
         Graph.of(Ingest(settings.ingest, keys))
         .then(Preprocess(settings.preprocess))
@@ -36,7 +36,7 @@ def stream(
                     settings.deliver,
                     results,
                     keys,
-                    f"weights {weights[:16]}",
+                    f"weights {model.digest[:16]}",
                     settings.ingest,
                     settings.segment.largest_component,
                 )
@@ -45,7 +45,7 @@ def stream(
         )
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, devices.encrypt))
-        .then(Append(settings.index, index, keys, bytes.fromhex(weights)))
+        .then(Append(settings.index, index, keys, bytes.fromhex(model.digest), model.feature_dim))
     )
 
 

@@ -125,7 +125,7 @@ def search(
         emit([hit.as_json() for hit in result.hits])
     else:
         show_hits(result.hits)
-    report_closed(result.closed, as_json)
+    report_left_out(result, as_json)
 
 
 @contextmanager
@@ -152,12 +152,21 @@ def _source(
             yield stack.enter_context(replicas.replicas(urls, reader, access, transcript))
 
 
-def report_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
-    """Name on stderr the blocks that need another key: one JSON line, or a sentence for each key."""
-    if as_json and closed:
-        typer.echo(json.dumps({"unreadable": [asdict(one) for one in closed]}), err=True)
+def report_left_out(result: query.SearchResult, as_json: bool) -> None:
+    """Name on stderr the blocks that were not searched: one JSON line, or a sentence for each."""
+    closed, damaged = [asdict(one) for one in result.closed], [asdict(one) for one in result.unscored]
+    stated = {name: some for name, some in (("unreadable", closed), ("damaged", damaged)) if some}
+    if as_json:
+        if stated:
+            typer.echo(json.dumps(stated), err=True)
         return
-    for one in closed:
+    for block in result.unscored:
+        typer.echo(
+            f"{block.records:,} records from number {block.first_index:,} on were not searched: "
+            f"{block.reason}",
+            err=True,
+        )
+    for one in result.closed:
         typer.echo(
             f"{one.records:,} records in {one.blocks:,} blocks were not searched: they are under key "
             f"{one.key_id[:16]}, which --secret does not hold",

@@ -203,7 +203,7 @@ def test_nothing_of_a_run_opens_with_it(keys: Path, attacker: Attacker, tmp_path
     openings: tuple[Callable[[], object], ...] = (
         lambda: Ingest(IngestOptions(), keys).open().__enter__(),
         lambda: Encrypt(EncryptOptions(), keys).open().__enter__(),
-        lambda: Append(IndexOptions(), tmp_path / "index", keys, bytes(32)).open().__enter__(),
+        lambda: Append(IndexOptions(), tmp_path / "index", keys, bytes(32), 256).open().__enter__(),
         lambda: check.run(given),
     )
     for opening in openings:

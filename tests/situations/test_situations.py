@@ -30,7 +30,7 @@ from stages.index.stage import Append
 from stages.ingest.site import Site
 from stages.ingest.stage import Ingest
 from stages.segment.checkpoint import describe
-from tests.situations.maker import BRIGHT, DEPTHS_MM, GAP_MM, Study, Threshold, ball, volume_ml
+from tests.situations.maker import BRIGHT, DEPTHS_MM, FEATURES, GAP_MM, Study, Threshold, ball, volume_ml
 from tests.situations.table import HOLES, SITUATIONS, SOUND
 
 
@@ -63,7 +63,7 @@ def stream(
         .beside(Graph.of(Deliver(settings.deliver, results, keys, "", settings.ingest)), join=Segmented.join)
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, where.encrypt))
-        .then(Append(settings.index, index, keys, bytes.fromhex(weights)))
+        .then(Append(settings.index, index, keys, bytes.fromhex(weights), FEATURES))
     )
 
 
