@@ -5,6 +5,7 @@ Whoever breaks into that machine, or into the cluster that it belongs to, then d
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,17 @@ from stages.encrypt.public.signing import load_inspector
 LOADERS = (load_public, load_inspector, load_signer, load_site_secret)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "keys"
+    new_keys(folder, None)
+    return folder
+
+
 @pytest.fixture
-def keys(tmp_path: Path) -> Path:
+def keys(made: Path, tmp_path: Path) -> Path:
     """Keys in a folder whose name a shell would split."""
-    new_keys(tmp_path / "our keys", None)
-    return tmp_path / "our keys"
+    return Path(shutil.copytree(made, tmp_path / "our keys"))
 
 
 def undivided(keys: Path) -> Path:
