@@ -161,16 +161,22 @@ def search(
                     best = heapq.nlargest(top, itertools.chain(best, found))
             except LweError as error:
                 unscored[block.first_index] = Unscored(block.first_index, block.records, str(error))
-    answer = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
-    if closed and not best:
-        raise VectorError(
-            f"this key opens none of the {sum(one.records for one in answer)} records: they were encrypted "
-            f"under another ({', '.join(one.key_id[:16] for one in answer)})"
-        )
-    if unscored and not best:
-        raise VectorError(f"no record can be scored: {next(iter(unscored.values())).reason}")
+    others = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
+    if not best:
+        _refuse_left_out(others, tuple(unscored.values()))
     hits = tuple(_checked(reader, source, one) for one in best)
-    return SearchResult(hits, answer, tuple(unscored.values()))
+    return SearchResult(hits, others, tuple(unscored.values()))
+
+
+def _refuse_left_out(closed: tuple[Closed, ...], unscored: tuple[Unscored, ...]) -> None:
+    """An empty answer would read as: nothing is similar. Raises VectorError where nothing was compared."""
+    if closed:
+        raise VectorError(
+            f"this key opens none of the {sum(one.records for one in closed)} records: they were encrypted "
+            f"under another ({', '.join(one.key_id[:16] for one in closed)})"
+        )
+    if unscored:
+        raise VectorError(f"no record can be scored: {unscored[0].reason}")
 
 
 def _opened(

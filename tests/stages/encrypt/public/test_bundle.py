@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.encrypt.keys.signer import OwnerSigner
 from stages.encrypt.public.bundle import (
@@ -131,6 +133,17 @@ def test_one_flipped_bit_of_either_signature_is_seen(name: str, bundle: Bundle) 
     changed = bundle.signatures.model_copy(update={name: bytes(signature)})
     named = {"ed25519": "Ed25519", "ml_dsa_44": "ML-DSA-44"}[name]
     assert bundle.model_copy(update={"signatures": changed}).wrong_signature() == named
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_byte_of_the_file_can_be_changed(data: st.DataObject, vector: dict[str, Any]) -> None:
+    """Wherever it stands: what is still a bundle is not signed by the owner it names."""
+    whole = bytearray(written(vector["bundle"]))
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] = data.draw(st.integers(0, 255).filter(lambda byte: byte != whole[place]))
+    changed = parse_bundle(bytes(whole))
+    assert changed is None or changed.wrong_signature()
 
 
 def test_every_field_is_signed(bundle: Bundle) -> None:
