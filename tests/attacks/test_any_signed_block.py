@@ -19,6 +19,7 @@ import pytest
 
 from pipeline.cli.search import report_left_out
 from pipeline.queries.answering import answers
+from pipeline.queries.cohort import CohortError, cohort_sum
 from pipeline.queries.search import search
 from pipeline.queries.vector import VectorError
 from stages.base import Reason
@@ -137,6 +138,17 @@ def test_a_block_that_is_there_already_breaks_no_search(
         if attack != "a sum":  # which scores as one, and ranks below its true cosine
             (unscored,) = found.unscored
             assert (unscored.first_index, unscored.records) == (RECORDS, RECORDS)
+
+
+def test_a_sum_names_what_cannot_be_added(keys: Path, encryptor: Encryptor, tmp_path: Path) -> None:
+    """A sum without some of its records would be a wrong number; the rest of the index adds up."""
+    with open_writer(tmp_path / "index", IndexOptions()) as writer:
+        for one in (block(encryptor, 1), ATTACKS["garbage"][0](block(encryptor, 100))):
+            writer.append(one)
+    reader, owners = open_reader(tmp_path / "index"), load_owners(keys, None)
+    assert cohort_sum(reader, owners, [record_key(1, 0)]).records == 1
+    with pytest.raises(CohortError, match="1 records from number 4 on cannot be added up"):
+        cohort_sum(reader, owners, [record_key(1, 0), record_key(100, 2)])
 
 
 def test_a_replica_answers_around_it(encryptor: Encryptor, tmp_path: Path) -> None:

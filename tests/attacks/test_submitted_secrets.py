@@ -6,8 +6,11 @@ With the keys of the README in it, ``owner.key`` went to the machines that must 
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -52,13 +55,13 @@ def desk(tmp_path: Path) -> Path:
     return desk
 
 
-def packed(desk: Path, out: Path, *, honour_gitignore: bool) -> set[str]:
+def packed(desk: Path, out: Path, *, honour_gitignore: bool, excludes: Sequence[str] = ()) -> set[str]:
     """What Ray's own packer, as ``ray job submit`` calls it, puts into the package."""
     packaging.create_package(
         str(desk),
         out,
         include_gitignore=honour_gitignore,
-        excludes=get_runtime_env_default_excludes(),
+        excludes=[*get_runtime_env_default_excludes(), *excludes],
     )
     with zipfile.ZipFile(out) as package:
         return set(package.namelist())
@@ -72,6 +75,19 @@ def test_the_package_holds_the_program_and_nothing_beside_it(
     found = packed(desk, tmp_path / "package.zip", honour_gitignore=honour_gitignore)
     assert not found & set(SECRETS)
     assert {Path(name).parts[0] for name in found} == {*PROGRAM, "run_pipeline.py", "pyproject.toml"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/operators.md"])
+def test_a_tree_that_lost_its_hidden_files_sends_no_key(desk: Path, tmp_path: Path, page: str) -> None:
+    """``cp -r tree/* here`` leaves them out; the recipe's own excludes hold back what opens anything."""
+    (given,) = re.findall(r"ray job submit [^`]*--runtime-env-json '([^']+)'", (ROOT / page).read_text())
+    for name in (".rayignore", ".gitignore"):
+        (desk / name).unlink()
+    found = packed(
+        desk, tmp_path / "package.zip", honour_gitignore=True, excludes=json.loads(given)["excludes"]
+    )
+    assert "run_pipeline.py" in found
+    assert not {name for name in found if name.endswith((".key", ".pem"))}
 
 
 def test_the_package_runs(desk: Path, tmp_path: Path) -> None:

@@ -68,6 +68,14 @@ def test_what_was_seen_is_not_written_again(keys: Path) -> None:
     assert (keys / "site" / "bundle.pin").stat().st_ino == before
 
 
+def test_a_file_without_an_end_is_not_read_to_its_end(keys: Path) -> None:
+    """Whoever may write public/ fills no memory with it."""
+    with (keys / "site" / "public" / "bundle.json").open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(KeyFileError, match=r"bundle\.json is too long for a key file"):
+        read_bundle(keys)
+
+
 def test_a_missing_pin_believes_nobody(keys: Path) -> None:
     """Removing it does not begin anew."""
     (keys / "site" / "bundle.pin").unlink()
