@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.encrypt.keys import workers
+from stages.encrypt.keys import folder, workers
 from stages.encrypt.keys.folder import load_owners, new_keys
 from stages.encrypt.keys.ownerfile import PassphraseNeededError
 from stages.encrypt.keys.rotation import export_public, rotate
@@ -48,9 +48,11 @@ def of_before(keys: Path) -> None:
         (keys / half / "logs").rmdir()
 
 
-def test_a_key_folder_of_before_is_signed(keys: Path) -> None:
-    """The same keys, a rotated one included; of the workers only the one whose key lies there is believed."""
-    rotate(keys, None)
+def test_a_key_folder_of_before_is_signed(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same keys, rotated ones included; of the workers only the one whose key lies there is believed."""
+    for year in (2027, 2028):
+        monkeypatch.setattr(folder, "now", lambda year=year: f"{year}-01-01T00:00:00+00:00")
+        rotate(keys, None)
     before, bundle = load_public(keys), read_bundle(keys)
     of_before(keys)
     for load in (load_public, load_inspector):
@@ -91,9 +93,9 @@ def test_a_lost_worker_key_is_replaced_beside_the_old_one(keys: Path) -> None:
 def test_a_worker_is_added_where_the_owners_key_is(keys: Path) -> None:
     """A site's folder alone, an exported one included, signs nothing and gets no secret."""
     export_public(keys, keys.with_name("exported"))
-    for folder in (keys.with_name("exported"), keys / "site", keys / "site" / "public"):
+    for half in (keys.with_name("exported"), keys / "site", keys / "site" / "public"):
         with pytest.raises(KeyFileError, match=r"name the folder that holds owner/ and site/"):
-            add_worker(folder, None)
+            add_worker(half, None)
     assert not (keys.with_name("exported") / "worker.key").exists()
     assert {file.name for file in (keys / "site" / "public").iterdir()} == {"lwe.pub", "bundle.json"}
 
@@ -109,6 +111,8 @@ def test_an_interrupted_add_worker_is_finished_by_the_next(keys: Path) -> None:
 def test_a_worker_is_revoked_by_how_its_id_begins(keys: Path) -> None:
     """One, and only one; otherwise none is, and the bundle stays as it was."""
     (old,) = load_public(keys).workers
+    with pytest.raises(KeyFileError, match="names 0 workers ''"):
+        revoke_worker(keys, "", None)
     (keys / "site" / "worker.key").unlink()
     new = add_worker(keys, None)
     for unclear in ("", "zz", old + "00"):
@@ -137,5 +141,6 @@ def test_the_first_generation_signs_after_a_rotation(toys: object, tmp_path: Pat
     with pytest.raises(KeyFileError, match=f"{retired.name} cannot be read"):
         revoke_worker(keys, first, OLD, scrypt_log2_n=QUICK)
     (tmp_path / retired.name).rename(retired)
+    rotate(keys, OLD, scrypt_log2_n=QUICK)
     assert revoke_worker(keys, first, OLD, scrypt_log2_n=QUICK) == first
-    assert len(load_owners(keys, OLD, least_scrypt_log2_n=QUICK)) == 2
+    assert len(load_owners(keys, OLD, least_scrypt_log2_n=QUICK)) == 3
