@@ -78,7 +78,7 @@ def manned(crew: Crew) -> Iterator[Crew]:
     """Yields the crew and closes it; of two failures the first is raised and the other logged."""
     try:
         yield crew
-    except BaseException:
+    except BaseException:  # an interrupt as well: processes and threads must not be left behind
         try:
             crew.close()
         except StageFailed as error:

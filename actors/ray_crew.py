@@ -130,7 +130,7 @@ class _RayHost(Host):
     def run(self, rows: range | None, *batches: Batch | None) -> tuple[Any, Any, Receipt]:
         try:
             return super().run(rows, *batches)
-        except Exception as error:
+        except Exception as error:  # torch and the drivers have no one class for a device that fails
             if not is_of_device(error):
                 raise
             # Every later call on the device would fail in this process. To the pump a process that dies is a

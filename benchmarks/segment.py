@@ -25,7 +25,7 @@ from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, at_most, emit
 from evaluation.phantom import Phantom
-from stages.batches import Frame, Frames, Rows
+from stages.batches import Frame, Frames, Packed, Rows
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint, export, int8, runtime
 from stages.segment.options import Runtime, SegmentOptions
@@ -79,8 +79,8 @@ def goals(results: dict[str, Any]) -> list[Goal]:
 def model_ms(name: Runtime, artefacts: Path) -> dict[str, float]:
     """The model alone on one thread, a full batch."""
     infer = runtime.load(None, "cpu", 1, name, artefacts)
-    x_NCHW = field()
-    wall, cpu = milliseconds(lambda: infer(x_NCHW), BATCH)
+    packed = Packed.of(field())
+    wall, cpu = milliseconds(lambda: infer(packed), BATCH)
     return {"wall_ms": wall, "cpu_ms": cpu}
 
 

@@ -19,9 +19,10 @@ import torch
 from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, emit, seconds
+from stages.batches import Packed
 from stages.segment import checkpoint, runtime
 from stages.segment.capture import WARM_UP, capture
-from stages.segment.graphs import GraphedSegmenter
+from stages.segment.graphs import GraphedSegmenter, form_of
 from training.dataset import Slices
 from training.gradients import Gradients
 from training.options import TrainOptions
@@ -81,9 +82,9 @@ def of_batch(size: int, shape: tuple[int, ...], gflop: float, peak: float) -> di
     """Frames per second from host memory to host memory and on the device alone; share of the peak."""
     segmenter, _ = checkpoint.load()
     graphed = GraphedSegmenter(segmenter.frozen(), "cuda")
-    x_NCHW = slices(size, shape)
-    whole = size / seconds(lambda: graphed(x_NCHW), least=1.0)
-    graph = graphed.captured(x_NCHW.shape).graph
+    packed = series(size, shape)
+    whole = size / seconds(lambda: graphed(packed), least=1.0)
+    graph = graphed.captured(form_of(packed)).graph
     device = size / on_device(graph.replay)
     return {
         "frames_per_s": whole,
@@ -116,9 +117,9 @@ def training(shape: tuple[int, ...], *, launched: bool) -> float:
 
 def difference(shape: tuple[int, ...]) -> dict[str, float]:
     """How far CUDA's answers are from the CPU's: probability per pixel, feature vector (one less cosine)."""
-    x_NCHW = slices(8, shape)
-    cpu = runtime.load(None, "cpu", 1, "torch")(x_NCHW)
-    cuda = runtime.load(None, "cuda", 1)(x_NCHW)
+    packed = series(8, shape)
+    cpu = runtime.load(None, "cpu", 1, "torch")(packed)
+    cuda = runtime.load(None, "cuda", 1)(packed)
     cosine = (cpu.feature_ND * cuda.feature_ND).sum(1).min()
     return {
         "probability": float(np.abs(cpu.probability_NHW - cuda.probability_NHW).max()),
@@ -132,8 +133,17 @@ def peak_tflops() -> float:
     return 2 * PEAK_SIDE**3 / on_device(lambda: a @ a) / 1e12
 
 
+def series(size: int, shape: tuple[int, ...]) -> Packed:
+    """Random slices that follow each other, as the stream prepares them."""
+    field_NHW = np.random.default_rng(0).integers(0, 256, (size, *shape[1:])).astype(np.uint8)
+    ones_N = np.ones(size, np.float32)
+    own_N = np.arange(size)
+    channels_NC = np.stack((np.maximum(own_N - 1, 0), own_N, np.minimum(own_N + 1, size - 1)), 1)
+    return Packed(field_NHW, ones_N / 64, -2 * ones_N, channels_NC)
+
+
 def slices(size: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Random prepared slices."""
+    """Random input."""
     return np.random.default_rng(0).normal(size=(size, *shape)).astype(np.float32)
 
 

@@ -34,13 +34,6 @@ ML = 0.005  # relative: volumes closer than this are one
 DICE = 0.99
 
 
-class Quiet:
-    """A watcher that shows nothing."""
-
-    def update(self, *_: object) -> None:
-        """See ``Watcher``."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a run left behind."""
@@ -89,7 +82,7 @@ def stream(case: Path, work: Path) -> Outcome:
     new_keys(keys, None)
     results = work / "results"
     settings = load(None, {"run": {"engine": "local", "device": "cpu"}})
-    summary = run(Job((str(case),), work / "index", results, keys, settings), Quiet())
+    summary = run(Job((str(case),), work / "index", results, keys, settings))
     documents = [json.loads(path.read_text()) for path in sorted(results.glob("*/measurements.json"))]
     return Outcome(documents, results, read(results), summary.as_json())
 

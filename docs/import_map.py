@@ -66,6 +66,7 @@ STAGES: Final = (
         (
             "stages.components",
             "stages.files",
+            "stages.database",
             "stages.batches",
             "stages.grid",
             "stages.base",

@@ -20,30 +20,33 @@ class DeviceError(OperatorError):
 class Devices:
     """The device of each stage that can have one: ``cpu`` or ``cuda``."""
 
+    preprocess: str
     segment: str
     encrypt: str
 
     @property
     def on_gpu(self) -> tuple[str, ...]:
         """Names of the stages on a GPU."""
-        named = {"segment": self.segment, "encrypt": self.encrypt}
+        named = {"preprocess": self.preprocess, "segment": self.segment, "encrypt": self.encrypt}
         return tuple(name for name, device in named.items() if device == "cuda")
 
 
 def devices(settings: Settings, gpus: int) -> Devices:
     """By stage, on a machine or cluster with so many GPUs: an OpenVINO runtime keeps segmentation on the CPU.
 
-    Raises DeviceError, also where ``cuda`` and such a runtime are both asked for by name.
+    Preprocessing uses a GPU where ``flow.gpu_shares`` gives it a part of one. Raises DeviceError, also where
+    ``cuda`` and such a runtime are both asked for by name.
     """
     here = _device(settings, gpus)
+    before = here if "preprocess" in settings.flow.gpu_shares else "cpu"
     if not settings.segment.runtime.startswith("openvino"):
-        return Devices(segment=here, encrypt=here)
+        return Devices(preprocess=before, segment=here, encrypt=here)
     if settings.run.device == "cuda":
         raise DeviceError(
             f"segment.runtime {settings.segment.runtime} runs on the CPU but run.device is cuda: "
             "choose runtime auto or torch, or device auto"
         )
-    return Devices(segment="cpu", encrypt=here)
+    return Devices(preprocess=before, segment="cpu", encrypt=here)
 
 
 def device_here(settings: Settings) -> str:

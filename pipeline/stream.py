@@ -25,28 +25,43 @@ def stream(
     settings: Settings, keys: Path, index: Path, results: Path, devices: Devices
 ) -> Graph[Located, Entries]:
     """The graph: ingest, preprocess, segment (beside it deliver), gather, encrypt, append."""
-    model = describe(settings.segment.weights)
-    return (
+    front = (
         Graph.of(Ingest(settings.ingest, keys))
-        .then(Preprocess(settings.preprocess))
+        .then(Preprocess(settings.preprocess, devices.preprocess))
         .then(Segment(settings.segment, devices.segment))
-        .beside(
-            Graph.of(
-                Deliver(
-                    settings.deliver,
-                    results,
-                    keys,
-                    f"weights {model.digest[:16]}",
-                    settings.ingest,
-                    settings.segment.largest_component,
-                )
-            ),
-            join=Segmented.join,
-        )
+    )
+    return onward(front, settings, keys, index, results, devices)
+
+
+def onward(
+    front: Graph[Located, Segmented],
+    settings: Settings,
+    keys: Path,
+    index: Path,
+    results: Path,
+    devices: Devices,
+) -> Graph[Located, Entries]:
+    """What follows segmentation, by whatever stages that is done."""
+    model = describe(settings.segment.weights)
+    deliver = Deliver(
+        settings.deliver,
+        results,
+        keys,
+        f"weights {model.digest[:16]}",
+        settings.ingest,
+        settings.segment.largest_component,
+    )
+    return (
+        front.beside(Graph.of(deliver), join=Segmented.join, apart=folders)
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, devices.encrypt))
         .then(Append(settings.index, index, keys, bytes.fromhex(model.digest), model.feature_dim))
     )
+
+
+def folders(piece: Located) -> frozenset[bytes]:
+    """What delivery writes of these rows: a folder for each series."""
+    return frozenset(piece.series)
 
 
 def features(segmented: Segmented) -> Features:

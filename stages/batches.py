@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,9 +82,12 @@ class Located(Uncounted):
     group: bytes | None = None
     parts: int = 1
     stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
+    again: tuple[bool, ...] = ()  # one a row: whether an earlier unit of the run held it; else none was
 
     def __post_init__(self) -> None:
         _fill_stacks(self)
+        if not self.again:
+            object.__setattr__(self, "again", (False,) * len(self.keys))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -100,6 +103,7 @@ class Located(Uncounted):
             self.group,
             self.parts,
             self.stacks[lo:hi],
+            self.again[lo:hi],
         )
 
     def _across(self, neighbour: int, row: int) -> Place | None:
@@ -211,13 +215,64 @@ class Frames(OfRows):
     after: Frame | None = None
 
 
+class Packed(NamedTuple):
+    """The network's input, each slice once, although up to three rows see it.
+
+    Row n's channels (previous, self, next) are the fields ``channels_NC[n]``, each as ``field * slope +
+    intercept``. A field holds 8-bit levels where contrast is equalised, which has 256 bins, else float32.
+    """
+
+    field_MHW: NDArray[np.uint8 | np.float32]
+    slope_M: NDArray[np.float32]
+    intercept_M: NDArray[np.float32]
+    channels_NC: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, x_NCHW: NDArray[np.float32]) -> Packed:
+        """Of input that is no longer packed: each channel is a field."""
+        count, channels = x_NCHW.shape[:2]
+        ones_M = np.ones(count * channels, np.float32)
+        channels_NC = np.arange(count * channels).reshape(count, channels)
+        return cls(x_NCHW.reshape(-1, *x_NCHW.shape[2:]), ones_M, 0 * ones_M, channels_NC)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N, C, H, W of ``unpacked``."""
+        return (*self.channels_NC.shape, *self.field_MHW.shape[1:])
+
+    def take(self, part: slice) -> Packed:
+        """Some of the rows, and the fields that they see."""
+        fields, places = np.unique(self.channels_NC[part], return_inverse=True)
+        return Packed(
+            self.field_MHW[fields],
+            self.slope_M[fields],
+            self.intercept_M[fields],
+            places.reshape(-1, self.channels_NC.shape[1]),
+        )
+
+    def unpacked(self) -> NDArray[np.float32]:
+        """What the network sees, [N, C, H, W]."""
+        x_NCHW = np.empty(self.shape, np.float32)
+        for row, fields in enumerate(self.channels_NC):
+            for channel, field in enumerate(fields):
+                x_HW = x_NCHW[row, channel]
+                np.multiply(self.field_MHW[field], self.slope_M[field], out=x_HW)
+                x_HW += self.intercept_M[field]
+        return x_NCHW
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared(OfRows):
-    """Model input: every slice with its neighbours as channels (previous, self, next)."""
+    """Model input. The rows' own fields come first, in their order, then the neighbours across a cut."""
 
     rows: Rows
-    x_NCHW: NDArray[np.float32]
+    packed: Packed
     grids: tuple[Grid, ...]
+
+    @property
+    def x_NCHW(self) -> NDArray[np.float32]:  # noqa: N802  an array by its axes
+        """What the network sees."""
+        return self.packed.unpacked()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The large connected components of a binary volume, found slice by slice, and the islands of one slice.
+"""The small connected components of a binary volume, found slice by slice, and the islands of one slice.
 
 No more than two slices are in memory at once, so that a series of any length can be processed as a whole.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import cv2
@@ -22,11 +23,13 @@ LEAST: Final = 0.8
 SMALL: Final = 0.05
 
 
-def large_components(count: int, mask_of: Callable[[int], NDArray[Any]]) -> Iterator[NDArray[np.bool_]]:
-    """Each slice's pixels that belong to a large face-connected object of the volume, [H, W], in order.
+def small_components(
+    count: int, mask_of: Callable[[int], NDArray[Any]]
+) -> Iterator[NDArray[np.bool_] | None]:
+    """Each slice's pixels of face-connected objects of the volume that are not large, [H, W], in order.
 
-    ``mask_of`` gives the slice of a number below ``count``, [H, W], non-zero inside; it is called twice.
-    Slices of different shapes do not touch.
+    None where a slice has no such pixel. ``mask_of`` gives the slice of a number below ``count``, [H, W],
+    non-zero inside; it may be called twice. Slices of different shapes do not touch.
     """
     flat: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]  # sizes of the objects within the slices
     links: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]  # between those of neighbouring slices
@@ -38,14 +41,15 @@ def large_components(count: int, mask_of: Callable[[int], NDArray[Any]]) -> Iter
         flat.append(here.sizes)
         firsts.append(first)
         first, before = first + len(here.sizes), here
-    large = _large(np.concatenate(flat), np.concatenate(links))
-    all_are = bool(large[1:].all())
-    for number, start in enumerate(firsts):
-        mask_HW = mask_of(number) != 0
-        if not all_are:
-            found = _labelled(mask_HW, start)
-            mask_HW[found.box] = large[found.labels]
-        yield mask_HW
+    small = ~_large(np.concatenate(flat), np.concatenate(links))
+    for number, (start, stop) in enumerate(pairwise([*firsts, first])):
+        if small[start:stop].any():
+            found = _labelled(mask_of(number), start)
+            small_HW = np.zeros(found.shape, np.bool_)
+            small_HW[found.box] = np.append(False, small[start:stop])[found.labels]
+            yield small_HW
+        else:
+            yield None
 
 
 def without_islands(mask_HW: NDArray[Any]) -> NDArray[np.bool_]:
@@ -59,15 +63,14 @@ def without_islands(mask_HW: NDArray[Any]) -> NDArray[np.bool_]:
     box_HW = clean_HW[top : top + height, left : left + width]
     if not box_HW.size:
         return clean_HW
-    count, labels_HW, stats, _ = cv2.connectedComponentsWithStats(box_HW.view(np.uint8), connectivity=4)
-    sizes = stats[1:, cv2.CC_STAT_AREA]
-    least = SMALL * sizes.max()
-    if count > 2:  # noqa: PLR2004  more than the background and one island
-        box_HW &= np.append(False, sizes >= least)[labels_HW]
+    labels_HW, sizes = _sizes(box_HW, connectivity=4)
+    least = SMALL * sizes[1:].max()
+    if len(sizes) > 2:  # noqa: PLR2004  more than the background and one island
+        box_HW &= (sizes >= least)[labels_HW] & (labels_HW > 0)
     outside_HW = cv2.copyMakeBorder((~box_HW).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    count, labels_HW, stats, _ = cv2.connectedComponentsWithStats(outside_HW, connectivity=8)
-    if count > 2:  # noqa: PLR2004  more than the structure and what lies around it
-        holes = stats[:, cv2.CC_STAT_AREA] < least
+    labels_HW, sizes = _sizes(outside_HW, connectivity=8)
+    if len(sizes) > 2:  # noqa: PLR2004  more than the structure and what lies around it
+        holes = sizes < least
         holes[[0, labels_HW[0, 0]]] = False
         box_HW |= holes[labels_HW[1:-1, 1:-1]]
     return clean_HW
@@ -75,12 +78,13 @@ def without_islands(mask_HW: NDArray[Any]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class _Labelled:
-    """The face-connected objects of one slice, numbered over the volume, in the rectangle that holds them."""
+    """The face-connected objects of one slice, numbered over the volume from ``first``."""
 
     shape: tuple[int, ...]
-    corner: tuple[int, int]
-    labels: NDArray[np.int64]  # [h, w], 0 outside
+    corner: tuple[int, int]  # of the rectangle that holds them
+    labels: NDArray[np.int32]  # [h, w], from 1 within the slice, 0 outside
     sizes: NDArray[np.int64]
+    first: int
 
     @property
     def box(self) -> tuple[slice, slice]:
@@ -90,16 +94,25 @@ class _Labelled:
 
 
 def _labelled(mask_HW: NDArray[Any], first: int) -> _Labelled:
-    """The objects, numbered from ``first``."""
-    inside_HW = (mask_HW != 0).astype(np.uint8)
+    inside_HW = (mask_HW != 0).view(np.uint8)
     left, top, width, height = cv2.boundingRect(inside_HW)
     cut_HW = inside_HW[top : top + height, left : left + width]
     if not cut_HW.size:
-        nothing = np.zeros((0, 0), np.int64)
-        return _Labelled(mask_HW.shape, (0, 0), nothing, nothing.ravel())
-    labels_HW: NDArray[Any] = cv2.connectedComponents(cut_HW, connectivity=4)[1]
-    sizes = np.bincount(labels_HW.ravel())[1:]
-    return _Labelled(mask_HW.shape, (top, left), np.where(cut_HW, labels_HW + np.int64(first - 1), 0), sizes)
+        nothing = np.zeros((0, 0), np.int32)
+        return _Labelled(mask_HW.shape, (0, 0), nothing, np.zeros(0, np.int64), first)
+    labels_HW, sizes = _sizes(cut_HW, connectivity=4)
+    return _Labelled(mask_HW.shape, (top, left), labels_HW, sizes[1:], first)
+
+
+def _sizes(mask_HW: NDArray[Any], connectivity: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Each pixel's object, [H, W], and how many pixels each has, the background (number 0) first."""
+    byte_HW = mask_HW.view(np.uint8)
+    count, found_HW = cv2.connectedComponents(byte_HW, connectivity=connectivity)
+    labels_HW = np.asarray(found_HW, np.int32)
+    if count > 2:  # noqa: PLR2004  one object and the background are counted faster
+        return labels_HW, np.bincount(labels_HW.ravel(), minlength=count).astype(np.int64)
+    inside = cv2.countNonZero(byte_HW)
+    return labels_HW, np.array([byte_HW.size - inside, inside][:count], np.int64)
 
 
 def _touching(one: _Labelled, other: _Labelled) -> NDArray[np.int64]:
@@ -115,12 +128,14 @@ def _touching(one: _Labelled, other: _Labelled) -> NDArray[np.int64]:
     for here in (one, other):
         (top, left), (bottom, right) = corner - here.corner, end - here.corner
         cuts.append(here.labels[top:bottom, left:right])
-    both = (cuts[0] > 0) & (cuts[1] > 0)
-    most = int(cuts[1].max()) + 1
-    pairs = np.unique(
-        cuts[0][both] * most + cuts[1][both]
-    )  # of single numbers, not of rows: ten times faster
-    return np.stack(np.divmod(pairs, most), 1)
+    both = np.logical_and(*cuts)
+    if len(one.sizes) == len(other.sizes) == 1:
+        return np.array([[one.first, other.first]]) if both.any() else nothing
+    most = len(other.sizes) + 1
+    # Of single numbers, not of rows: ten times faster.
+    pairs = np.unique(cuts[0][both].astype(np.int64) * most + cuts[1][both])
+    upper, lower = np.divmod(pairs, most)
+    return np.stack((upper + one.first - 1, lower + other.first - 1), 1)
 
 
 def _large(sizes: NDArray[np.int64], links: NDArray[np.int64]) -> NDArray[np.bool_]:

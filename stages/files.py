@@ -77,7 +77,8 @@ def write_in_part(part: Path, name: str, data: bytes) -> None:
     """One file of a directory that has no name yet, with the folder it needs; synced with the whole."""
     file = part / name
     file.parent.mkdir(exist_ok=True)
-    file.write_bytes(data)
+    with named(file):
+        file.write_bytes(data)
 
 
 @contextmanager
@@ -214,7 +215,7 @@ def _placed(
     part = _part(directory, file.name)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with named(file), os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(descriptor)
@@ -262,6 +263,18 @@ def _refuse_special(file: Path) -> None:
 def _sync(path: Path, flags: int) -> None:
     fd = os.open(path, flags)
     try:
-        os.fsync(fd)
+        with named(path):
+            os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of calls that take a descriptor name no file: then they name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise

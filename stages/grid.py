@@ -48,7 +48,7 @@ class Mask:
     @classmethod
     def pack(cls, mask_HW: NDArray[Any]) -> Mask:
         """From any array whose non-zero pixels are the structure."""
-        return cls((mask_HW.shape[0], mask_HW.shape[1]), np.packbits(mask_HW != 0))
+        return cls((mask_HW.shape[0], mask_HW.shape[1]), np.packbits(np.asarray(mask_HW, np.bool_)))
 
     def unpack(self) -> NDArray[np.uint8]:
         """The mask as 0 and 1, [H, W]."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,3 +44,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: len(item.path.parts) if item.path in slow else sys.maxsize)
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system of its own that is soon full."""
+
+    path: Path
+
+    def fill_up(self, left: int = 0) -> None:
+        """Leave no room but for so many bytes."""
+        with suppress(OSError), (self.path / "ballast").open("ab", buffering=0) as ballast:
+            while shutil.disk_usage(self.path).free > left:
+                ballast.write(bytes(4096))
+
+    def make_room(self) -> None:
+        """Undo ``fill_up``."""
+        (self.path / "ballast").unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """4 MB; only root can mount it."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(mount)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield SmallDisk(mount)
+    subprocess.run(["umount", "--lazy", str(mount)], check=True)

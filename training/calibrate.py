@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evaluation.dice import dice
 from evaluation.phantom import Phantom
-from stages.batches import Frame, Frames, Rows
+from stages.batches import Frame, Frames, Packed, Rows
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint, int8, runtime
@@ -85,5 +85,5 @@ def phantom_slices(recipe: PreprocessOptions) -> tuple[NDArray[np.float32], str]
 def _answers(
     infer: runtime.Infer, x_NCHW: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    parts = [infer(x_NCHW[lo : lo + BATCH]) for lo in range(0, len(x_NCHW), BATCH)]
+    parts = [infer(Packed.of(x_NCHW[lo : lo + BATCH])) for lo in range(0, len(x_NCHW), BATCH)]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

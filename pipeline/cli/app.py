@@ -1,6 +1,6 @@
 """The root of the command line, and how errors become exit codes.
 
-0: done. 1: too many rejects, or findings. 2: usage, configuration or keys. 3: the engine failed.
+0: done. 1: too many rejects, or findings. 2: usage, configuration, keys or storage. 3: the engine failed.
 4: another party's bundle is refused.
 """
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.cli.lazy import LazyGroup
-from stages.errors import EngineError, OperatorError, RefusedError
+from stages.errors import EngineError, OperatorError, RefusedError, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,6 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error, 2)
     except EngineError as error:
         _fail(error, 3)
+    except OSError as error:
+        if (full := unwritable(error)) is None:
+            raise
+        _fail(full, 2)
     except KeyboardInterrupt:
         _fail(InterruptedError("interrupted: run again with --resume to continue"), 130)
 

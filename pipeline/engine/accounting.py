@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from stages.base import Reject
     from stages.batches import Located, Place
@@ -27,6 +27,7 @@ class Finished:
     kept: int
     rejected: int
     seconds: float  # from admission to finished, queueing included
+    unit: int = 0  # its number in the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Rejected:
     reject: Reject
     place: Place
     counted: bool = True  # False: the row is indexed all the same, only its delivery failed
+    again: bool = False  # an earlier unit of the run held this row and has counted it
+    unit: int = 0  # the number of its unit in the run
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Unit:
     """The open account of one unit."""
 
     parts: int
+    number: int = 0  # in the run
     admitted_s: float = field(default_factory=time.monotonic)
     pieces: list[Located] = field(default_factory=list)
     outputs: dict[int, Any] = field(default_factory=dict)  # by first row: what the side leg will get
@@ -53,6 +57,13 @@ class Unit:
     rejected: int = 0
     indexed: int = 0
     delivered: bool = False
+    # Its turn among units that have a name in common with it (turns.py):
+    names: frozenset[Hashable] = frozenset()
+    after: list[Unit] = field(default_factory=list, repr=False)
+    followers: list[Unit] = field(default_factory=list, repr=False)
+    held: bool = False
+    under_way: bool = False  # to delivery
+    closed: bool = False
 
     def add(self, piece: Located) -> int:
         """Open a piece's account; returns the unit-wide number of its first row."""
@@ -71,21 +82,27 @@ class Unit:
         """Whether nothing is open any more."""
         return self.through and self.delivered and self.indexed + self.rejected == self.rows
 
-    def place_of(self, key: bytes, copy: int = 0) -> Place:
-        """Where a row was read; of rows with one key (copies of a file) the one of this number."""
-        places = [
-            piece.places[row] for piece in self.pieces for row, one in enumerate(piece.keys) if one == key
+    def row_of(self, key: bytes, copy: int = 0) -> tuple[Place, bool]:
+        """Where a row was read, and whether it was given again.
+
+        Of rows with one key (copies of a file) that of this number.
+        """
+        rows = [
+            (piece.places[row], piece.again[row])
+            for piece in self.pieces
+            for row, one in enumerate(piece.keys)
+            if one == key
         ]
-        if not places:
+        if not rows:
             raise KeyError(key.hex())
-        return places[copy % len(places)]
+        return rows[copy % len(rows)]
 
     def reject(self, rejects: Iterable[Reject], *, counted: bool = True) -> list[Rejected]:
         """Account for rows that go no further; with ``counted`` False they are reported, not counted."""
         letters = []
         for reject in rejects:
-            place = self.place_of(reject.key, self.rejections[reject.key])
-            letters.append(Rejected(reject, place, counted))
+            place, again = self.row_of(reject.key, self.rejections[reject.key])
+            letters.append(Rejected(reject, place, counted, again, self.number))
             self.rejections[reject.key] += 1
         self.rejected += len(letters) if counted else 0
         return letters
@@ -93,4 +110,4 @@ class Unit:
     def close(self) -> Finished:
         """The unit's last word."""
         seconds = time.monotonic() - self.admitted_s
-        return Finished(tuple(self.pieces), self.indexed, self.rejected, seconds)
+        return Finished(tuple(self.pieces), self.indexed, self.rejected, seconds, self.number)

@@ -32,4 +32,6 @@ class FlowOptions:
     replicas: dict[str, Annotated[int, Ge(1), Le(1024)]] = Field(default_factory=dict)
     """Processes by stage; the append is a single writer."""
     gpu_shares: dict[str, Annotated[float, Gt(0), Le(1)]] = Field(default_factory=dict)
-    """Part of a GPU for each process of a stage, on Ray; what is not named shares the rest evenly."""
+    """Part of a GPU for each process of a stage, on Ray; what is not named shares the rest evenly.
+
+    Preprocessing runs on a GPU only where it is named."""

@@ -17,6 +17,7 @@ from stages.base import Batch, Divisible
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pipeline.engine.turns import Names
     from stages.base import Stage
 
 A = TypeVar("A", bound=Batch)
@@ -36,6 +37,7 @@ class Graph(Generic[A, B]):
     front: tuple[Stage[Any, Any], ...]
     side: tuple[Stage[Any, Any], ...] = ()
     side_join: Callable[[Sequence[Any]], Any] | None = None
+    apart: Names | None = None
     narrow: Callable[[Any], Any] | None = None
     block_join: Callable[[Sequence[Any]], Any] | None = None
     back: tuple[Stage[Any, Any], ...] = ()
@@ -58,11 +60,15 @@ class Graph(Generic[A, B]):
             return replace(self, front=(*self.front, stage))  # type: ignore[return-value]  # B becomes C
         return replace(self, back=(*self.back, stage))  # type: ignore[return-value]  # B becomes C
 
-    def beside(self, leg: Graph[C, Any], join: Callable[[Sequence[B]], C]) -> Graph[A, B]:
+    def beside(
+        self, leg: Graph[C, Any], join: Callable[[Sequence[B]], C], apart: Names | None = None
+    ) -> Graph[A, B]:
         """Give complete series to a chain of stages whose answer is not part of the stream.
 
-        ``join`` makes one batch of all that the front made of a series. Raises GraphError where there is a
-        side leg already, after ``gather``, and where the leg itself has a side leg or gathers.
+        ``join`` makes one batch of all that the front made of a series. ``apart`` names what a piece of work
+        writes there: units that have a name in common pass one after another, as they came. Raises
+        GraphError where there is a side leg already, after ``gather``, and where the leg itself has a side
+        leg or gathers.
         """
         if self.side:
             names = "+".join(stage.name for stage in self.side)
@@ -71,7 +77,7 @@ class Graph(Generic[A, B]):
             raise GraphError("a side leg takes what the front makes: add it before gather")
         if leg.side or leg.narrow is not None:
             raise GraphError("a side leg is a plain chain of stages: it neither gathers nor has a side leg")
-        return replace(self, side=leg.front, side_join=join)
+        return replace(self, side=leg.front, side_join=join, apart=apart)
 
     def gather(self, narrow: Callable[[B], D], join: Callable[[Sequence[D]], D]) -> Graph[A, D]:
         """Keep only what ``narrow`` takes of each batch and regroup the rows into blocks.
@@ -107,8 +113,8 @@ class Graph(Generic[A, B]):
         side = _fuse(self.side, groups, replicas)
         if side:
             side[0] = replace(side[0], join=self.side_join)
-            side[-1] = replace(side[-1], last=True)
-        return Hops(tuple(front), tuple(back), tuple(side))
+            side[-1] = replace(side[-1], last=True, report=True)
+        return Hops(tuple(front), tuple(back), tuple(side), self.apart)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class Hops:
     front: tuple[Hop, ...]
     back: tuple[Hop, ...]
     side: tuple[Hop, ...]
+    apart: Names | None = None  # see ``Graph.beside``
 
     def legs(self) -> dict[str, tuple[Hop, ...]]:
         """The hops a batch passes in one go, by the leg's name; a leg without hops is left out."""

@@ -9,7 +9,9 @@ Bad world: a lost flight goes to ``retries``; the single row that kills its work
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from actors.crew import Lost
@@ -17,6 +19,7 @@ from pipeline.engine.accounting import Finished, Rejected, Unit
 from pipeline.engine.gather import Gather, Share, claim
 from pipeline.engine.readahead import ReadAhead
 from pipeline.engine.retries import Retries, Trip
+from pipeline.engine.turns import Turns
 from stages.base import Reason, Reject
 from stages.batches import Copied, Located, Refused
 
@@ -50,6 +53,7 @@ class Waited:
     """Nothing is in flight and the sources have nothing yet: a moment to show progress."""
 
 
+Item = Located | Refused | Copied
 Event = Waited | Admitted | Measured | Rejected | Finished | Refused | Copied
 
 
@@ -63,17 +67,19 @@ class Pump:
         self._gather = Gather(flow.block, flow.block_age_s)
         self._air: dict[Flight, tuple[Trip, dict[int, Receipt]]] = {}
         self._retries = Retries()
-        self._groups: dict[bytes, Unit] = {}
+        self._turns = Turns(hops.apart)
+        self._numbers = count()
+        self._groups: dict[tuple[int, bytes], Unit] = {}  # of each source
         self._bytes_per_row = 0.0
-        self._ahead: ReadAhead[Located | Refused | Copied] | None = None
+        self._ahead: ReadAhead[tuple[int, Item]] | None = None
         self.stopped = False
 
-    def run(self, *sources: Iterable[Located | Refused | Copied]) -> Iterator[Event]:
+    def run(self, *sources: Iterable[Item]) -> Iterator[Event]:
         """Everything that happens, until the sources are exhausted and every unit is finished.
 
         Sources take turns; the pieces of one series come from one source, in order.
         """
-        self._ahead = ReadAhead(*sources)
+        self._ahead = ReadAhead(*(_numbered(number, source) for number, source in enumerate(sources)))
         try:
             while not self._idle():
                 yield from self._admit()
@@ -116,7 +122,7 @@ class Pump:
             and not self._retries
             and (rows == 0 or rows * self._bytes_per_row < self._flow.window_bytes)
             and rows < self._flow.window_rows
-            and self._trips_in("side") < self._flow.deliveries
+            and self._trips_in("side") + self._turns.held < self._flow.deliveries
             and self._gather.rows < 2 * self._flow.block
         )
 
@@ -130,29 +136,34 @@ class Pump:
             if self.stopped and not self._groups:
                 self._ahead.stop()
                 return
-            item = self._ahead.next(0.0 if self._air else 0.05)
-            if item is None:
+            taken = self._ahead.next(0.0 if self._air else 0.05)
+            if taken is None:
                 return
-            if self.stopped and not self._begun(item):
+            source, item = taken
+            if self.stopped and not self._begun(source, item):
                 continue  # left for a resumed run
             if not isinstance(item, Located):
                 yield item
                 continue
-            unit = self._unit(item)
+            unit = self._unit(source, item)
             first = unit.add(item)
+            if len(unit.pieces) == unit.parts:
+                self._turns.enter(unit)
             yield Admitted(item)
             self._launch(Trip("front", (item,), range(len(item)), (Share(unit, item.keys, first),)))
 
-    def _begun(self, item: Located | Refused | Copied) -> bool:
+    def _begun(self, source: int, item: Item) -> bool:
         """Whether this is a further piece of a series that has entered the stream."""
-        return isinstance(item, Located) and item.group in self._groups
+        return isinstance(item, Located) and item.group is not None and (source, item.group) in self._groups
 
-    def _unit(self, piece: Located) -> Unit:
+    def _unit(self, source: int, piece: Located) -> Unit:
         if piece.group is None:
-            return Unit(1)
-        unit = self._groups.setdefault(piece.group, Unit(piece.parts))
+            return Unit(1, next(self._numbers))
+        group = (source, piece.group)
+        unit = self._groups.get(group) or Unit(piece.parts, next(self._numbers))
+        self._groups[group] = unit
         if len(unit.pieces) + 1 == unit.parts:
-            del self._groups[piece.group]
+            del self._groups[group]
         return unit
 
     def _dispatch(self) -> None:
@@ -212,32 +223,40 @@ class Pump:
                 self._gather.add(flight.narrowed, Share(unit, kept))
             else:
                 unit.indexed += len(kept)
-        yield from self._through(unit)
+        yield from self._forward(unit)
 
-    def _through(self, unit: Unit) -> Iterator[Event]:
-        if unit.through and not unit.delivered:
-            outputs = tuple(unit.outputs[first] for first in sorted(unit.outputs))
-            unit.outputs.clear()
-            if outputs and "side" in self._legs:
-                self._launch(Trip("side", outputs, None, (Share(unit, tuple(unit.kept)),)))
-                return
+    def _forward(self, unit: Unit) -> Iterator[Event]:
+        """Deliver the unit and close it, as far as it is due and its turn; then those that waited for it."""
+        due = deque([unit])
+        while due:
+            one = due.popleft()
+            before = (one.delivered, one.closed)
+            if self._turns.may_deliver(one):
+                self._deliver(one)
+            if self._turns.may_close(one):
+                yield one.close()
+            if one is unit or before != (one.delivered, one.closed):
+                due.extend(one.followers)
+
+    def _deliver(self, unit: Unit) -> None:
+        outputs = tuple(unit.outputs[first] for first in sorted(unit.outputs))
+        unit.outputs.clear()
+        if outputs and "side" in self._legs:
+            self._launch(Trip("side", outputs, None, (Share(unit, tuple(unit.kept)),)))
+        else:
             unit.delivered = True
-        if unit.finished:
-            yield unit.close()
 
     def _indexed(self, trip: Trip, rejects: tuple[Reject, ...]) -> Iterator[Event]:
         for share, mine in claim(trip.shares, rejects):
             yield from share.unit.reject(mine)
             share.unit.indexed += len(share.keys) - len(mine)
-            if share.unit.finished:
-                yield share.unit.close()
+            yield from self._forward(share.unit)
 
     def _delivered(self, trip: Trip, rejects: tuple[Reject, ...]) -> Iterator[Event]:
         unit = trip.shares[0].unit
         yield from unit.reject(rejects, counted=False)
         unit.delivered = True
-        if unit.finished:
-            yield unit.close()
+        yield from self._forward(unit)
 
     def _lost(self, trip: Trip, hop: int) -> Iterator[Event]:
         if not self._retries.lost(trip):
@@ -253,8 +272,11 @@ class Pump:
         (share,) = trip.shares
         detail = "Its worker died each time this frame was processed alone."
         yield from share.unit.reject([Reject(share.keys[0], hop, Reason.POISON, detail)])
-        if trip.leg == "front":
-            share.unit.passed += 1
-            yield from self._through(share.unit)
-        elif share.unit.finished:
-            yield share.unit.close()
+        share.unit.passed += trip.leg == "front"
+        yield from self._forward(share.unit)
+
+
+def _numbered(number: int, source: Iterable[Item]) -> Iterator[tuple[int, Item]]:
+    """Each item with its source, whose groups are its own."""
+    for item in source:
+        yield number, item

@@ -41,7 +41,7 @@ def shared(hops: Hops, on_gpu: Collection[str], named: Mapping[str, float], gpus
         tuple(replace(hop, gpus=part.get(hop.name, 0.0)) for hop in leg)
         for leg in (hops.front, hops.back, hops.side)
     )
-    return Hops(front, back, side)
+    return replace(hops, front=front, back=back, side=side)
 
 
 def _names(hop: Hop) -> list[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 from pipeline.config import as_dict
@@ -16,9 +18,10 @@ from pipeline.run.dead_letters import DeadLetters, Letter
 from pipeline.run.exporter import Exporter
 from pipeline.run.job import Job
 from pipeline.run.ledger import Ledger
+from pipeline.run.recount import Recount, recount
 from pipeline.run.summary import Tally
 from stages.batches import Refused
-from stages.errors import OperatorError
+from stages.errors import OperatorError, UnwritableError
 from stages.files import write_whole
 from stages.ingest.sources.base import Unit
 from stages.ingest.sources.opening import absolute
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.engine.pump import Event
 
 _SHOWN_EVERY_S = 0.25
+Row = tuple[str, int]  # a file and a frame in it
 _REFUSED_KEPT = 256  # letters of refused files written together
 
 
@@ -46,7 +50,7 @@ class Books:
         self._job = job
         self.tally = Tally()
         self._refused: list[Refused] = []
-        self._open: dict[tuple[str, int], Letter] = {}  # of units that are not finished
+        self._open: dict[int, dict[Row, Letter]] = {}  # of units that are not finished, by their numbers
         self._shown_s = 0.0
         self._exporter = Exporter(records)
         run = job.settings.run
@@ -67,18 +71,19 @@ class Books:
         self._exporter.observe(event)
         match event:
             case Rejected():
-                reject, place = event.reject, event.place
-                self._open[place.path, place.frame] = Letter(
-                    place.path, place.frame, reject.key.hex(), reject.stage, reject.reason,
-                    reject.detail, event.counted, time.time(),
-                )  # fmt: skip
+                row = (event.place.path, event.place.frame)
+                letters = self._open.setdefault(event.unit, {})
+                if event.counted or row not in letters:
+                    letters[row] = _letter(event)
             case Refused():
                 self._refused.append(event)
                 if len(self._refused) >= _REFUSED_KEPT:
                     return self.flush()
             case Finished():
-                self._letters.settle(event, [*self._of_refused(), *self._letters_of(event)])
-                self._ledger.enter(event)
+                letters, again = self._recounted(event, self._open.pop(event.unit, {}))
+                self._letters.settle(event, [*self._of_refused(), *letters.values()])
+                self._ledger.enter(event, again.rejected)
+                self.tally.recount(again)
                 return [*self._taken(), event.pieces]
         return []
 
@@ -100,29 +105,59 @@ class Books:
         self._refused.clear()
         return taken
 
-    def _letters_of(self, unit: Finished) -> list[Letter]:
-        """The open letters of this unit only: settling another unit deletes its earlier letters first."""
-        places = [(place.path, place.frame) for piece in unit.pieces for place in piece.places]
-        return [self._open.pop(place) for place in places if place in self._open]
+    def _recounted(self, unit: Finished, letters: dict[Row, Letter]) -> tuple[dict[Row, Letter], Recount]:
+        """The unit's letters, and what of the counts is of rows that an earlier unit of the run held.
+
+        A row that was kept there stays indexed: where it is rejected now, only its delivery failed.
+        """
+        rows = [
+            (place.path, place.frame)
+            for piece in unit.pieces
+            for place, again in zip(piece.places, piece.again, strict=True)
+            if again
+        ]
+        before = self._letters.at(rows)
+        now = {row: letters[row] for row in rows if row in letters}
+        lost = {row for row, letter in before.items() if letter.counted}
+        after = {row: replace(letter, counted=letter.counted and row in lost) for row, letter in now.items()}
+        return {**letters, **after}, recount(len(rows), before.values(), now.values(), after.values())
 
     def due(self) -> bool:
         """Whether the terminal's display is out of date."""
         return time.monotonic() - self._shown_s > _SHOWN_EVERY_S
 
-    def show(self, queued: Mapping[str, int], watcher: Watcher) -> None:
-        """Update the terminal and the gauges."""
+    def show(self, queued: Mapping[str, int], watcher: Watcher | None) -> None:
+        """Update the gauges, and the terminal where there is one."""
         self._shown_s = time.monotonic()
         self._exporter.depth(queued)
-        watcher.update(self.tally, queued)
+        if watcher is not None:
+            watcher.update(self.tally, queued)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._letters.add([*self._of_refused(), *self._open.values()])
-        self._letters.close()
-        self._ledger.close()
-        self._exporter.close()
+    def __exit__(self, _kind: object, failure: BaseException | None, _traceback: object) -> None:
+        left = [letter for letters in self._open.values() for letter in letters.values()]
+        with closing(self._exporter), closing(self._ledger), closing(self._letters):
+            try:
+                self._letters.add([*self._of_refused(), *left])
+            except UnwritableError:
+                if failure is None:  # else the first one is told
+                    raise
+
+
+def _letter(event: Rejected) -> Letter:
+    place, reject = event.place, event.reject
+    return Letter(
+        place.path,
+        place.frame,
+        reject.key.hex(),
+        reject.stage,
+        reject.reason,
+        reject.detail,
+        event.counted,
+        time.time(),
+    )
 
 
 def _request(job: Job) -> dict[str, object]:

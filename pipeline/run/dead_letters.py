@@ -11,8 +11,9 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from stages.database import open_database, writing
 from stages.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -52,30 +53,31 @@ class DeadLetters:
     """
 
     def __init__(self, results: Path) -> None:
-        self._db = sqlite3.connect(results / _NAME, check_same_thread=False)
-        try:
-            self._db.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                "CREATE TABLE IF NOT EXISTS letters (path BLOB, frame INT, key TEXT, stage TEXT, reason TEXT,"
-                " detail TEXT, counted INT, time_s REAL, PRIMARY KEY (path, frame))"
-            )
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise OperatorError(
-                f"{results / _NAME} is damaged: move it away, or choose other results"
-            ) from error
+        self._file = results / _NAME
+        self._db = open_database(
+            self._file,
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+            "CREATE TABLE IF NOT EXISTS letters (path BLOB, frame INT, key TEXT, stage TEXT, reason TEXT,"
+            " detail TEXT, counted INT, time_s REAL, PRIMARY KEY (path, frame))",
+        )
 
     def add(self, letters: Iterable[Letter]) -> None:
-        """Keep letters; one of the same file and frame is replaced."""
-        with self._db:
+        """Keep letters; one of the same file and frame is replaced. Raises UnwritableError."""
+        with writing(self._file), self._db:
             self._insert(letters)
 
     def settle(self, unit: Finished, letters: Iterable[Letter]) -> None:
-        """Replace the letters of a finished unit: those of earlier runs are deleted."""
+        """Replace the letters of a finished unit: earlier ones are deleted. Raises UnwritableError."""
         places = {(os.fsencode(place.path), place.frame) for piece in unit.pieces for place in piece.places}
-        with self._db:
+        with writing(self._file), self._db:
             self._db.executemany("DELETE FROM letters WHERE path = ? AND frame = ?", sorted(places))
             self._insert(letters)
+
+    def at(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Letter]:
+        """The letters of these files and frames, where there are some."""
+        query = "SELECT * FROM letters WHERE path = ? AND frame = ?"
+        found = [self._db.execute(query, (os.fsencode(path), frame)).fetchone() for path, frame in places]
+        return {(one.path, one.frame): one for one in map(_letter, filter(None, found))}
 
     def _insert(self, letters: Iterable[Letter]) -> None:
         rows = [(os.fsencode(letter.path), *astuple(letter)[1:]) for letter in letters]
@@ -101,7 +103,9 @@ def read(results: Path) -> list[Letter]:
             rows = db.execute("SELECT * FROM letters ORDER BY path, frame").fetchall()
     except sqlite3.DatabaseError as error:
         raise OperatorError(f"{results / _NAME} is damaged: {error}") from error
-    return [
-        Letter(os.fsdecode(path), frame, key, stage, reason, detail, bool(counted), time_s)
-        for path, frame, key, stage, reason, detail, counted, time_s in rows
-    ]
+    return list(map(_letter, rows))
+
+
+def _letter(row: tuple[Any, ...]) -> Letter:
+    path, frame, key, stage, reason, detail, counted, time_s = row
+    return Letter(os.fsdecode(path), frame, key, stage, reason, detail, bool(counted), time_s)

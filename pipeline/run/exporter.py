@@ -63,6 +63,8 @@ class Exporter:
                 self._measured(event)
             case Finished():
                 self._of["medsecure_unit_seconds"].observe(event.seconds)
+            case Rejected(again=True):
+                pass  # the frame's first unit counts
             case Rejected(counted=False):
                 self._of["medsecure_undelivered_frames_total"].labels(event.reject.reason).inc()
             case Rejected():

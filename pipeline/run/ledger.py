@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from stages.batches import FileKind
-from stages.errors import OperatorError
+from stages.database import open_database, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,28 +31,25 @@ class Done:
 
     kept: int
     rejected: int
+    rejected_again: int = 0  # what its rows that were given again add to ``rejected``, and not to the run's
 
 
 class Ledger:
     """SQLite in ``DIR/ledger.sqlite``. Usable from one thread at a time."""
 
     def __init__(self, results: Path) -> None:
-        file = results / "ledger.sqlite"
-        self._db = sqlite3.connect(file, check_same_thread=False)
-        try:
-            self._db.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-                "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT)"
-                " WITHOUT ROWID;"
-                "CREATE TABLE IF NOT EXISTS files (series BLOB, path BLOB, PRIMARY KEY (series, path))"
-                " WITHOUT ROWID"
-            )
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise OperatorError(f"{file} is damaged: move it away, or choose other results") from error
+        self._file = results / "ledger.sqlite"
+        self._db = open_database(
+            self._file,
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            "CREATE TABLE IF NOT EXISTS done (unit BLOB PRIMARY KEY, kept INT, rejected INT) WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS again (unit BLOB PRIMARY KEY, rejected INT) WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS files (series BLOB, path BLOB, PRIMARY KEY (series, path))"
+            " WITHOUT ROWID",
+        )
 
-    def enter(self, unit: Finished) -> None:
-        """A unit is finished."""
+    def enter(self, unit: Finished, rejected_again: int = 0) -> None:
+        """A unit is finished. ``rejected_again``: see ``Done``. Raises UnwritableError."""
         row = (_identity(unit.pieces), unit.kept, unit.rejected)
         files = {
             (series, os.fsencode(place.path))
@@ -61,13 +57,18 @@ class Ledger:
             for series, place in zip(piece.series, piece.places, strict=True)
             if place.kind is FileKind.DICOM  # any other file is a series by itself
         }
-        with self._db:
+        with writing(self._file), self._db:
             self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", row)
+            if any(any(piece.again) for piece in unit.pieces):
+                self._db.execute("INSERT OR REPLACE INTO again VALUES (?, ?)", (row[0], rejected_again))
             self._db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?)", sorted(files))
 
     def find(self, pieces: Sequence[Located]) -> Done | None:
         """What became of the unit of these pieces, None where it is not finished."""
-        query = "SELECT kept, rejected FROM done WHERE unit = ?"
+        query = (
+            "SELECT kept, done.rejected, coalesce(again.rejected, 0) FROM done LEFT JOIN again USING (unit)"
+            " WHERE unit = ?"
+        )
         row = self._db.execute(query, (_identity(pieces),)).fetchone()
         return Done(*row) if row else None
 

@@ -23,7 +23,7 @@ from stages.index.copies.bucket import refuse_secret
 from stages.index.reader import open_reader
 from stages.index.stats import stats
 from stages.index.store.durable import check_free
-from stages.index.store.identity import refuse_other_model
+from stages.index.store.identity import UNFINISHED, refuse_other_model
 from stages.ingest.sources.manifest import listed
 from stages.ingest.sources.opening import location, manifests
 from stages.segment.checkpoint import WeightsInfo, describe
@@ -166,8 +166,8 @@ def _index_model(given: Given) -> None:
 
 
 def exists(index: Path) -> bool:
-    """Whether there is an index, or what remains of one."""
-    return any(index.glob("*"))
+    """Whether there is an index, or what remains of one; an interrupted creation leaves none."""
+    return any(path.name not in UNFINISHED for path in index.glob("*"))
 
 
 CHECKS: Final = (

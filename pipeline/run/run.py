@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.run.summary import Summary
 
 
-def run(job: Job, watcher: Watcher) -> Summary:
+def run(job: Job, watcher: Watcher | None = None) -> Summary:
     """Stream all sources; the summary is also written as ``summary.json`` in the results folder.
 
     Raises JobError and DeviceError before any stage opens, SessionError and StageFailed where the engine

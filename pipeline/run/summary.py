@@ -12,7 +12,9 @@ from typing import Any
 from pipeline.engine.accounting import Finished, Rejected
 from pipeline.engine.pump import Admitted, Event, Measured
 from pipeline.run.ledger import Done
+from pipeline.run.recount import Recount
 from stages.batches import Copied, Located, Refused
+from stages.deliver.stage import Delivered
 from stages.errors import EngineError
 from stages.ingest.purpose import counts_against_the_run
 
@@ -75,14 +77,20 @@ class Skipped:
 
     def add(self, pieces: Sequence[Located], done: Done) -> None:
         """Count a unit."""
+        again = sum(sum(piece.again) for piece in pieces)
+        rejected = done.rejected_again if again else 0
         self.inputs += sum(_files(piece) for piece in pieces)
-        self.kept += done.kept
-        self.rejected += done.rejected
+        self.kept += done.kept - (again - rejected)
+        self.rejected += done.rejected - rejected
 
 
 @dataclass
 class Tally:
-    """Counts a run's events as they come; memory does not grow with the run."""
+    """Counts a run's events as they come; of the run it remembers the names of series to review only.
+
+    What a source gives again, since a series has grown, is counted once: a frame by its first unit, unless
+    ``recount`` tells otherwise, and a series by its last delivery.
+    """
 
     inputs: int = 0
     frames: int = 0
@@ -94,7 +102,8 @@ class Tally:
     undelivered: int = 0
     passed: int = 0  # through segmentation: the smooth figure, since blocks are indexed in bursts
     reasons: Counter[str] = field(default_factory=Counter)
-    counters: Counter[str] = field(default_factory=Counter)  # of all stages, see ``Batch.counters``
+    to_review: set[str] = field(default_factory=set)  # series, by their last delivery
+    out_of_scope: set[str] = field(default_factory=set)
     resident_bytes: dict[str, int] = field(default_factory=dict)
     began_s: float = field(default_factory=time.monotonic)
     _frames: Counter[str] = field(default_factory=Counter)
@@ -112,10 +121,12 @@ class Tally:
                 self._measured(event)
             case Admitted():
                 self.inputs += _files(event.piece)
-                self.frames += len(event.piece)
+                self.frames += len(event.piece) - sum(event.piece.again)
             case Finished():
                 self.kept += event.kept
                 self.rejected += event.rejected
+            case Rejected(again=True):
+                pass  # see ``recount``
             case Rejected(counted=False):
                 self.undelivered += 1
             case Rejected():
@@ -130,6 +141,13 @@ class Tally:
                 self.rejected += 1
                 self.reasons[event.reason] += 1
                 self.set_aside += not counts_against_the_run(event.reason, event.path)
+
+    def recount(self, again: Recount) -> None:
+        """Correct the counts after the unit whose rows were given again."""
+        self.kept -= again.kept
+        self.rejected -= again.rejected
+        self.undelivered -= again.undelivered
+        self.reasons.subtract(again.reasons)
 
     def summary(
         self, indexed: int, checkpoint: dict[str, Any], skipped: Skipped | None = None, *, complete: bool
@@ -153,11 +171,11 @@ class Tally:
             already_indexed=self.kept - indexed + self.copies + skipped.kept,
             copies=self.copies,
             rejected=self.rejected + skipped.rejected,
-            rejects_by_reason=dict(sorted(self.reasons.items())),
+            rejects_by_reason={reason: n for reason, n in sorted(self.reasons.items()) if n},
             set_aside=self.set_aside,
             undelivered=self.undelivered,
-            series_to_review=self.counters["series_to_review"],
-            out_of_scope=self.counters["out_of_scope"],
+            series_to_review=len(self.to_review),
+            out_of_scope=len(self.out_of_scope),
             complete=complete,
             seconds=seconds,
             frames_per_second=self.frames / seconds if seconds else 0.0,
@@ -170,11 +188,17 @@ class Tally:
         high_water = max(self.resident_bytes.get(event.hop, 0), event.receipt.rss_bytes)
         self.resident_bytes[event.hop] = high_water
         self.passed += len(event.receipt.keys) if event.leg == "front" else 0
+        if isinstance(event.receipt.result, Delivered):
+            self._delivered(event.receipt.result)
         for lap in event.receipt.laps:
-            self.counters.update(lap.counters)
             self._frames[lap.stage] += lap.rows
             self._seconds[lap.stage] += lap.seconds  # type: ignore[assignment]  # a Counter adds floats as well
             self._laps.setdefault(lap.stage, deque(maxlen=_BATCHES)).append(lap.seconds * 1000)
+
+    def _delivered(self, result: Delivered) -> None:
+        for names, found in ((self.to_review, result.to_review), (self.out_of_scope, result.out_of_scope)):
+            names.difference_update(result.series)
+            names.update(found)
 
     def _stage(self, name: str) -> StageSummary:
         laps = list(self._laps[name])
@@ -183,4 +207,5 @@ class Tally:
 
 
 def _files(piece: Located) -> int:
-    return sum(place.frame == 0 for place in piece.places)
+    rows = zip(piece.places, piece.again, strict=True)
+    return sum(place.frame == 0 and not again for place, again in rows)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from stages.batches import Place, Segmented, StackId
-from stages.components import large_components
+from stages.components import small_components
 from stages.grid import Mask
 from stages.ingest.site import Site
 
@@ -77,10 +77,13 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]
     return {name: list(rows.values()) for name, rows in series.items()}
 
 
-def keep_large_components(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
+def without_small_components(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
     """The slices of one stack in its order, without what belongs to no large component of it."""
-    masks = large_components(len(results), lambda i: results[i].mask.unpack())
-    return [replace(one, mask=Mask.pack(mask_HW)) for one, mask_HW in zip(results, masks, strict=True)]
+    small = small_components(len(results), lambda i: results[i].mask.unpack())
+    return [
+        one if small_HW is None else replace(one, mask=Mask.pack(one.mask.unpack() & ~small_HW))
+        for one, small_HW in zip(results, small, strict=True)
+    ]
 
 
 def by_file(results: Iterable[SegmentedFrame]) -> dict[str, list[SegmentedFrame]]:

@@ -26,7 +26,7 @@ from stages.deliver.caveats import fewer
 from stages.deliver.masks import Failed, MaskMaker
 from stages.deliver.measure import Listed, Measurements
 from stages.deliver.options import DeliverOptions
-from stages.deliver.planes import SegmentedFrame, by_series, keep_large_components, stacks_of
+from stages.deliver.planes import SegmentedFrame, by_series, stacks_of, without_small_components
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.faults import silence
 from stages.ingest.options import IngestOptions
@@ -43,13 +43,14 @@ class Delivered:
 
     keys: tuple[bytes, ...]
     paths: tuple[str, ...]
-    series_to_review: int = 0
-    out_of_scope: int = 0
+    series: tuple[str, ...] = ()  # the names of their folders
+    to_review: frozenset[str] = frozenset()  # those of the series that a person should look at
+    out_of_scope: frozenset[str] = frozenset()  # those of which nothing is to be used
 
     @property
     def counters(self) -> Mapping[str, int]:
         """How many series a person should look at, and of how many nothing is to be used."""
-        return {"series_to_review": self.series_to_review, "out_of_scope": self.out_of_scope}
+        return {"series_to_review": len(self.to_review), "out_of_scope": len(self.out_of_scope)}
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -87,19 +88,25 @@ class Deliver:
     def _run(self, site: Site, batch: Segmented) -> Split[Delivered]:
         paths: list[str] = []
         failed: Failed = {}
-        reviews = outside = 0
+        found: list[Measurements] = []
         for series, results in by_series(batch, site).items():
             written, measured = self._series(series.hex()[:FOLDER_DIGITS], results, failed)
             paths += written
-            reviews += measured.review
-            outside += measured.out_of_scope
+            found.append(measured)
         kept = tuple(key for key in batch.rows.keys if key not in failed)
         rejected = tuple(
             Reject(key, self.name, Reason.UNDELIVERABLE, failed[key])
             for key in batch.rows.keys
             if key in failed
         )
-        return Split(Delivered(kept, tuple(paths), reviews, outside), rejected)
+        delivered = Delivered(
+            kept,
+            tuple(paths),
+            tuple(one.series for one in found),
+            frozenset(one.series for one in found if one.review),
+            frozenset(one.series for one in found if one.out_of_scope),
+        )
+        return Split(delivered, rejected)
 
     def _series(
         self, series: str, rows: Sequence[SegmentedFrame], failed: Failed
@@ -131,7 +138,7 @@ class Deliver:
 
     def _masks(self, part: Path, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[Listed]:
         """Write the mask files of every stack; several stacks have a folder each."""
-        clean = keep_large_components if self.largest_component else list
+        clean = without_small_components if self.largest_component else list
         maker = MaskMaker(self.options, self.limits, self.model, clean)
         several = max(row.stack.of for row in rows) > 1
         for stack in stacks_of(rows):

@@ -30,10 +30,6 @@ class ForkedError(IndexStoreError):
     """A log that is not the continuation of what it was at an earlier checkpoint."""
 
 
-class UnwritableError(IndexStoreError):
-    """The operating system does not let the index be written."""
-
-
 class OtherModelError(IndexStoreError):
     """Features of one model and an index of another model's: they cannot be compared."""
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from stages.errors import UnwritableError
 from stages.files import make_directory
 from stages.index.erase import finish
-from stages.index.errors import UnwritableError
 from stages.index.keeper import KeyKeeper
 from stages.index.log.note import NoteSigner
 from stages.index.options import IndexOptions

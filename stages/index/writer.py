@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.batches import Entries, Sealed
+from stages.files import named
 from stages.index.errors import DamagedError, IndexStoreError
 from stages.index.options import IndexOptions
 from stages.index.publish import Publisher, Uncached
@@ -81,22 +82,25 @@ class Writer:
 
         Records whose key was erased stay erased: they are left out of the answer.
         """
-        self._ready()
-        return self._append(batch)
+        with named(self.directory):
+            self._ready()
+            return self._append(batch)
 
     def state(self, entries: Sequence[bytes]) -> range:
         """Make entries that are no records part of the log; their indices, once that is durable."""
-        self._ready()
-        first = self._head.size
-        self._commit(self._draft(Statements(first, tuple(entries))), ())
-        return range(first, self._head.size)
+        with named(self.directory):
+            self._ready()
+            first = self._head.size
+            self._commit(self._draft(Statements(first, tuple(entries))), ())
+            return range(first, self._head.size)
 
     def publish(self) -> None:
         """Let readers see everything that was appended; return when that is durable."""
-        self._ready()
-        self._broken = True
-        self._publisher.publish()
-        self._broken = False
+        with named(self.directory):
+            self._ready()
+            self._broken = True
+            self._publisher.publish()
+            self._broken = False
 
     def next_segment(self) -> int:
         """A number that no segment has."""

@@ -6,10 +6,12 @@ object or from the frame's functional groups (PS3.3 section C.7.6.16); one that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 
 from stages.ingest.elements import text
@@ -43,6 +45,8 @@ _STARTS: Final = tuple(map(BaseTag, (0x00189074, 0x0008002A, 0x00080032)))
 _CONTENT_TIME: Final = BaseTag(0x00080033)
 # What a dimension is indexed by where it is the place itself: position in the stack, position, and stack.
 _PLACES: Final = frozenset({0x00209057, 0x00200032, 0x00209056, 0x00209113, 0x00209111})
+_PLAIN: Final = ("CS", "DA", "TM")
+_ONE_NUMBER: Final = re.compile(rb" *[+-]?\d+(\.\d*)? *")
 ACQUISITION_TAGS: Final = (
     *(_IMAGE_TYPE, _COMPONENT, *_B_VALUES, _DIRECTION, _ECHO_NUMBER, *_ECHO_TIMES, _INVERSION_TIME),
     *(_TEMPORAL_POSITIONS[1], *_PHASES, _NUMBERS[1], *_STARTS[1:], _CONTENT_TIME, _DIMENSIONS),
@@ -115,6 +119,12 @@ def _other_dimensions(dataset: Dataset, content: Dataset) -> str:
 def _first(dataset: Dataset, tags: Iterable[BaseTag]) -> str:
     """The first of the elements that has a value, its values joined as DICOM joins them."""
     for tag in tags:
+        if not has(dataset, tag):
+            continue
+        if (plain := _plain(dataset.get_item(tag))) is not None:
+            if plain:
+                return plain
+            continue
         value = _value(dataset, tag)
         if isinstance(value, str | bytes):
             shown = text(dataset, tag) if isinstance(value, str) else value.hex()
@@ -125,6 +135,20 @@ def _first(dataset: Dataset, tags: Iterable[BaseTag]) -> str:
         if shown:
             return shown
     return ""
+
+
+def _plain(element: object) -> str | None:
+    """What ``_first`` makes of the commonest raw values; None for any other.
+
+    Without pydicom's conversion, which costs a scan more than parsing the header.
+    """
+    if not isinstance(element, RawDataElement) or not isinstance(element.value, bytes):
+        return None
+    if element.VR in _PLAIN:
+        return element.value.decode("latin-1").rstrip(" \0")
+    if element.VR == "DS" and _ONE_NUMBER.fullmatch(element.value):
+        return f"{float(element.value):.9g}"
+    return None
 
 
 def _value(dataset: Dataset, tag: BaseTag) -> object:

@@ -89,7 +89,7 @@ def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
         stream, size = _inflated(stream)
     implicit, little = _encoding(syntax, stream)
     wanted: list[BaseTag | int] = [_SOP_CLASS, _ENCRYPTED_ATTRIBUTES, *_PURPOSE.values(), *tags]
-    walk = _Walk(stream, lambda tag: tag in _PIXELS, walk.end)
+    walk = _Walk(stream, _PIXELS.__contains__, walk.end)
     try:
         dataset = read_dataset(stream, implicit, little, stop_when=walk, specific_tags=wanted)
     except OSError as error:  # how pydicom meets the end inside a sequence

@@ -106,6 +106,8 @@ def has_modality_lut(dataset: Dataset) -> bool:
 
 def macro(dataset: Dataset, frame: int, tag: BaseTag) -> Dataset:
     """The first item of a functional group's macro; the object itself where there is none."""
+    if not has(dataset, _PER_FRAME) and not has(dataset, _SHARED):
+        return dataset
     for groups, index in ((_PER_FRAME, frame), (_SHARED, 0)):
         found = items(dataset, groups)
         macros = items(found[index], tag) if index < len(found) else ()

@@ -68,6 +68,7 @@ def _together(packed: Sequence[Series]) -> Located:
         series=tuple(one.pseudonym for one in packed for _ in one.slices),
         places=tuple(row.place for one in packed for row in one.slices),
         stacks=tuple(stack for one in packed for stack in one.stack_ids),
+        again=tuple(row.again for one in packed for row in one.slices),
     )
 
 
@@ -85,4 +86,5 @@ def _pieces(series: Series, parts: int, site: Site) -> Iterator[Located]:
             group=group,
             parts=parts,
             stacks=stacks[low:high],
+            again=tuple(row.again for row in rows[low:high]),
         )

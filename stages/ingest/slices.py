@@ -22,3 +22,4 @@ class Slice:
     spacing_mm: tuple[float, float] | None = None  # row, column
     frames: int = 1  # in its file
     acquisition: Acquisition = UNMARKED
+    again: bool = False  # the source has given it before

@@ -1,7 +1,8 @@
 """Geometry: a stored image to the model's square field and back, in pixel-centre coordinates.
 
 Both directions are separable linear maps, ``rows_OI @ image @ columns_OI.T``. Hence they are exact to
-float32 (a linear ramp keeps its coordinates), differentiable, and undone by the same ``Grid``.
+float32 (a linear ramp keeps its coordinates), differentiable, and undone by the same ``Grid``. A row of these
+matrices holds a few values beside each other, so they are multiplied as sparse matrices.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import math
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from stages.batches import Frame
 from stages.grid import Display, Grid
@@ -54,14 +57,32 @@ def to_field(image_HW: NDArray[Any], grid: Grid, size: int) -> NDArray[np.float3
 
     Labels come through too: resample them as 0 and 1 and cut at one half.
     """
-    shown_HW = displayed(image_HW, grid.display)
-    (top, bottom), (left, right) = (
-        _window(length, size, scale, offset)
-        for length, scale, offset in zip(shown_HW.shape, grid.scale, grid.offset, strict=True)
+    return resampled(within_view(image_HW, grid, size), grid, size)
+
+
+def within_view(image_HW: NDArray[Pixel], grid: Grid, size: int) -> NDArray[Pixel]:
+    """The pixels of the stored image that the field looks at, in display orientation; a view."""
+    (top, bottom), (left, right) = _windows(grid, size)
+    return displayed(image_HW, grid.display)[top:bottom, left:right]
+
+
+def resampled(view_HW: NDArray[Any], grid: Grid, size: int) -> NDArray[np.float32]:
+    """The field of an image of which ``view_HW`` is what ``within_view`` gives."""
+    (top, bottom), (left, right) = _windows(grid, size)
+    return _apply(
+        _sparse(size, bottom - top, grid.scale[0], grid.offset[0] - top),
+        view_HW,
+        _sparse(size, right - left, grid.scale[1], grid.offset[1] - left),
     )
-    rows_OI = weights(size, bottom - top, grid.scale[0], grid.offset[0] - top)
-    columns_OI = weights(size, right - left, grid.scale[1], grid.offset[1] - left)
-    return _apply(rows_OI, shown_HW[top:bottom, left:right], columns_OI)
+
+
+def view_weights(grid: Grid, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``rows_OI`` and ``columns_OI`` of ``resampled``, dense."""
+    rows, columns = (
+        weights(size, stop - start, scale, offset - start)
+        for (start, stop), scale, offset in zip(_windows(grid, size), grid.scale, grid.offset, strict=True)
+    )
+    return rows, columns
 
 
 def to_original(field_HW: NDArray[Any], grid: Grid) -> NDArray[np.float32]:
@@ -69,25 +90,65 @@ def to_original(field_HW: NDArray[Any], grid: Grid) -> NDArray[np.float32]:
 
     Cut at one half for a mask.
     """
-    shown_shape = grid.shape[::-1] if grid.display.transpose else grid.shape
     rows_OI, columns_OI = (
-        weights(length, seen, 1 / scale, -offset / scale, smooth=False)
+        _sparse(length, seen, 1 / scale, -offset / scale, smooth=False)
         for length, seen, scale, offset in zip(
-            shown_shape, field_HW.shape, grid.scale, grid.offset, strict=True
+            _shown_shape(grid), field_HW.shape, grid.scale, grid.offset, strict=True
         )
     )
     return stored(_apply(rows_OI, field_HW, columns_OI), grid.display)
 
 
+def mask_to_original(field_HW: NDArray[np.float32], grid: Grid, threshold: float) -> NDArray[np.bool_]:
+    """``to_original(field_HW, grid) >= threshold``, for a threshold above 0.
+
+    What is interpolated is no larger than its neighbours on the field, so only the surroundings of those that
+    reach the threshold are computed.
+    """
+    shown_HW = np.zeros(_shown_shape(grid), np.bool_)
+    left, top, width, height = cv2.boundingRect((field_HW >= threshold).view(np.uint8))
+    if width:
+        box = [(top, top + height), (left, left + width)]
+        parts = [
+            _surroundings(lo, hi, seen, length, scale, offset)
+            for (lo, hi), seen, length, scale, offset in zip(
+                box, field_HW.shape, shown_HW.shape, grid.scale, grid.offset, strict=True
+            )
+        ]
+        (rows, from_rows, rows_OI), (columns, from_columns, columns_OI) = parts
+        shown_HW[rows, columns] = rows_OI @ field_HW[from_rows, from_columns] @ columns_OI.T >= threshold
+    return np.ascontiguousarray(stored(shown_HW, grid.display))
+
+
+def _surroundings(
+    lo: int, hi: int, seen: int, length: int, scale: float, offset: float
+) -> tuple[slice, slice, NDArray[np.float32]]:
+    """Along one axis: the stored pixels less than one field pixel away from field pixels lo to hi - 1.
+
+    Also the field pixels that they are interpolated from, and the weights of these.
+    """
+    first = min(max(math.ceil((lo - 1) * scale + offset), 0), length)
+    stop = min(max(math.floor(hi * scale + offset) + 1, first), length)
+    used = slice(max(lo - 2, 0), min(hi + 2, seen))
+    weight_OI = weights(length, seen, 1 / scale, -offset / scale, smooth=False)
+    return slice(first, stop), used, weight_OI[first:stop, used]
+
+
+@lru_cache(maxsize=16)
 def inside(grid: Grid, size: int) -> NDArray[np.bool_]:
     """Which field pixels look at the image rather than past its edge, [size, size]."""
-    shown_shape = grid.shape[::-1] if grid.display.transpose else grid.shape
     rows_O, columns_O = (
         np.abs(np.arange(size) * scale + offset - (length - 1) / 2) < length / 2
-        for length, scale, offset in zip(shown_shape, grid.scale, grid.offset, strict=True)
+        for length, scale, offset in zip(_shown_shape(grid), grid.scale, grid.offset, strict=True)
     )
     seen_OO: NDArray[np.bool_] = np.logical_and.outer(rows_O, columns_O)
+    seen_OO.flags.writeable = False  # shared by all frames of one geometry
     return seen_OO
+
+
+def _shown_shape(grid: Grid) -> tuple[int, int]:
+    height, width = grid.shape
+    return (width, height) if grid.display.transpose else (height, width)
 
 
 def displayed(image_HW: NDArray[Pixel], display: Display) -> NDArray[Pixel]:
@@ -130,16 +191,29 @@ def _hat_integral(distance: NDArray[np.floating[Any]]) -> NDArray[np.floating[An
     return integral
 
 
+@lru_cache(maxsize=32)
+def _sparse(size: int, length: int, scale: float, offset: float, *, smooth: bool = True) -> csr_array:
+    return csr_array(weights(size, length, scale, offset, smooth=smooth))
+
+
+def _windows(grid: Grid, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The displayed rows and columns that the field can see, at least one of each."""
+    rows, columns = (
+        _window(length, size, scale, offset)
+        for length, scale, offset in zip(_shown_shape(grid), grid.scale, grid.offset, strict=True)
+    )
+    return rows, columns
+
+
 def _window(length: int, size: int, scale: float, offset: float) -> tuple[int, int]:
-    """The input pixels that the field can see, at least one."""
     reach = 1 + scale / 2
     first = min(max(math.floor(offset - reach), 0), length - 1)
     last = min(max(math.ceil((size - 1) * scale + offset + reach), first), length - 1)
     return first, last + 1
 
 
-def _apply(
-    rows_OI: NDArray[np.float32], image_HW: NDArray[Any], columns_OI: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = rows_OI @ image_HW.astype(np.float32, copy=False) @ columns_OI.T
+def _apply(rows_OI: csr_array, image_HW: NDArray[Any], columns_OI: csr_array) -> NDArray[np.float32]:
+    """``rows_OI @ image_HW @ columns_OI.T``; a sparse matrix must stand on the left to be fast."""
+    across_WO: NDArray[np.float32] = columns_OI @ np.asarray(image_HW.T, np.float32, order="C")
+    result: NDArray[np.float32] = rows_OI @ np.ascontiguousarray(across_WO.T)
     return result

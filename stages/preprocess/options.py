@@ -29,3 +29,8 @@ class PreprocessOptions:
     """Regions per side of the equalisation."""
     zscore: bool = True
     """Zero mean and unit variance over the patient; without it values stay in 0..1."""
+
+    @property
+    def in_levels(self) -> bool:
+        """Whether prepared slices hold the 256 levels of equalisation rather than float32."""
+        return self.clahe_clip_limit > 0

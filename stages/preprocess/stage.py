@@ -1,7 +1,6 @@
 """Preprocess: decoded frames to the network's input, with neighbours as channels.
 
-Each step is a pure function on the field and is switched by one option. Intensities live in 0..1 until
-the last step, whatever the modality's unit. A frame is prepared once and stacked up to three times.
+A frame is prepared once (single.py; batched.py on a GPU) and seen up to three times.
 """
 
 from __future__ import annotations
@@ -17,17 +16,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from stages.base import Reason, Reject, Split
-from stages.batches import Frame, Frames, Prepared, Rows, same_stack
-from stages.grid import Grid
-from stages.preprocess.background import foreground
-from stages.preprocess.contrast import equalise
-from stages.preprocess.grid import grid_of, inside, to_field
-from stages.preprocess.intensity import clip_percentiles, unit_range, usable, zscore
+from stages.batches import Frame, Frames, Packed, Prepared, Rows, same_stack
 from stages.preprocess.options import PreprocessOptions
-
-LEAST_SIDE = 8  # pixels; a smaller image shows no anatomy
-
-Slice = tuple[NDArray[np.float32], Grid]
+from stages.preprocess.single import Slice, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +26,7 @@ class Preprocess:
     """Frames to Prepared: channels are the previous, the same and the next slice of a stack."""
 
     options: PreprocessOptions = field(default_factory=PreprocessOptions)
+    device: str = "cpu"
     name: ClassVar[str] = "preprocess"
 
     @contextmanager
@@ -51,100 +43,62 @@ class Preprocess:
         kept: list[int] = []
         rejected: list[Reject] = []
         slices: list[Slice] = []
-        for row, frame in enumerate(frames.frames):
-            prepared = prepare(frame, self.options)
+        for row, prepared in enumerate(self._each(frames.frames)):
             if isinstance(prepared, str):
                 rejected.append(Reject(frames.rows.keys[row], self.name, Reason.DEGENERATE, prepared))
             else:
                 kept.append(row)
                 slices.append(prepared)
-        rows = frames.rows.take(kept)
         first = bool(kept) and same_stack(frames.rows, 0, kept[0])
         last = bool(kept) and same_stack(frames.rows, len(frames) - 1, kept[-1])
         before = self._context(frames.before) if first else None
         after = self._context(frames.after) if last else None
-        x_NHW = [x_HW for x_HW, _ in slices]
-        x_NCHW = with_neighbours(x_NHW, rows, before, after, self.options.size)
-        return Split(Prepared(rows, x_NCHW, tuple(grid for _, grid in slices)), tuple(rejected))
+        return Split(self._packed(frames.rows.take(kept), slices, before, after), tuple(rejected))
 
-    def _context(self, frame: Frame | None) -> NDArray[np.float32] | None:
+    def _each(self, frames: Sequence[Frame]) -> list[Slice | str]:
+        if self.device == "cpu":
+            return [prepare(frame, self.options) for frame in frames]
+        from stages.preprocess.batched import prepare_together  # noqa: PLC0415  # torch takes seconds
+
+        return prepare_together(frames, self.options, self.device)
+
+    def _context(self, frame: Frame | None) -> Slice | None:
         """A cut's neighbour, prepared; None where there is none to see."""
         prepared = "" if frame is None else prepare(frame, self.options)
-        return None if isinstance(prepared, str) else prepared[0]
+        return None if isinstance(prepared, str) else prepared
+
+    def _packed(
+        self, rows: Rows, slices: Sequence[Slice], before: Slice | None, after: Slice | None
+    ) -> Prepared:
+        fields = [*slices, *(one for one in (before, after) if one is not None)]
+        size = self.options.size
+        dtype = np.uint8 if self.options.in_levels else np.float32
+        field_MHW = np.empty((len(fields), size, size), dtype)
+        for number, one in enumerate(fields):
+            field_MHW[number] = one.field_HW
+        packed = Packed(
+            field_MHW,
+            np.array([one.slope for one in fields], np.float32),
+            np.array([one.intercept for one in fields], np.float32),
+            neighbours(rows, before is not None, after is not None),
+        )
+        return Prepared(rows, packed, tuple(one.grid for one in slices))
 
 
-def prepare(frame: Frame, options: PreprocessOptions) -> Slice | str:
-    """One slice on the field with its way back, or the sentence that says why there is nothing to see."""
-    height, width = frame.image.shape
-    if min(height, width) < LEAST_SIDE:
-        return f"The image has {height} by {width} pixels; the least is {LEAST_SIDE} a side."
-    unit_HW = unit_range(frame.image)
-    if unit_HW is None:
-        return "All pixels have one value, or none is finite."
-    grid = grid_of(frame, options.size, options.spacing_mm)
-    seen_HW = inside(grid, options.size)
-    field_HW = to_field(unit_HW, grid, options.size)
-    usable_HW = usable(frame.image)
-    if usable_HW is not None:
-        field_HW, seen_HW = without_padding(field_HW, seen_HW, usable_HW, grid, options.size)
-    if not seen_HW.any():
-        return f"The image is too narrow for the field, or padding there: {height} by {width} pixels."
-    return normalise(field_HW, seen_HW, options), grid
+def neighbours(rows: Rows, before: bool, after: bool) -> NDArray[np.int64]:
+    """The fields of (previous, self, next) for each row, [N, 3], where the rows' own fields come first.
 
-
-def without_padding(
-    field_HW: NDArray[np.float32],
-    seen_HW: NDArray[np.bool_],
-    usable_HW: NDArray[np.bool_],
-    grid: Grid,
-    size: int,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The field, and which of it is seen, of an image whose pixels outside ``usable_HW`` count as zero.
-
-    A field pixel is the mean of the pixels that it looks at without the padding among them, and is seen
-    where most of them are none. Otherwise tissue would fade towards the padding.
+    Then come the context before the first row and the one after the last, where there are such. A slice is
+    its own neighbour where its stack ends.
     """
-    cover_HW = to_field(usable_HW, grid, size)
-    whole_HW = to_field(np.ones_like(usable_HW), grid, size)
-    kept_HW = seen_HW & (cover_HW > whole_HW / 2)
-    share_HW = np.divide(whole_HW, cover_HW, out=np.zeros_like(cover_HW), where=kept_HW)
-    return field_HW * share_HW, kept_HW
-
-
-def normalise(
-    unit_HW: NDArray[np.float32], seen_HW: NDArray[np.bool_], options: PreprocessOptions
-) -> NDArray[np.float32]:
-    """The intensity steps on the field; ``seen_HW`` tells the image from the border around it."""
-    low, high = options.low_percentile, options.high_percentile
-    patient_HW = seen_HW
-    if options.remove_background:
-        # Clipped first: one flare pixel would otherwise push all tissue under the threshold.
-        patient_HW = foreground(clip_percentiles(unit_HW, seen_HW, low, high), seen_HW)
-    x_HW = np.clip(clip_percentiles(unit_HW, patient_HW, low, high), 0, 1) * patient_HW
-    if options.clahe_clip_limit > 0:
-        x_HW = equalise(x_HW, options.clahe_clip_limit, options.clahe_tiles) * patient_HW
-    return zscore(x_HW, patient_HW) if options.zscore else x_HW
-
-
-def with_neighbours(
-    x_NHW: Sequence[NDArray[np.float32]],
-    rows: Rows,
-    before_HW: NDArray[np.float32] | None,
-    after_HW: NDArray[np.float32] | None,
-    size: int,
-) -> NDArray[np.float32]:
-    """Stacked to (previous, self, next); a slice is its own neighbour where its stack ends."""
-    count = len(x_NHW)
-    x_NCHW = np.empty((count, 3, size, size), np.float32)
-    for row, x_HW in enumerate(x_NHW):
-        previous_HW = next_HW = x_HW
-        if row > 0 and same_stack(rows, row - 1, row):
-            previous_HW = x_NHW[row - 1]
-        elif row == 0 and before_HW is not None:
-            previous_HW = before_HW
-        if row + 1 < count and same_stack(rows, row, row + 1):
-            next_HW = x_NHW[row + 1]
-        elif row + 1 == count and after_HW is not None:
-            next_HW = after_HW
-        x_NCHW[row] = previous_HW, x_HW, next_HW
-    return x_NCHW
+    count = len(rows)
+    own_N = np.arange(count)
+    channels_NC = np.stack([own_N] * 3, 1)
+    for row in range(1, count):
+        if same_stack(rows, row - 1, row):
+            channels_NC[row, 0], channels_NC[row - 1, 2] = row - 1, row
+    if before:
+        channels_NC[0, 0] = count
+    if after:
+        channels_NC[-1, 2] = count + before
+    return channels_NC

@@ -1,4 +1,4 @@
-"""One interface over what executes the model: x [N, C, H, W] to probability, feature and novelty.
+"""One interface over what executes the model: packed slices to probability, feature and novelty.
 
 ``torch`` runs on CPU and CUDA (there in bfloat16, see graphs.py) and is the reference; ``openvino`` runs on
 the CPU, in single precision, and agrees with it to rounding; ``openvino-int8`` runs the quantised artefact
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.batches import Packed
 from stages.segment import checkpoint, int8
 from stages.segment.export import to_openvino
 from stages.segment.graphs import GraphedSegmenter
@@ -35,7 +36,7 @@ class Inference(NamedTuple):
     novelty_N: NDArray[np.float32]  # see novelty.py: above 1 is out of distribution, NaN is unknown
 
 
-Infer = Callable[[NDArray[np.float32]], Inference]
+Infer = Callable[[Packed], Inference]
 
 
 def load(
@@ -45,11 +46,14 @@ def load(
     runtime: Runtime = "auto",
     artefacts: Path | None = None,
     largest: tuple[int, ...] | None = None,
+    *,
+    levels: bool = True,
 ) -> Infer:
     """The model of a weights file (the shipped one when None) as a function.
 
-    On CUDA it is made ready for batches up to the ``largest`` [N, C, H, W]; for others when they come.
-    Raises WeightsError, and ArtefactError where int8 is asked for by name and has no sound artefact.
+    On CUDA it is made ready for batches up to the ``largest`` [N, C, H, W], of 8-bit ``levels`` or else of
+    float32; for others when they come. Raises WeightsError, and ArtefactError where int8 is asked for by name
+    and has no sound artefact.
     """
     segmenter, info = checkpoint.load(weights)
     segmenter.frozen()
@@ -58,8 +62,8 @@ def load(
     if device != "cpu":
         graphed = GraphedSegmenter(segmenter, device)
         if largest is not None:
-            graphed.prepare(largest)
-        return lambda x_NCHW: Inference(*graphed(x_NCHW))
+            graphed.prepare(largest, levels=levels)
+        return lambda packed: Inference(*graphed(packed))
     if runtime == "torch":
         return with_torch(segmenter, threads)
     if runtime != "openvino":
@@ -76,9 +80,8 @@ def with_torch(segmenter: Segmenter, threads: int) -> Infer:
     torch.set_num_threads(threads)
     segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub gap
 
-    def infer(x_NCHW: NDArray[np.float32]) -> Inference:
-        # A copy: batches from the object store are read-only, which torch.from_numpy refuses.
-        x = torch.tensor(x_NCHW).to(memory_format=torch.channels_last)
+    def infer(packed: Packed) -> Inference:
+        x = torch.from_numpy(packed.unpacked()).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             return Inference(*(one.numpy() for one in segmenter(x)))
 
@@ -89,8 +92,8 @@ def with_openvino(model: Any, threads: int) -> Infer:
     """An ``openvino.Model`` of a segmenter, run on the CPU."""
     run = compiled(model, threads)
 
-    def infer(x_NCHW: NDArray[np.float32]) -> Inference:
-        result = run(np.ascontiguousarray(x_NCHW))
+    def infer(packed: Packed) -> Inference:
+        result = run(packed.unpacked())
         return Inference(*(result[i].copy() for i in range(3)))  # the compiled model owns its output buffers
 
     return infer
@@ -109,9 +112,10 @@ def compiled(model: Any, threads: int) -> Any:
 def flip_averaged(infer: Infer) -> Infer:
     """The probability averaged with that of the slice's left-right mirror image; the features as they are."""
 
-    def both(x_NCHW: NDArray[np.float32]) -> Inference:
-        answer = infer(x_NCHW)
-        mirrored_NHW = infer(np.ascontiguousarray(x_NCHW[..., ::-1])).probability_NHW[..., ::-1]
+    def both(packed: Packed) -> Inference:
+        answer = infer(packed)
+        mirrored = packed._replace(field_MHW=packed.field_MHW[..., ::-1])
+        mirrored_NHW = infer(mirrored).probability_NHW[..., ::-1]
         return answer._replace(probability_NHW=np.float32(0.5) * (answer.probability_NHW + mirrored_NHW))
 
     return both

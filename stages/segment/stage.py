@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Prepared, Rows, Segmented, same_stack
-from stages.components import large_components, without_islands
+from stages.components import small_components, without_islands
 from stages.grid import Mask
-from stages.preprocess.grid import to_original
+from stages.preprocess.grid import mask_to_original
 from stages.segment import checkpoint
 from stages.segment.options import SegmentOptions
 from stages.segment.runtime import Inference, flip_averaged, load
@@ -49,42 +49,49 @@ class Segment:
             options.runtime,
             options.artefacts,
             (options.batch, *expected),
+            levels=info.recipe.in_levels,
         )
         if options.flip_average:
             infer = flip_averaged(infer)
 
         def run(batch: Prepared) -> Split[Segmented]:
-            if batch.x_NCHW.shape[1:] != expected:
+            shape = batch.packed.shape[1:]
+            if shape != expected:
                 raise checkpoint.WeightsError(
                     f"{info.path} was trained on input of shape {expected}, preprocessing gives "
-                    f"{batch.x_NCHW.shape[1:]}: use its own preprocessing recipe or other weights"
+                    f"{shape}: use its own preprocessing recipe or other weights"
                 )
             probability_NHW = np.zeros((len(batch), *expected[1:]), np.float32)
             feature_ND = np.zeros((len(batch), info.feature_dim), np.float32)
             novelty_N = np.zeros(len(batch), np.float32)
             for lo in range(0, len(batch), options.batch):
                 part = slice(lo, lo + options.batch)
-                probability_NHW[part], feature_ND[part], novelty_N[part] = infer(batch.x_NCHW[part])
-            return self._answer(batch, Inference(probability_NHW, feature_ND, novelty_N))
+                probability_NHW[part], feature_ND[part], novelty_N[part] = infer(batch.packed.take(part))
+            return self.answered(batch, Inference(probability_NHW, feature_ND, novelty_N))
 
         yield run
 
-    def _answer(self, batch: Prepared, answer: Inference) -> Split[Segmented]:
+    def answered(self, batch: Prepared, answer: Inference) -> Split[Segmented]:
+        """What the stage gives where the model gives this answer."""
         probability_NHW, feature_ND, novelty_N = answer
+        packed = batch.packed
+        sound_M = np.isfinite(packed.slope_M) & np.isfinite(packed.intercept_M)
+        if packed.field_MHW.dtype.kind == "f":
+            sound_M &= np.isfinite(packed.field_MHW).all((1, 2))
         sound_N = (
-            np.isfinite(batch.x_NCHW).all((1, 2, 3))
+            sound_M[packed.channels_NC].all(1)
             & np.isfinite(probability_NHW).all((1, 2))
             & (np.abs(np.linalg.norm(feature_ND, axis=1) - 1) < UNIT_TOLERANCE)  # False for NaN
         )
         kept = np.flatnonzero(sound_N).tolist()
         rows = batch.rows.take(kept)
-        probability_NHW = probability_NHW[kept]
         threshold = self.options.threshold
+        probability_NHW = probability_NHW if sound_N.all() else probability_NHW[kept]
         if self.options.largest_component:
-            probability_NHW = keep_large_components(probability_NHW, rows, threshold)
+            probability_NHW = without_small_components(probability_NHW, rows, threshold)
         grids = [batch.grids[i] for i in kept]
         masks = tuple(
-            Mask.pack(without_islands(to_original(probability_HW, grid) >= threshold))
+            Mask.pack(without_islands(mask_to_original(probability_HW, grid, threshold)))
             for probability_HW, grid in zip(probability_NHW, grids, strict=True)
         )
         known_N = np.array([grid.spacing_known for grid in grids], np.bool_)
@@ -103,33 +110,37 @@ class Segment:
         return Split(segmented, rejected)
 
 
-def keep_large_components(
+def without_small_components(
     probability_NHW: NDArray[np.float32], rows: Rows, threshold: float
 ) -> NDArray[np.float32]:
-    """Set to 0 what belongs to no large component of its stack (components.py).
+    """With 0 for what belongs to no large component of its stack (components.py).
 
     A stack of which only a part is here is left as it is: what is small here may belong to an object that
     is large in the whole, so delivery decides. Rows of a stack follow each other in slice order. What is
     below the threshold stays too: the border of the object that stays is interpolated from it.
     """
-    inside_NHW = probability_NHW >= threshold
-    kept_NHW = probability_NHW.copy()
     starts = [i for i in range(len(rows)) if i == 0 or not same_stack(rows, i - 1, i)]
+    left_NHW = probability_NHW
     for lo, hi in pairwise([*starts, len(rows)]):
         if hi - lo < rows.stacks[lo].slices:
             continue
-        of_stack = inside_NHW[lo:hi]
-        for row, large_HW in enumerate(large_components(hi - lo, of_stack.__getitem__), lo):
-            kept_NHW[row, inside_NHW[row] & ~large_HW] = 0
-    return kept_NHW
+        of_stack = probability_NHW[lo:hi] >= threshold
+        for row, small_HW in enumerate(small_components(hi - lo, of_stack.__getitem__), lo):
+            if small_HW is not None:
+                left_NHW = probability_NHW.copy() if left_NHW is probability_NHW else left_NHW
+                left_NHW[row, small_HW] = 0
+    return left_NHW
 
 
 def confidence(probability_NHW: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
     """Mean |2p - 1| over the mask; where it is empty, |2p - 1| at the largest p. [N], 0..1."""
-    mask_NHW = probability_NHW >= threshold
-    certainty_NHW = np.abs(2 * probability_NHW - 1)
-    size_N = mask_NHW.sum((1, 2))
-    inside_N = (certainty_NHW * mask_NHW).sum((1, 2)) / np.maximum(size_N, 1)
-    empty_N = np.abs(2 * probability_NHW.max((1, 2), initial=0) - 1)
-    confidence_N: NDArray[np.float32] = np.where(size_N > 0, inside_N, empty_N).astype(np.float32)
-    return confidence_N
+    return np.array(
+        [_confidence(probability_HW, threshold) for probability_HW in probability_NHW], np.float32
+    )
+
+
+def _confidence(probability_HW: NDArray[np.float32], threshold: float) -> float:
+    inside_P = probability_HW[probability_HW >= threshold]
+    if not inside_P.size:
+        inside_P = probability_HW.max(keepdims=True)
+    return float(np.abs(2 * inside_P - 1).mean(dtype=np.float64))

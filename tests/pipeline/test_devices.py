@@ -9,8 +9,8 @@ from pipeline.config import Settings
 from pipeline.devices import DeviceError, Devices, device_here, devices, gpus_for
 
 
-def settings(device: str, runtime: str = "auto") -> Settings:
-    tree: dict[str, Any] = {"run": {"device": device}, "segment": {"runtime": runtime}}
+def settings(device: str, runtime: str = "auto", **flow: Any) -> Settings:
+    tree: dict[str, Any] = {"run": {"device": device}, "segment": {"runtime": runtime}, "flow": flow}
     return Settings(**tree)
 
 
@@ -30,10 +30,20 @@ def test_the_device_follows_configuration_and_machine(
 ) -> None:
     """An explicit OpenVINO runtime chooses the CPU; else a GPU is used where there is one."""
     found = devices(settings(device, runtime), gpus)
-    assert found == Devices(*wanted)
+    assert found == Devices("cpu", *wanted)
     assert found.on_gpu == tuple(
         name for name, here in zip(("segment", "encrypt"), wanted, strict=True) if here == "cuda"
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "wanted"), [("auto", 1, "cuda"), ("auto", 0, "cpu"), ("cpu", 1, "cpu")]
+)
+def test_preprocessing_uses_the_gpu_of_which_it_has_a_part(device: str, gpus: int, wanted: str) -> None:
+    """It is named among the shares; without a GPU, or with device cpu, the share has no meaning."""
+    found = devices(settings(device, gpu_shares={"preprocess": 0.25}), gpus)
+    assert found.preprocess == wanted
+    assert ("preprocess" in found.on_gpu) == (wanted == "cuda")
 
 
 def test_a_device_and_a_runtime_that_contradict_are_refused() -> None:

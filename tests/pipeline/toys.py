@@ -60,6 +60,7 @@ class Read:
     bad: frozenset[int] = frozenset()
     deadly: frozenset[int] = frozenset()
     seconds: float = 0.0
+    slow: frozenset[int] = frozenset()  # numbers that take a fifth of a second more
     name: str = "read"
 
     @contextmanager
@@ -69,6 +70,7 @@ class Read:
     def _run(self, batch: Located) -> Split[Numbers]:
         time.sleep(self.seconds)
         numbers = [int.from_bytes(key, "big") for key in batch.keys]
+        time.sleep(0.2 * len(self.slow.intersection(numbers)))
         if self.deadly.intersection(numbers):
             os.kill(os.getpid(), signal.SIGKILL)
         good = [row for row, number in enumerate(numbers) if number not in self.bad]
@@ -197,6 +199,29 @@ class Deliver:
         return Split(batch)
 
 
+@dataclass(frozen=True)
+class Apart(Deliver):
+    """Dies, loudly, where two calls hold numbers of one hundred at a time."""
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Numbers], Split[Numbers]]]:
+        def run(batch: Numbers) -> Split[Numbers]:
+            held = [self.path.with_name(f"held-{number}") for number in hundreds(batch)]
+            for mark in held:
+                mark.touch(exist_ok=False)
+            time.sleep(0.05)
+            for mark in held:
+                mark.unlink()
+            return self._run(batch)
+
+        yield run
+
+
+def hundreds(batch: Located | Numbers) -> set[int]:
+    """What ``Apart`` keeps apart."""
+    return {int.from_bytes(key, "big") // 100 for key in batch.keys}
+
+
 def graph(
     folder: Path,
     read: Read = Read(),
@@ -204,10 +229,11 @@ def graph(
     log: Log | None = None,
     deliver: Deliver | None = None,
 ) -> Graph[Located, Numbers]:
+    apart = hundreds if isinstance(deliver, Apart) else None
     return (
         Graph.of(read)
         .then(double)
-        .beside(Graph.of(deliver or Deliver(folder / "delivered")), join=Numbers.join)
+        .beside(Graph.of(deliver or Deliver(folder / "delivered")), join=Numbers.join, apart=apart)
         .gather(narrow=same, join=Numbers.join)
         .then(log or Log(folder / "log"))
     )

@@ -18,9 +18,14 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from pipeline.config import Settings
+from pipeline.devices import Devices
+from pipeline.engine.graph import Graph
+from pipeline.stream import onward
 from stages.base import Split
-from stages.batches import Frames, Segmented
+from stages.batches import Entries, Frames, Located, Segmented
 from stages.grid import Mask
+from stages.ingest.stage import Ingest
 
 SIDE = 40  # pixels
 PIXEL_MM = 1.25
@@ -29,7 +34,7 @@ RADIUS_MM = 18.0
 DEPTHS_MM = tuple(GAP_MM * n for n in range(-9, 10))
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
-FEATURES = 8  # that stand for a model's
+FEATURES = 256  # as many as the product's weights give
 BRIGHT, DARK = 1000, 100
 
 
@@ -52,6 +57,14 @@ class Threshold:
         known_N = np.array([frame.spacing_mm is not None for frame in frames.frames])
         nothing_N = np.zeros(count, np.float32)
         return Split(Segmented(frames.rows, masks, nothing_N, known_N, feature_ND, nothing_N))
+
+
+def thresholded(
+    settings: Settings, keys: Path, index: Path, results: Path, where: Devices
+) -> Graph[Located, Entries]:
+    """The product's stream with a segmenter that needs no weights; a run states those of the product."""
+    front = Graph.of(Ingest(settings.ingest, keys)).then(Threshold())
+    return onward(front, settings, keys, index, results, where)
 
 
 def ball(depth_mm: float, radius_mm: float = RADIUS_MM) -> NDArray[np.uint16]:

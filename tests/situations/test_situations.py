@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,15 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pipeline.config import Settings, load
-from pipeline.devices import Devices
-from pipeline.engine.graph import Graph
+from pipeline.config import load
 from pipeline.run.dead_letters import Letter, read
 from pipeline.run.job import Job
 from pipeline.run.run import run
 from pipeline.run.summary import Summary
-from pipeline.stream import features
-from stages.batches import Entries, Features, Located, Segmented
-from stages.deliver.stage import Deliver
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.site import load_site_secret
-from stages.encrypt.stage import Encrypt
-from stages.index.stage import Append
 from stages.ingest.site import Site
-from stages.ingest.stage import Ingest
-from stages.segment.checkpoint import describe
-from tests.situations.maker import BRIGHT, DEPTHS_MM, FEATURES, GAP_MM, Study, Threshold, ball, volume_ml
+from tests.situations.maker import BRIGHT, DEPTHS_MM, GAP_MM, Study, ball, thresholded, volume_ml
 from tests.situations.table import HOLES, SITUATIONS, SOUND
 
 
@@ -52,36 +44,21 @@ class Streamed:
         return found
 
 
-def stream(
-    settings: Settings, keys: Path, index: Path, results: Path, where: Devices
-) -> Graph[Located, Entries]:
-    """The product's stream with a segmenter that needs no weights; a run states those of the product."""
-    weights = describe(settings.segment.weights).digest
-    return (
-        Graph.of(Ingest(settings.ingest, keys))
-        .then(Threshold())
-        .beside(Graph.of(Deliver(settings.deliver, results, keys, "", settings.ingest)), join=Segmented.join)
-        .gather(narrow=features, join=Features.join)
-        .then(Encrypt(settings.encrypt, keys, where.encrypt))
-        .then(Append(settings.index, index, keys, bytes.fromhex(weights), FEATURES))
-    )
-
-
-class Quiet:
-    """A watcher that shows nothing."""
-
-    def update(self, *_: object) -> None:
-        """See ``Watcher``."""
-
-
-def streamed_once(source: Path, keys: Path, work: Path, engine: str) -> Summary:
-    """One run of the product over a folder, into ``work``."""
-    settings = load(
-        None, {"run": {"engine": engine, "device": "cpu"}, "ingest": {"batch": 32}, "flow": {"hops": []}}
-    )
+def streamed_once(
+    source: Path,
+    keys: Path,
+    work: Path,
+    engine: str = "local",
+    more: Mapping[str, Any] | None = None,
+    *,
+    resume: bool = False,
+) -> Summary:
+    """One run of the product over a folder, into ``work``, with ``more`` settings."""
+    asked = {"run": {"engine": engine, "device": "cpu"}, "ingest": {"batch": 32}, "flow": {"hops": []}}
+    settings = load(None, {**asked, **(more or {})})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.run.run.stream", stream)
-        return run(Job((str(source),), work / "index", work / "results", keys, settings), Quiet())
+        patch.setattr("pipeline.run.run.stream", thresholded)
+        return run(Job((str(source),), work / "index", work / "results", keys, settings, resume))
 
 
 @pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.cluster)])
@@ -202,6 +179,42 @@ def test_a_part_of_a_series_does_not_replace_the_whole(tmp_path: Path) -> None:
     (beside,) = (tmp_path / "results").glob("*/version-2/measurements.json")
     assert "fewer_slices" in {flag["flag"] for flag in json.loads(beside.read_text())["flags"]}
     assert (summary.indexed, summary.already_indexed, summary.series_to_review) == (0, 13, 1)
+
+
+PARTED = {
+    "ingest": {"layout": "series-per-folder", "batch": 8},
+    "flow": {"hops": [], "replicas": {"deliver": 2}},
+}
+
+
+def test_a_series_that_comes_in_two_units_ends_whole_and_counts_once(tmp_path: Path) -> None:
+    """Both are in flight at a time; run again, or resumed, the counts are the same."""
+    new_keys(tmp_path / "keys", None)
+    for row, depth in enumerate(DEPTHS_MM, 1):
+        Study(tmp_path / "in", "same").slice(depth, row, f"{'a' if row % 3 else 'b'}/{row}.dcm")
+    for resume in (False, False, True):
+        summary = streamed_once(tmp_path / "in", tmp_path / "keys", tmp_path, more=PARTED, resume=resume)
+        assert (summary.inputs, summary.frames, summary.rejected) == (19, 19, 0)
+        assert (summary.series_to_review, summary.undelivered) == (0, 0)
+        assert summary.checkpoint["size"] == 19
+        (whole,) = documents(tmp_path / "results")
+        assert (whole["version"], whole["slices"], whole["review"]) == (2, 19, False)
+        assert whole["volume_ml"] == pytest.approx(SOUND, rel=1e-3)
+
+
+def test_what_is_rejected_in_two_units_counts_once(tmp_path: Path) -> None:
+    """With one letter, also when the run is resumed; a series to review is one."""
+    new_keys(tmp_path / "keys", None)
+    for row, depth in enumerate(DEPTHS_MM, 1):
+        path = Study(tmp_path / "in", "same").slice(depth, row, f"{'a' if row % 3 else 'b'}/{row}.dcm")
+        if row in (4, 6):
+            path.write_bytes(path.read_bytes()[:-50])
+    for resume in (False, True):
+        summary = streamed_once(tmp_path / "in", tmp_path / "keys", tmp_path, more=PARTED, resume=resume)
+        assert (summary.inputs, summary.frames, summary.rejected) == (19, 19, 2)
+        assert summary.series_to_review == (not resume)
+        assert summary.rejects_by_reason == ({} if resume else {"truncated": 2})
+        assert [Path(letter.path).name for letter in read(tmp_path / "results")] == ["4.dcm", "6.dcm"]
 
 
 def documents(results: Path) -> list[dict[str, Any]]:

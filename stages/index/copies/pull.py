@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from stages.errors import UnwritableError
 from stages.index.copies.bucket import SMALL_BYTES, MissingError, Progress, Store, side_by_side
 from stages.index.copies.listing import LISTING_BYTES, block_name, check_apart, listing_name
 from stages.index.copies.remote import RemoteTiles, check_block, check_bundle, is_tile, read_edge, read_rows
 from stages.index.copies.replica import Replica, make_replica
-from stages.index.errors import DamagedError, ForkedError, NotAnIndexError, UnwritableError
+from stages.index.errors import DamagedError, ForkedError, NotAnIndexError
 from stages.index.log.growth import growth_path
 from stages.index.store.durable import SYNCS, locked
 from stages.index.store.identity import (

@@ -52,7 +52,7 @@ INTENT: Final = "erasing"
 _FORMAT: Final = 2
 _SIGNED_WITH: Final = (ED25519, ML_DSA_44)
 _BEGIN: Final = b"-----BEGIN "
-_UNFINISHED: Final = frozenset({SIGNING_KEY, PUBLIC_KEY, CHECKPOINT, LOCK, STAGING})
+UNFINISHED: Final = frozenset({SIGNING_KEY, PUBLIC_KEY, CHECKPOINT, LOCK, STAGING})  # of a creation
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Identity:
 def refuse_foreign(directory: Path) -> None:
     """Refuse to make an index among other files."""
     if directory.is_dir() and not is_index(directory):
-        foreign = {path.name for path in directory.iterdir()} - _UNFINISHED
+        foreign = {path.name for path in directory.iterdir()} - UNFINISHED
         if foreign:
             raise NotAnIndexError(f"{directory} is not empty and is not an index: it holds {min(foreign)}")
 

@@ -19,6 +19,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
+from stages.database import writing
 from stages.files import sync_directory, write_whole
 from stages.index.errors import DamagedError
 from stages.index.store.identity import STAGING
@@ -105,10 +106,13 @@ class Lookup:
     def add(
         self, keys: Iterable[tuple[bytes, int]], size: int, root: bytes, erased: Iterable[bytes] = ()
     ) -> None:
-        """Insert keys, mark the erased ones, and set the covered prefix to this size."""
+        """Insert keys, mark the erased ones, and set the covered prefix to this size.
+
+        Raises UnwritableError where the disk is full or fails: nothing of it is inserted then.
+        """
         rows = list(keys)
         self._change()
-        with self._db:
+        with writing(self._directory / LOOKUP), self._db:
             self._db.execute("BEGIN")
             held = _known(self._db)[2]
             for first, run in _runs(rows):

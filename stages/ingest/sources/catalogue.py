@@ -6,36 +6,48 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import TracebackType
 from typing import Any, Final, Self
 
 from stages.batches import FileKind, Place
+from stages.database import writing
+from stages.errors import UnwritableError
 from stages.ingest.acquisition import Acquisition
 from stages.ingest.slices import Slice
 
 _TOGETHER: Final = 1000  # rows of one transaction
+_SCRIPT: Final = """
+PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;
+CREATE TABLE slices (
+  series BLOB, key BLOB, path BLOB, frame INT, kind TEXT, header TEXT, given INT DEFAULT 0
+);
+CREATE INDEX by_series ON slices (series, path);
+CREATE INDEX waiting ON slices (series) WHERE NOT given;
+CREATE INDEX by_key ON slices (key);
+CREATE TABLE whole (series BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE listed (path BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
 
 
 class Catalogue:
     """Slices by series, in the order in which they were found. A context manager; one thread at a time.
 
-    The file is written and read by one process and goes with it: nothing of it has to survive a crash.
+    The file is written and read by one process and goes with it: nothing of it has to survive a crash. Where
+    its disk is full or fails, the context ends with UnwritableError.
     """
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="medsecure-scan-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "headers.sqlite", check_same_thread=False)
-        self._db.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;"
-            "CREATE TABLE slices (series BLOB, key BLOB, path BLOB, frame INT, kind TEXT, header TEXT,"
-            " given INT DEFAULT 0);"
-            "CREATE INDEX by_series ON slices (series, path);"
-            "CREATE INDEX waiting ON slices (series) WHERE NOT given;"
-            "CREATE INDEX by_key ON slices (key);"
-            "CREATE TABLE whole (series BLOB PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE listed (path BLOB PRIMARY KEY) WITHOUT ROWID;"
-        )
+        with ExitStack() as stack:
+            file = Path(stack.enter_context(_folder())) / "headers.sqlite"
+            self._db = sqlite3.connect(file, check_same_thread=False)
+            stack.callback(self._db.close)
+            stack.enter_context(writing(file))
+            self._db.executescript(_SCRIPT)
+            self._closing = stack.pop_all()
         self._lists = False
         self._waiting: list[tuple[Any, ...]] = []
 
@@ -67,7 +79,8 @@ class Catalogue:
 
     def given(self, series: bytes) -> list[Slice]:
         """The slices of a series that were given already."""
-        return self._slices("SELECT * FROM slices WHERE series = ? AND given ORDER BY rowid", series)
+        found = self._slices("SELECT * FROM slices WHERE series = ? AND given ORDER BY rowid", series)
+        return [replace(one, again=True) for one in found]
 
     def take(self, series: bytes) -> list[Slice]:
         """The slices of a series that were not given yet; from now on they are."""
@@ -103,9 +116,20 @@ class Catalogue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-        self._folder.cleanup()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closing.__exit__(kind, error, traceback)
+
+
+def _folder() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix="medsecure-scan-")
+    except OSError as error:
+        raise UnwritableError(f"the headers of the sources cannot be kept: {error.strerror}") from error
 
 
 def _row(one: Slice) -> tuple[bytes, bytes, int, str, str]:

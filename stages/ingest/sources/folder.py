@@ -10,6 +10,7 @@ holds whole series (``ingest.layout``). A slice that turns up later gives the se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stages.base import Reason
@@ -77,6 +78,7 @@ class Scan:
         self._site = site
         self._options = options
         self._earlier = earlier
+        self._sources: frozenset[Path] = frozenset()
 
     def work(self, sources: Sequence[Path]) -> Iterator[Located | Refused | Copied]:
         """All work, in batches."""
@@ -86,6 +88,7 @@ class Scan:
 
     def _found(self, sources: Sequence[Path], catalogue: Catalogue) -> Iterator[Found]:
         absolute = [source.absolute() for source in sources]
+        self._sources = frozenset(absolute)
         named = [path for path in absolute if not _is_folder(path)]
         yield from self._of_files([path for path in named if catalogue.list_file(path)], catalogue)
         seen: set[tuple[int, int]] = set()
@@ -147,7 +150,7 @@ class Scan:
         """The series of the catalogue that have slices which are not on their way yet."""
         for series in catalogue.waiting():
             given, fresh = catalogue.given(series), catalogue.take(series)
-            earlier = self._of_earlier_runs(series, {one.place.path for one in [*given, *fresh]})
+            earlier = self._of_earlier_runs(series, again=bool(given))
             elsewhere = catalogue.elsewhere(series) | earlier
             found = without_copies(given, fresh, elsewhere, self._options)
             for aside in found.set_aside:
@@ -156,11 +159,14 @@ class Scan:
             if any(found.kept.get(one.key) is one for one in fresh):
                 yield Series(series, stacked(list((earlier | found.kept).values())))
 
-    def _of_earlier_runs(self, series: bytes, here: set[str]) -> dict[bytes, Slice]:
-        """Slices of the series in files that an earlier run read elsewhere, where they still are."""
+    def _of_earlier_runs(self, series: bytes, *, again: bool) -> dict[bytes, Slice]:
+        """Slices of the series in files that an earlier run read elsewhere, where they still are.
+
+        Files of this run's sources were read, or come by themselves.
+        """
         slices: dict[bytes, Slice] = {}
         for path in self._earlier(series):
-            if str(path) in here:
+            if not self._sources.isdisjoint((path, *path.parents)):
                 continue
             try:
                 with reading():
@@ -168,7 +174,7 @@ class Scan:
             except BadData:
                 continue  # gone or changed since: the result states what it is made of
             if found.series == series and not found.whole:
-                slices |= {one.key: one for one in found.slices}
+                slices |= {one.key: replace(one, again=again) for one in found.slices}
         return slices
 
     def _refused(self, path: Path, refusal: Refusal) -> Refused:

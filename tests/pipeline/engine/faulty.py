@@ -82,10 +82,14 @@ class FaultyCrew:
     """One worker a hop, first come, first served; a worker that dies takes its whole queue with it.
 
     Up to ``kills`` workers die without a reason while several flights are in the air, one more while
-    there is a single one. Rows that have been lost twice must fly alone.
+    there is a single one. Rows that have been lost twice must fly alone, and rows of one series must not be
+    in two flights of the side leg.
     """
 
-    def __init__(self, legs: dict[str, tuple[Hop, ...]], random: Random, kills: int) -> None:
+    def __init__(
+        self, legs: dict[str, tuple[Hop, ...]], random: Random, kills: int, series: dict[bytes, bytes]
+    ) -> None:
+        self._series = series  # of each row
         self._hosts = {leg: [Host(hop) for hop in hops] for leg, hops in legs.items()}
         self._queues: dict[tuple[str, int], deque[Airborne]] = {
             (leg, hop): deque() for leg, hops in legs.items() for hop in range(len(hops))
@@ -103,6 +107,7 @@ class FaultyCrew:
         keys = keys if rows is None else keys[rows.start : rows.stop]
         self._queues[leg, 0].append(Airborne(flight, keys, rows, batches))
         self._check_suspects_are_alone()
+        self._check_series_are_apart()
         return flight
 
     def landed(self, timeout_s: float) -> list[Landing]:
@@ -125,6 +130,12 @@ class FaultyCrew:
         air = self._in_the_air()
         lost = max(self._losses[one.flight.leg, key] for one in air for key in one.keys)
         assert len(air) == 1 or lost < 2, "a flight that was lost twice has company"
+
+    def _check_series_are_apart(self) -> None:
+        side = [
+            {self._series[key] for key in one.keys} for one in self._in_the_air() if one.flight.leg == "side"
+        ]
+        assert sum(map(len, side)) == len(set().union(*side)), "a series is delivered twice at a time"
 
     def _unlucky(self) -> bool:
         flights = len(self._in_the_air())

@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 
 from actors import crew
-from actors.crew import StageFailed
+from actors.crew import StageFailed, manned
+from actors.thread_crew import ThreadCrew
+from pipeline.engine.accounting import Finished
 from pipeline.engine.flow import FlowOptions
 from pipeline.engine.graph import Graph
-from pipeline.engine.pump import Admitted, Measured, Waited
+from pipeline.engine.pump import Admitted, Measured, Pump, Waited
 from stages.base import Reason
 from stages.batches import Copied, Located, Refused
 from tests.pipeline.conftest import Execute
 from tests.pipeline.toys import (
+    Apart,
     Bulky,
     Closing,
     Deliver,
@@ -111,6 +114,29 @@ def test_a_cut_series_is_delivered_whole(execute: Execute, tmp_path: Path) -> No
     outcome = execute(graph(tmp_path), [*cut, piece(range(20, 24))])
     assert sorted(delivered(tmp_path)) == [list(range(12)), list(range(20, 24))]
     assert sorted(len(unit.pieces) for unit in outcome.finished) == [1, 3]
+
+
+def test_deliveries_with_a_name_in_common_follow_each_other(execute: Execute, tmp_path: Path) -> None:
+    """As they came, however fast the front is with each, by however many deliverers; others pass."""
+    work = [piece([1, 2]), piece([3, 201]), piece([1, 3]), piece([202, 4]), piece([301]), piece([2, 203])]
+    flow = FlowOptions(hops=(), replicas={"read": 3, "deliver": 3}, deliveries=3, block_age_s=0.05)
+    front = Read(slow=frozenset({1, 201}))
+    outcome = execute(graph(tmp_path, front, deliver=Apart(tmp_path / "delivered")), work, flow)
+    calls = delivered(tmp_path)
+    assert [call for call in calls if call != [301]] == [[1, 2], [3, 201], [1, 3], [202, 4], [2, 203]]
+    assert calls.index([301]) < 4
+    numbers = [[int.from_bytes(key, "big") for key in unit.pieces[0].keys] for unit in outcome.finished]
+    assert [one for one in numbers if one != [301]] == [call for call in calls if call != [301]]
+
+
+def test_sources_that_hold_the_same_cut_series_are_not_mixed(tmp_path: Path) -> None:
+    """A group is of its source: each series is delivered with the pieces of one, one after another."""
+    cut = [[piece([n, n + 1], group=key_of(7), parts=2) for n in (1, 3)] for _ in range(2)]
+    hops = graph(tmp_path, deliver=Apart(tmp_path / "delivered")).hops((), {"deliver": 2})
+    with manned(ThreadCrew(hops.legs())) as crew:
+        events = list(Pump(hops, crew, FlowOptions(hops=())).run(*cut))
+    assert delivered(tmp_path) == [[1, 2, 3, 4]] * 2
+    assert [unit.pieces for unit in events if isinstance(unit, Finished)] == [tuple(one) for one in cut]
 
 
 def test_blocks_fill_to_their_bound(execute: Execute, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -46,7 +46,7 @@ LEG_OF = {
 def worlds(draw: st.DrawFn, *, stopping: bool = False) -> World:
     """Up to eight pieces and cut series of up to eight rows a piece, with up to six bad or deadly rows.
 
-    They come from up to three sources.
+    They come from up to three sources; some are of one series.
     """
     sources: list[list[Located | Refused]] = [[] for _ in range(draw(st.integers(1, 3)))]
     at = 0
@@ -55,9 +55,11 @@ def worlds(draw: st.DrawFn, *, stopping: bool = False) -> World:
     ):
         items = draw(st.sampled_from(sources))
         pieces = [size for size in sizes if size]
+        series = key_of(10**6 + draw(st.sampled_from([0, 1, 10 + number])))
         for size in pieces:
             group = key_of(10**7 + number) if len(pieces) > 1 else None
-            items.append(piece(range(at, at + size), group, len(pieces)))
+            made = piece(range(at, at + size), group, len(pieces))
+            items.append(replace(made, series=(series,) * size))
             at += size
         if not pieces:
             items.append(Refused(f"refused-{number}", key_of(10**8 + number), Reason.EMPTY, "zero bytes"))
@@ -110,12 +112,15 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch) -> History:
     stages = {name: Pass(name, world.bad[name], world.deadly[name]) for name in STAGES}
     graph = Graph.of(stages["read"]).then(stages["double"])
     if world.side:
-        graph = graph.beside(Graph.of(stages["deliver"]).then(stages["send"]), join=Batch.join)
+        side = Graph.of(stages["deliver"]).then(stages["send"])
+        graph = graph.beside(side, join=Batch.join, apart=lambda piece: set(piece.series))
     graph = graph.gather(narrow=lambda batch: batch, join=Batch.join)
     hops = graph.then(stages["seal"]).then(stages["log"]).hops(world.flow.hops, {})
     monkeypatch.setattr(engine, "ReadAhead", PatientReadAhead)
     monkeypatch.setattr(PatientReadAhead, "random", random, raising=False)
-    pump = Pump(hops, FaultyCrew(hops.legs(), random, world.kills), world.flow)
+    located = [item for items in world.sources for item in items if isinstance(item, Located)]
+    series = {key: name for item in located for key, name in zip(item.keys, item.series, strict=True)}
+    pump = Pump(hops, FaultyCrew(hops.legs(), random, world.kills, series), world.flow)
     history = History(world, [], stages)
     for number, event in enumerate(pump.run(*world.sources)):
         history.events.append(event)
@@ -182,6 +187,21 @@ def a_series_is_delivered_whole(history: History) -> None:
     assert Counter(reject.key for reject in history.rejects(counted=False)) == lost
 
 
+def units_of_one_series_finish_as_they_came(history: History) -> None:
+    """As the last piece of each was admitted."""
+    if not history.world.side:
+        return
+    came: dict[bytes, list[bytes]] = {}
+    left: Counter[bytes | None] = Counter()
+    for event in history.all(Admitted):
+        left[event.piece.group] += 1
+        if event.piece.group is None or left[event.piece.group] == event.piece.parts:
+            came.setdefault(event.piece.series[0], []).append(event.piece.keys[-1])
+    for series, last in came.items():
+        units = [unit.pieces[-1] for unit in history.all(Finished) if unit.pieces[0].series[0] == series]
+        assert [one.keys[-1] for one in units] == last
+
+
 def no_series_begins_after_the_stop(history: History) -> None:
     """Only pieces that complete a cut series are admitted any more."""
     assert history.world.stop_after is not None
@@ -200,6 +220,7 @@ PROMISES = (
     every_unit_finishes_once,
     a_finished_unit_is_not_mentioned_again,
     a_series_is_delivered_whole,
+    units_of_one_series_finish_as_they_came,
 )
 many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -42,7 +42,7 @@ def reject(unit: Unit, number: int, *, counted: bool = True) -> Rejected:
 
 
 def unit_of(*pieces: Located) -> Unit:
-    unit = Unit(len(pieces))
+    unit = Unit(len(pieces), int.from_bytes(pieces[0].keys[0], "big"))
     for one in pieces:
         unit.add(one)
     return unit

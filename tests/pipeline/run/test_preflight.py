@@ -14,7 +14,7 @@ from pipeline.config import Settings, load
 from pipeline.engine.graph import Hops
 from pipeline.run import run as module
 from pipeline.run.job import Job, JobError
-from pipeline.run.preflight import CHECKS, check
+from pipeline.run.preflight import CHECKS, check, exists
 from pipeline.run.run import run
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.rotation import export_public, rotate
@@ -117,24 +117,26 @@ def test_a_manifest_is_read_before_anything_starts(
         check(replace(job, sources=(f"manifest:{manifest}",)))
 
 
+def test_what_an_interrupted_creation_left_is_no_index(tmp_path: Path) -> None:
+    """The next run makes it anew, as where there was no room for it; an index that lost its name is one."""
+    for name in ("lock", "signing.key", "checkpoint"):
+        (tmp_path / name).touch()
+    assert not exists(tmp_path)
+    (tmp_path / "segments").mkdir()
+    assert exists(tmp_path)
+
+
 def test_every_check_has_a_name_and_a_sentence() -> None:
     """They are shown to operators."""
     assert len({one.name for one in CHECKS}) == len(CHECKS)
     assert all(one.about.endswith(".") for one in CHECKS)
 
 
-class Unseen:
-    """A watcher that looks away."""
-
-    def update(self, tally: object, queued: object) -> None:
-        """Show nothing."""
-
-
 def test_slices_prepared_otherwise_than_in_training_are_refused(job: Job) -> None:
     """The weights say how; a run that prepares otherwise would segment what the network never saw."""
     settings = load(None, {"preprocess": {"clahe_clip_limit": 0}})
     with pytest.raises(JobError, match=r"preprocess\.clahe_clip_limit 2\.0, the configuration says 0"):
-        run(replace(job, settings=settings), Unseen())
+        run(replace(job, settings=settings))
 
 
 @pytest.mark.slow
@@ -151,5 +153,5 @@ def test_the_clock_starts_when_all_stages_are_open(job: Job, monkeypatch: pytest
 
     make = module._crew
     monkeypatch.setattr(module, "_crew", slowly)
-    summary = run(replace(job, settings=load(None, {"run": {"engine": "local"}})), Unseen())
+    summary = run(replace(job, settings=load(None, {"run": {"engine": "local"}})))
     assert summary.seconds <= time.monotonic() - opened_s

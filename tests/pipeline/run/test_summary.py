@@ -16,6 +16,7 @@ from pipeline.run.ledger import Done
 from pipeline.run.summary import LostRowsError, Skipped, Tally
 from stages.base import Reason, Reject
 from stages.batches import Copied, FileKind, Located, Place, Refused
+from stages.deliver.stage import Delivered
 from tests.pipeline.toys import key_of, piece
 
 CHECKPOINT = {"size": 9, "root": "00"}
@@ -59,15 +60,18 @@ def test_the_sum_comes_out() -> None:
     assert json.loads(json.dumps(done.as_json()))["frames"] == 9
 
 
-def test_series_to_review_are_summed_over_the_run() -> None:
-    """As deliveries report them; so are those out of scope."""
-    reports = [{"series_to_review": 1, "out_of_scope": 0}, {"series_to_review": 2, "out_of_scope": 1}, {}]
-    laps = [Lap("deliver", 4, 4, 0.1, counters=report) for report in reports]
-    done = tally_of(
-        *(Measured("side", "deliver", Receipt((lap,), (), (), 0, 0.0, 1, 1)) for lap in laps)
-    ).summary(0, CHECKPOINT, complete=True)
-    assert (done.series_to_review, done.out_of_scope) == (3, 1)
-    assert done.as_json()["series_to_review"] == 3
+def delivered(series: str, review: str = "", outside: str = "") -> Measured:
+    """A delivery of series of one letter each."""
+    result = Delivered((), (), tuple(series), frozenset(review), frozenset(outside))
+    return Measured("side", "deliver", Receipt((), (), (), 0, 0.0, 1, 1, result))
+
+
+def test_a_series_to_review_counts_once_as_it_was_delivered_last() -> None:
+    """So does one out of scope."""
+    events = [delivered("ab", "ab"), delivered("cd", "c", "d"), delivered("a"), delivered("c", "c", "c")]
+    done = tally_of(*events).summary(0, CHECKPOINT, complete=True)
+    assert (done.series_to_review, done.out_of_scope) == (2, 2)
+    assert done.as_json()["series_to_review"] == 2
 
 
 @pytest.mark.parametrize(("kept", "lost", "indexed"), [(3, 0, 3), (4, 1, 4), (4, 0, 5), (2, 1, 2), (5, 0, 4)])

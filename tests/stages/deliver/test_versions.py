@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
+from stages import files
 from stages.batches import StackId
 from stages.deliver import stage as deliver_stage
 from stages.deliver.options import DeliverOptions
@@ -164,6 +168,37 @@ def test_a_delivery_killed_while_it_is_written_changes_nothing(
     clinic.deliver(clinic.batch(places[:count], masks[:count]))
     assert not list((clinic.results / ".incoming").iterdir())
     assert document(clinic.of() / "version-2" if beside else clinic.of())["version"] == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_kill_9_between_two_deliveries_of_a_series_leaves_one_of_them_whole(
+    clinic: Clinic, *, exchanged: bool
+) -> None:
+    """The process dies before the fuller result has its name, or before the other is removed."""
+    places, masks = clinic.dicom(6), clinic.balls(6)
+    part, whole = clinic.batch(places[:4], masks[:4]), clinic.batch(places, masks)
+
+    def kill(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def deliver_both() -> None:
+        clinic.deliver(part)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(*(shutil, "rmtree") if exchanged else (files, "_exchange"), kill)
+            clinic.deliver(whole)
+
+    process = multiprocessing.get_context("fork").Process(target=deliver_both)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    lies = (2, 6) if exchanged else (1, 4)
+    assert (clinic.measured()["version"], clinic.measured()["slices"]) == lies
+    assert len(dcmread(clinic.of() / "seg.dcm").SourceImageSequence) == lies[1]
+    clinic.deliver(whole)
+    assert (clinic.measured()["version"], clinic.measured()["slices"]) == (2, 6)
+    assert {path.name for path in clinic.of().iterdir()} == {"seg.dcm", "overlay.png", "measurements.json"}
+    assert not list((clinic.results / ".incoming").iterdir())
 
 
 def test_the_same_result_has_the_same_bytes_anywhere(clinic: Clinic) -> None:

@@ -14,9 +14,10 @@ import pytest
 from pydantic import ValidationError
 
 from stages.batches import Sealed
+from stages.errors import UnwritableError
 from stages.index.check.fsck import fsck
 from stages.index.check.verify import verify
-from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError, UnwritableError
+from stages.index.errors import BusyError, IndexStoreError, NotAnIndexError
 from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
@@ -83,6 +86,25 @@ def test_dimensions_that_are_no_place_are_marks(tmp_path: Path) -> None:
         PerFrameFunctionalGroupsSequence=item(FrameContentSequence=item(DimensionIndexValues=[9, 4])),
     )
     assert marks(made, tmp_path / "a") == Acquisition(dimensions="4")
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(
+    vr=st.sampled_from(["CS", "DA", "TM", "DS"]),
+    value=st.text("09.+-eA \\\\\0", max_size=12)
+    | st.text(max_size=6)
+    | st.floats(0, 1e6).map("{:.6g} ".format),
+)
+def test_a_raw_value_is_the_mark_that_the_converted_one_is(vr: str, value: str) -> None:
+    """The commonest are not converted, for the scan's sake."""
+    raw = value.encode("latin-1", "ignore")
+    tag = BaseTag(0x00180081 if vr == "DS" else 0x00080033)
+    plain, converted = (
+        Dataset({tag: RawDataElement(tag, vr, len(raw), raw, 0, False, True)}) for _ in range(2)
+    )
+    with suppress(Exception):
+        _ = converted[tag]
+    assert acquisition(plain, 0) == acquisition(converted, 0)
 
 
 def test_a_damaged_value_is_no_mark() -> None:

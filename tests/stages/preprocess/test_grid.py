@@ -12,8 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.batches import Frame
-from stages.grid import Display
-from stages.preprocess.grid import displayed, grid_of, inside, stored, to_field, to_original, weights
+from stages.grid import Display, Grid
+from stages.preprocess.grid import (
+    displayed,
+    grid_of,
+    inside,
+    mask_to_original,
+    stored,
+    to_field,
+    to_original,
+    weights,
+)
 
 SIZE = 64
 DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "promise12"
@@ -137,6 +146,51 @@ def test_the_way_back_keeps_coordinates_too() -> None:
     assert np.allclose(to_original(ramp_HW, grid)[:, 20], expected, atol=1e-4)
 
 
+geometries = st.builds(
+    lambda shape, spacing_mm, display: grid_of(frame(shape, spacing_mm, display), SIZE, 1.0),
+    st.tuples(st.integers(8, 90), st.integers(8, 90)),
+    st.none() | st.tuples(st.floats(0.3, 3), st.floats(0.3, 3)),
+    displays,
+)
+
+
+def by_dense_matrices(image_HW: np.ndarray, grid: Grid) -> np.ndarray:
+    """What ``to_field`` promises, over the whole image and with all zeros multiplied."""
+    shown_HW = displayed(image_HW, grid.display)
+    rows_OI, columns_OI = (
+        weights(SIZE, length, scale, offset)
+        for length, scale, offset in zip(shown_HW.shape, grid.scale, grid.offset, strict=True)
+    )
+    return rows_OI @ shown_HW @ columns_OI.T
+
+
+@given(grid=geometries, seed=seeds)
+def test_the_field_is_the_product_of_dense_matrices(grid: Grid, seed: int) -> None:
+    """What is left out of it, zeros and pixels out of view, changes nothing."""
+    image_HW = np.random.default_rng(seed).random(grid.shape).astype(np.float32)
+    assert np.allclose(to_field(image_HW, grid, SIZE), by_dense_matrices(image_HW, grid), atol=1e-5)
+
+
+@given(
+    grid=geometries,
+    seed=seeds,
+    share=st.sampled_from([0, 0.001, 0.02, 0.5, 1]),
+    threshold=st.sampled_from([0.1, 0.47, 0.93]),
+)
+def test_a_mask_comes_back_as_if_all_of_it_were_interpolated(
+    grid: Grid, seed: int, share: float, threshold: float
+) -> None:
+    """Wherever the field reaches the threshold: nowhere, in a few pixels, at its edges, everywhere."""
+    random = np.random.default_rng(seed)
+    high_HW = random.random((SIZE, SIZE)) < share
+    field_HW = np.where(high_HW, random.uniform(threshold, 1, high_HW.shape), threshold * 0.99)
+    field_HW = field_HW.astype(np.float32)
+    mask_HW = mask_to_original(field_HW, grid, threshold)
+    whole_HW = to_original(field_HW, grid)
+    certain_HW = np.abs(whole_HW - threshold) > 1e-6  # what rounding cannot move across
+    assert np.array_equal(mask_HW[certain_HW], (whole_HW >= threshold)[certain_HW])
+
+
 def test_shrinking_smooths_what_the_field_cannot_show() -> None:
     """A one-pixel checkerboard becomes grey, not a pattern of its own."""
     checkers_HW = np.indices((256, 256)).sum(axis=0) % 2
@@ -197,6 +251,8 @@ def test_weights_that_frames_share_cannot_be_written() -> None:
     """One frame of a geometry would change all later ones."""
     assert not weights(8, 8, 1.0, 0.0).flags.writeable
     assert weights(8, 8, 1.0, 0.0) is weights(8, 8, 1.0, 0.0)
+    grid = grid_of(frame((40, 40), None, Display()), 32, 1.0)
+    assert not inside(grid, 32).flags.writeable
 
 
 def test_the_field_is_centred_on_the_image() -> None:

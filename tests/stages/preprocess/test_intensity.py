@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from stages.preprocess.intensity import clip_percentiles, unit_range, usable, zscore
+from stages.preprocess.intensity import clip_percentiles, percentile, unit_range, usable, zscore
 
 ALL = np.ones((10, 10), bool)
 
@@ -78,19 +81,32 @@ def test_coinciding_percentiles_leave_values_alone() -> None:
     assert np.array_equal(clip_percentiles(image_HW, ALL, 1, 98), image_HW)
 
 
-def test_zscore_has_mean_zero_and_deviation_one_over_the_patient() -> None:
-    """Statistics come from the mask, the map is applied everywhere."""
-    image_HW = np.random.default_rng(0).random((10, 10), np.float32)
+@given(
+    values_P=hnp.arrays(np.float32, st.integers(1, 40), elements=st.floats(0, 1, width=32)),
+    percent=st.floats(0, 100),
+)
+def test_a_percentile_is_that_of_numpy(values_P: np.ndarray, percent: float) -> None:
+    """By one partition, for any number of values and any percentile; the values stay as they are."""
+    before_P = values_P.copy()
+    assert percentile(values_P, percent) == pytest.approx(np.percentile(values_P, percent), abs=1e-6)
+    assert np.array_equal(values_P, before_P)
+
+
+@pytest.mark.parametrize("unit", [1, 255])
+def test_zscore_has_mean_zero_and_deviation_one_over_the_patient(unit: int) -> None:
+    """Statistics come from the mask, whether it lies on levels or on values in 0..1."""
+    image_HW = np.random.default_rng(0).random((10, 10), np.float32) * unit
+    field_HW = image_HW.astype(np.uint8) if unit > 1 else image_HW
     patient_HW = np.arange(100).reshape(10, 10) >= 30
-    x_HW = zscore(image_HW, patient_HW)
+    slope, intercept = zscore(field_HW, patient_HW, unit)
+    x_HW = field_HW * slope + intercept
     assert x_HW[patient_HW].mean() == pytest.approx(0, abs=1e-5)
     assert x_HW[patient_HW].std() == pytest.approx(1, abs=1e-5)
-    assert x_HW.dtype == np.float32
 
 
 def test_zscore_of_equal_values_is_zero() -> None:
     """No spread, no division."""
-    assert not zscore(np.full((10, 10), 0.3, np.float32), ALL).any()
+    assert zscore(np.full((10, 10), 0.3, np.float32), ALL, 1) == (0, 0)
 
 
 @pytest.mark.parametrize(("deviation", "spread"), [(0.9e-6, False), (1.1e-6, True)])
@@ -98,7 +114,8 @@ def test_a_deviation_of_rounding_is_none(deviation: float, spread: bool) -> None
     """From a millionth of the range on it is the patient's."""
     image_HW = np.zeros((10, 10), np.float32)
     image_HW[::2] = 2 * deviation
-    assert zscore(image_HW, ALL).any() == spread
+    assert (zscore(image_HW, ALL, 1) != (0, 0)) == spread
+    assert (zscore(255 * image_HW, ALL, 255) != (0, 0)) == spread
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from stages.base import Reason, Split
 from stages.batches import Frame, Frames, Prepared, Rows
 from stages.preprocess.options import PreprocessOptions
-from stages.preprocess.stage import Preprocess, prepare
+from stages.preprocess.single import Slice, prepare
+from stages.preprocess.stage import Preprocess
 
 OPTIONS = PreprocessOptions(size=32)
 
@@ -41,11 +42,16 @@ def run(frames: Frames, options: PreprocessOptions = OPTIONS) -> Split[Prepared]
         return work(frames)
 
 
+def seen(one: Slice) -> np.ndarray:
+    """The slice as the network sees it."""
+    return one.field_HW * np.float32(one.slope) + np.float32(one.intercept)
+
+
 def own(frame: Frame) -> np.ndarray:
     """The slice itself, as it stands in any channel."""
     prepared = prepare(frame, OPTIONS)
     assert not isinstance(prepared, str)
-    return prepared[0]
+    return seen(prepared)
 
 
 def channels(split: Split[Prepared], row: int, *expected: Frame) -> bool:
@@ -70,6 +76,18 @@ def test_a_cut_series_continues_into_its_context() -> None:
     assert len(split.kept) == 2
     assert channels(split, 0, before, a, b)
     assert channels(split, 1, a, b, after)
+
+
+def test_a_slice_stands_once_in_a_batch() -> None:
+    """In bytes where contrast is equalised: three channels of float32 are twelve times as much."""
+    frames = [picture(i) for i in range(5)]
+    packed = run(batch(*frames[:3], before=frames[3], after=frames[4])).kept.packed
+    assert (packed.field_MHW.shape, packed.field_MHW.dtype) == ((5, 32, 32), np.uint8)
+    part = packed.take(slice(1, 3))
+    assert len(part.field_MHW) == 4
+    assert np.array_equal(part.unpacked(), packed.unpacked()[1:3])
+    plain = run(batch(*frames[:3]), replace(OPTIONS, clahe_clip_limit=0)).kept.packed
+    assert (plain.field_MHW.shape, plain.field_MHW.dtype) == ((3, 32, 32), np.float32)
 
 
 def test_an_unusable_context_frame_is_left_out() -> None:
@@ -217,7 +235,7 @@ def test_padding_anywhere_leaves_no_nan_and_lies_outside_the_patient(
     """Whatever part of the image it is."""
     prepared = prepare(replace(padded(picture(0), padding_HW), spacing_mm=spacing_mm), options)
     if not isinstance(prepared, str):
-        assert np.isfinite(prepared[0]).all()
+        assert np.isfinite(seen(prepared)).all()
 
 
 @pytest.mark.parametrize("options", SWITCHES[:2])
@@ -227,7 +245,7 @@ def test_what_padding_would_have_been_does_not_matter(options: PreprocessOptions
     large_HW = np.full((60, 60), np.nan, np.float32)
     large_HW[10:50, 10:50] = small.image
     results = [prepare(frame, options) for frame in (small, Frame(large_HW, (1.0, 1.0)))]
-    (x_HW, _), (padded_HW, _) = (one for one in results if not isinstance(one, str))
+    x_HW, padded_HW = (seen(one) for one in results if not isinstance(one, str))
     np.testing.assert_allclose(x_HW, padded_HW, atol=1e-4)
 
 
@@ -240,8 +258,8 @@ def test_tissue_does_not_fade_towards_padding() -> None:
     )
     prepared = prepare(Frame(image_HW, (1.0, 1.0)), options)
     assert not isinstance(prepared, str)
-    assert prepared[0][8:31, 1:16] == pytest.approx(1, abs=1e-5)  # the image's own edges do fade
-    assert (prepared[0][:, 18:] == 0).all()
+    assert seen(prepared)[8:31, 1:16] == pytest.approx(1, abs=1e-5)  # the image's own edges do fade
+    assert (seen(prepared)[:, 18:] == 0).all()
 
 
 def test_an_image_of_padding_alone_is_degenerate() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from stages.batches import Prepared, Rows
+from stages.batches import Packed, Prepared, Rows
 from stages.grid import Display, Grid
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint
@@ -86,6 +86,6 @@ def batch_of() -> BatchOf:
         scale = (shape[0] / SIZE, shape[1] / SIZE)
         offset = ((scale[0] - 1) / 2, (scale[1] - 1) / 2)
         grid = Grid(shape, Display(), scale, offset, spacing_known=True)
-        return Prepared(rows, x_NCHW.astype(np.float32), (grid,) * count)
+        return Prepared(rows, Packed.of(x_NCHW.astype(np.float32)), (grid,) * count)
 
     return make

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stages.batches import Packed
 from stages.segment import checkpoint, int8, runtime
 from stages.segment.int8 import ArtefactError
 
 X = np.random.default_rng(0).normal(size=(int8.LEAST_SLICES, 3, 32, 32)).astype(np.float32)
+PACKED = Packed.of(X)
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
 
@@ -42,8 +44,8 @@ def agrees(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 def test_int8_agrees_with_single_precision(tiny_weights: Path, artefact: Path) -> None:
     """Probabilities are close, features stay unit vectors of nearly the same direction."""
     assert (artefact / "model.bin").stat().st_size > 0
-    exact_p, exact_f, _ = runtime.load(tiny_weights, "cpu", 1, "openvino")(X)
-    narrow_p, narrow_f, _ = runtime.load(tiny_weights, "cpu", 1, "openvino-int8")(X)
+    exact_p, exact_f, _ = runtime.load(tiny_weights, "cpu", 1, "openvino")(PACKED)
+    narrow_p, narrow_f, _ = runtime.load(tiny_weights, "cpu", 1, "openvino-int8")(PACKED)
     assert 0 < np.abs(narrow_p - exact_p).mean() < 0.02
     assert agrees(narrow_f, exact_f)
 
@@ -61,11 +63,11 @@ def test_first_and_last_joint_stay_exact(tiny_weights: Path) -> None:
 
 def test_auto_takes_the_artefact_where_it_lies(tiny_weights: Path, artefact: Path) -> None:
     """With it the answer is int8's, without it or with a damaged one single precision's."""
-    narrow = runtime.load(tiny_weights, "cpu", 1, "openvino-int8")(X)[0]
-    np.testing.assert_array_equal(runtime.load(tiny_weights, "cpu", 1)(X)[0], narrow)
-    exact = runtime.load(tiny_weights, "cpu", 1, "openvino")(X)[0]
+    narrow = runtime.load(tiny_weights, "cpu", 1, "openvino-int8")(PACKED)[0]
+    np.testing.assert_array_equal(runtime.load(tiny_weights, "cpu", 1)(PACKED)[0], narrow)
+    exact = runtime.load(tiny_weights, "cpu", 1, "openvino")(PACKED)[0]
     (artefact / "model.bin").write_bytes(b"damaged")
-    np.testing.assert_array_equal(runtime.load(tiny_weights, "cpu", 1)(X)[0], exact)
+    np.testing.assert_array_equal(runtime.load(tiny_weights, "cpu", 1)(PACKED)[0], exact)
 
 
 def test_artefact_in_a_folder_of_its_own(tiny_weights: Path, artefact: Path, tmp_path: Path) -> None:

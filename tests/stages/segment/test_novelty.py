@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.batches import Prepared
+from stages.batches import Packed, Prepared
 from stages.errors import OperatorError
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint, runtime
@@ -87,7 +87,9 @@ def test_file_keeps_what_was_fitted(tiny: Segmenter, fitted: Path) -> None:
 def test_runtimes_agree(tiny_weights: Path, fitted: Path, known: bool) -> None:
     """OpenVINO says what torch says, also that nothing is known."""
     weights = fitted if known else tiny_weights
-    answers = [runtime.load(weights, "cpu", 1, name)(X).novelty_N for name in ("torch", "openvino")]
+    answers = [
+        runtime.load(weights, "cpu", 1, name)(Packed.of(X)).novelty_N for name in ("torch", "openvino")
+    ]
     assert np.isfinite(answers[0]).all() == known
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-3, atol=1e-4)
 

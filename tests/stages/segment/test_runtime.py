@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from stages.batches import Packed
 from stages.segment import runtime
 from stages.segment.options import Runtime
 
-X = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
+X = Packed.of(np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32))
 
 
 def test_openvino_equals_torch(tiny_weights: Path) -> None:
@@ -22,14 +23,14 @@ def test_openvino_equals_torch(tiny_weights: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino"])
-def test_read_only_input_of_any_batch_size(tiny_weights: Path, name: Runtime) -> None:
-    """Batches are read-only and of many sizes; a row's answer does not depend on its company."""
+def test_batches_of_any_size(tiny_weights: Path, name: Runtime) -> None:
+    """A row's answer does not depend on its company; what is given, read-only, stays as it is."""
+    for values in X:
+        values.flags.writeable = False
     infer = runtime.load(tiny_weights, "cpu", 1, name)
-    frozen = X.copy()
-    frozen.flags.writeable = False
-    whole_p, whole_f, _ = infer(frozen)
+    whole_p, whole_f, _ = infer(X)
     assert (whole_p.shape, whole_f.shape) == ((5, 32, 32), (5, 16))
-    one_p, one_f, _ = infer(frozen[3:4])
+    one_p, one_f, _ = infer(X.take(slice(3, 4)))
     np.testing.assert_allclose(one_p[0], whole_p[3], atol=2e-5)
     np.testing.assert_allclose(one_f[0], whole_f[3], atol=2e-4)
 
@@ -39,7 +40,7 @@ def test_earlier_answers_are_not_overwritten(tiny_weights: Path) -> None:
     infer = runtime.load(tiny_weights, "cpu", 1, "openvino")
     first = infer(X)[0]
     kept = first.copy()
-    infer(-X)
+    infer(X._replace(slope_M=-X.slope_M))
     np.testing.assert_array_equal(first, kept)
 
 
@@ -76,8 +77,8 @@ def test_cuda_agrees_with_the_cpu(tiny_weights: Path) -> None:
 def test_cuda_answers_do_not_depend_on_what_was_asked_before(tiny_weights: Path) -> None:
     """Batches that share a graph leave nothing in each other, whatever their sizes and order."""
     infer = runtime.load(tiny_weights, "cuda", 1)
-    alone = [runtime.load(tiny_weights, "cuda", 1)(X[:n]) for n in (1, 3, 4)]
-    again = [infer(X[:n]) for n in (4, 3, 1, 3, 4)]
+    alone = [runtime.load(tiny_weights, "cuda", 1)(X.take(slice(n))) for n in (1, 3, 4)]
+    again = [infer(X.take(slice(n))) for n in (4, 3, 1, 3, 4)]
     for wanted, found in zip((alone[2], alone[1], alone[0], alone[1], alone[2]), again, strict=True):
         for one, other in zip(wanted, found, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-3)
@@ -88,6 +89,7 @@ def test_flip_average_is_the_mean_of_both_views(tiny_weights: Path) -> None:
     infer = runtime.load(tiny_weights, "cpu", 1, "torch")
     averaged = runtime.flip_averaged(infer)
     p, f, _ = averaged(X)
-    np.testing.assert_allclose(p, (infer(X)[0] + infer(X[..., ::-1].copy())[0][..., ::-1]) / 2, atol=1e-6)
-    np.testing.assert_allclose(averaged(X[..., ::-1].copy())[0], p[..., ::-1], atol=1e-6)
+    mirrored = X._replace(field_MHW=X.field_MHW[..., ::-1])
+    np.testing.assert_allclose(p, (infer(X)[0] + infer(mirrored)[0][..., ::-1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(averaged(mirrored)[0], p[..., ::-1], atol=1e-6)
     np.testing.assert_array_equal(f, infer(X)[1])

@@ -15,7 +15,7 @@ from stages.batches import Prepared, Rows, Segmented, StackId
 from stages.segment.checkpoint import WeightsError
 from stages.segment.options import SegmentOptions
 from stages.segment.runtime import Inference
-from stages.segment.stage import Segment, confidence, keep_large_components
+from stages.segment.stage import Segment, confidence, without_small_components
 
 BatchOf = Callable[..., Prepared]
 Run = Callable[[Prepared], Split[Segmented]]
@@ -108,7 +108,7 @@ def test_small_islands_of_a_slice_go_and_its_hole_is_filled(
     probability_NHW[1, 25, 25] = 1
     features_ND = np.eye(2, 16, dtype=np.float32)
     answer = Inference(probability_NHW, features_ND, np.zeros(2, np.float32))
-    monkeypatch.setattr("stages.segment.stage.load", lambda *_: lambda _x: answer)
+    monkeypatch.setattr("stages.segment.stage.load", lambda *_, **__: lambda _x: answer)
     with Segment(SegmentOptions(weights=tiny_weights), "cpu").open() as work:
         mask_HW = work(batch_of(noise(2), (32, 32))).kept.masks[1].unpack()
     labels = [cv2.connectedComponents(one.astype(np.uint8))[0] for one in (mask_HW, 1 - mask_HW)]
@@ -137,11 +137,11 @@ def test_largest_object_of_each_series_stays() -> None:
     probability[1, 5:8, 5:7] = 0.9  # series A: six voxels in one slice, under four fifths of eight
     probability[2:4, 5, 5] = 0.9  # series B: two voxels, below A's six
     probability[3, 0, 0] = 0.9  # series B: one voxel
-    kept = keep_large_components(probability, rows_of((b"a", 1), (b"a", 1), (b"b", 1), (b"b", 1)), 0.5)
-    assert np.argwhere(kept[1] >= 0.5).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
-    assert kept[1, 6, 6] == 0
-    assert np.argwhere(kept[2:] >= 0.5).tolist() == [[0, 5, 5], [1, 5, 5]]
-    assert kept[0, 7, 0] == np.float32(0.1)  # what is below the threshold is left as it is
+    left = without_small_components(probability, rows_of((b"a", 1), (b"a", 1), (b"b", 1), (b"b", 1)), 0.5)
+    assert np.argwhere(left[1] >= 0.5).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert left[1, 6, 6] == 0
+    assert np.argwhere(left[2:] >= 0.5).tolist() == [[0, 5, 5], [1, 5, 5]]
+    assert left[0, 7, 0] == np.float32(0.1)  # what is below the threshold is left as it is
 
 
 def test_stacks_of_one_series_are_apart() -> None:
@@ -149,8 +149,8 @@ def test_stacks_of_one_series_are_apart() -> None:
     probability = np.zeros((2, 8, 8), np.float32)
     probability[0, 1:5, 1:5] = 0.9
     probability[1, 6, 6] = 0.9
-    kept = keep_large_components(probability, rows_of((b"a", 1), (b"a", 2)), 0.5)
-    np.testing.assert_array_equal(kept, probability)
+    left = without_small_components(probability, rows_of((b"a", 1), (b"a", 2)), 0.5)
+    np.testing.assert_array_equal(left, probability)
 
 
 def test_a_part_of_a_stack_loses_nothing() -> None:
@@ -159,9 +159,9 @@ def test_a_part_of_a_stack_loses_nothing() -> None:
     probability[0, 1:5, 1:5] = 0.9
     probability[1, 7, 7] = 0.9
     part = rows_of((b"a", 1), (b"a", 1), slices=3)
-    np.testing.assert_array_equal(keep_large_components(probability, part, 0.5), probability)
+    np.testing.assert_array_equal(without_small_components(probability, part, 0.5), probability)
     whole = rows_of((b"a", 1), (b"a", 1), slices=2)
-    assert keep_large_components(probability, whole, 0.5)[1].max() == 0
+    assert without_small_components(probability, whole, 0.5)[1].max() == 0
 
 
 def test_confidence_by_hand() -> None:

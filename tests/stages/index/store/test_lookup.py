@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.batches import Sealed
+from stages.errors import UnwritableError
 from stages.index.options import IndexOptions
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
@@ -139,3 +140,22 @@ def test_a_reader_needs_no_right_to_write(tmp_path: Path, make_index: MakeIndex)
     assert open_reader(copy).find(block.rows.keys[4]) == 4
     for path in (copy, *copy.rglob("*")):
         path.chmod(0o755)
+
+
+def test_a_full_disk_costs_the_cache_nothing_that_it_knew(tmp_path: Path, make_index: MakeIndex) -> None:
+    """The insertion fails as a whole, in one sentence; the next one covers it."""
+    blocks = make_index(tmp_path / "index", ROWS)
+    tiles = Tiles(tmp_path / "index", SIZE)
+    lookup = open_lookup(tmp_path / "index", tiles)
+    more = [(i.to_bytes(2, "big") * 15 + b"no", SIZE + i) for i in range(5000)]
+    with closing(lookup):
+        (pages,) = lookup._db.execute("PRAGMA page_count").fetchone()
+        lookup._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(UnwritableError, match=r"lookup\.sqlite cannot be written: .* is full"):
+            lookup.add(more, SIZE + len(more), bytes(32))
+        assert lookup.known() == (SIZE, tiles.root())
+        assert set(lookup.find(blocks[0].rows.keys)) == set(blocks[0].rows.keys)
+        assert not lookup.find(key for key, _ in more)
+        lookup._db.execute("PRAGMA max_page_count = 1000000")
+        lookup.add(more, SIZE + len(more), bytes(32))
+        assert len(lookup.find(key for key, _ in more)) == len(dict(more))

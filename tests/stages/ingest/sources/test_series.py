@@ -193,6 +193,25 @@ def test_a_series_that_a_folder_holds_whole_starts_at_once(tmp_path: Path, site:
     assert copies(found) == ["copy.dcm"]
 
 
+def test_slices_that_are_given_again_are_marked(tmp_path: Path, site: Site) -> None:
+    """Those of an earlier run as well; its files in this run's own folders wait for their folder's turn."""
+    options = IngestOptions(layout=Layout.SERIES_PER_FOLDER, batch=2)
+    made = write_series(tmp_path / "in" / "a", [0.0, 3.0, 6.0])
+    for path, folder in ((made[1], "in/b"), (made[2], "old")):
+        (tmp_path / folder).mkdir()
+        path.rename(tmp_path / folder / path.name)
+    earlier = sorted(tmp_path.rglob("*.dcm"))
+    found = list(FolderSource([tmp_path / "in"], site, options, lambda _: earlier))
+    rows = [list(zip(names([one]), one.again, strict=True)) for one in found if isinstance(one, Located)]
+    first, *grown = rows
+    assert first == [("0000.dcm", False), ("0002.dcm", False)]
+    assert [row for one in grown for row in one] == [
+        ("0000.dcm", True),
+        ("0001.dcm", False),
+        ("0002.dcm", True),
+    ]
+
+
 @pytest.mark.parametrize("case", ["DICOMDIR", "dicomdir"])
 def test_a_medium_s_directory_tells_what_a_series_has(tmp_path: Path, site: Site, case: str) -> None:
     """A listed series streams before files of later ones are read; each file is read once."""
