@@ -1,6 +1,7 @@
 """The operator's entry: ``python run_pipeline.py …`` is ``medsecure run …``.
 
-For a cluster: ``ray job submit --working-dir . -- python run_pipeline.py --source … --index …``.
+For a cluster: ``ray job submit --working-dir . -- python run_pipeline.py --source … --index …``, as the
+README has it in full.
 """
 
 import sys

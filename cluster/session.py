@@ -25,6 +25,8 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+# Passphrases and tokens are named so; settings (MEDSECURE__SECTION__KEY) are not.
+_SECRET, _SETTING = "MEDSECURE_", "MEDSECURE__"
 _CONNECT_S = 10.0
 
 
@@ -37,13 +39,19 @@ def session(address: str | None, object_store_bytes: int, gpus: int = 0) -> Iter
     """Connect to ``address``; with None, to the cluster of the submitted job, else start one here.
 
     Yields the number of GPUs. A cluster that is started here has ``gpus``, whatever Ray would detect by
-    itself (none without NVML), and ``object_store_bytes`` of shared memory at most.
+    itself (none without NVML), and ``object_store_bytes`` of shared memory at most. Its processes do not
+    inherit this one's passphrases and tokens, which are out of the environment for as long as it lasts.
     """
     if ray.is_initialized():
         yield _gpus()
         return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    with _secrets_withheld():
+        yield from _started(address, object_store_bytes, gpus)
+
+
+def _started(address: str | None, object_store_bytes: int, gpus: int) -> Iterator[int]:
     address = address or os.environ.get("RAY_ADDRESS")  # set by `ray job submit`
     try:
         if address:
@@ -66,6 +74,16 @@ def session(address: str | None, object_store_bytes: int, gpus: int = 0) -> Iter
         yield _gpus()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _secrets_withheld() -> Iterator[None]:
+    names = [name for name in os.environ if name.startswith(_SECRET) and not name.startswith(_SETTING)]
+    withheld = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(withheld)
 
 
 def _check(address: str) -> None:

@@ -42,12 +42,12 @@ def onward(
     devices: Devices,
 ) -> Graph[Located, Entries]:
     """What follows segmentation, by whatever stages that is done."""
-    weights = describe(settings.segment.weights).digest
+    model = describe(settings.segment.weights)
     deliver = Deliver(
         settings.deliver,
         results,
         keys,
-        f"weights {weights[:16]}",
+        f"weights {model.digest[:16]}",
         settings.ingest,
         settings.segment.largest_component,
     )
@@ -55,7 +55,7 @@ def onward(
         front.beside(Graph.of(deliver), join=Segmented.join, apart=folders)
         .gather(narrow=features, join=Features.join)
         .then(Encrypt(settings.encrypt, keys, devices.encrypt))
-        .then(Append(settings.index, index, keys, bytes.fromhex(weights)))
+        .then(Append(settings.index, index, keys, bytes.fromhex(model.digest), model.feature_dim))
     )
 
 

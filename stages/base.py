@@ -62,6 +62,8 @@ class Reason(StrEnum):
     DEGENERATE = "degenerate"  # constant, non-finite or too small to segment
     OVERFLOW = "overflow"  # a feature outside the plaintext range of the encryption
     POISON = "poison"  # this row, alone, killed its worker
+    FOREIGN = "foreign"  # the block it came in is under another key than the owner's current one
+    DAMAGED = "damaged"  # the block it came in is signed, and nothing that a search could read
     ERASED = "erased"  # its record was erased from the index, which does not take it again
     UNDELIVERABLE = "undeliverable"  # indexed, but its result could not be written
 

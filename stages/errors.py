@@ -1,4 +1,4 @@
-"""The two errors that a command turns into an exit code; everything else that is raised is a bug.
+"""The errors that a command turns into an exit code; everything else that is raised is a bug.
 
 But for a disk that is full or fails, which any write may find: see ``unwritable``.
 """
@@ -8,6 +8,10 @@ import errno
 
 class OperatorError(ValueError):
     """The operator can mend this: usage, configuration, keys, files. One sentence; exit code 2."""
+
+
+class RefusedError(OperatorError):
+    """Another party's answer, log or bundle is refused. One sentence; exit code 4."""
 
 
 class UnwritableError(OperatorError):

@@ -1,6 +1,7 @@
 """The root of the command line, and how errors become exit codes.
 
 0: done. 1: too many rejects, or findings. 2: usage, configuration, keys or storage. 3: the engine failed.
+4: another party's bundle is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.cli.lazy import LazyGroup
-from stages.errors import EngineError, OperatorError, unwritable
+from stages.errors import EngineError, OperatorError, RefusedError, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     try:
         app(args=None if arguments is None else list(arguments), prog_name="medsecure")
+    except RefusedError as error:
+        _fail(error, 4)
     except OperatorError as error:
         _fail(error, 2)
     except EngineError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.console import Directory, Json, emit, parse_record_id, show
+from pipeline.cli.console import Directory, Json, PassphraseFile, emit, parse_record_id, show
 from pipeline.cli.search import Secret, open_owners
 from stages.errors import OperatorError
 
@@ -32,17 +32,18 @@ def total(
     record: RecordIds = None,
     keys: OldFile = None,
     key: OldIds = None,
+    passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
     """Add up the feature vectors of some records as ciphertexts; only the sum is decrypted.
 
-    Example: medsecure index sum index/ --secret keys/ --records cohort.txt
+    Example: medsecure index sum index/ --secret keys/owner --records cohort.txt
     """
     from pipeline.queries.cohort import cohort_sum
     from stages.index.reader import open_reader
 
     wanted = _wanted((records, keys), (*(record or ()), *(key or ())))
-    found = cohort_sum(open_reader(directory), open_owners(secret), wanted)
+    found = cohort_sum(open_reader(directory), open_owners(secret, passphrase_file), wanted)
     _tell("sum", found, found.sum_D, found.noise_sd, as_json)
 
 
@@ -53,17 +54,18 @@ def mean(
     record: RecordIds = None,
     keys: OldFile = None,
     key: OldIds = None,
+    passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
     """Compute the mean of the feature vectors of some records; only their sum is decrypted.
 
-    Example: medsecure index mean index/ --secret keys/ --records cohort.txt
+    Example: medsecure index mean index/ --secret keys/owner --records cohort.txt
     """
     from pipeline.queries.cohort import cohort_sum
     from stages.index.reader import open_reader
 
     wanted = _wanted((records, keys), (*(record or ()), *(key or ())))
-    found = cohort_sum(open_reader(directory), open_owners(secret), wanted)
+    found = cohort_sum(open_reader(directory), open_owners(secret, passphrase_file), wanted)
     _tell("mean", found, found.mean, found.noise_sd / found.records, as_json)
 
 

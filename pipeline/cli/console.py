@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,13 +19,19 @@ from stages.errors import OperatorError
 from stages.index.log.leaf import KEY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from pipeline.run.summary import Summary, Tally
     from stages.index.reader import Reader
 
+T = TypeVar("T")
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="A file of mode 0600 with the passphrase as its only line."),
+]
 Directory = Annotated[Path, typer.Argument(help="The index folder.")]
 RecordId = Annotated[
     str, typer.Argument(metavar="RECORD_ID", help=f"A record id: {2 * KEY_BYTES} hexadecimal digits.")
@@ -67,24 +73,50 @@ def _cell(value: object) -> str:
     return escape(str(value))  # a file may be called [/]
 
 
-def passphrase(*, confirm: bool = False) -> str:
-    """From MEDSECURE_PASSPHRASE, or from a prompt."""
-    return _secret("MEDSECURE_PASSPHRASE", "Passphrase", confirm=confirm)
+def passphrase(file: Path | None = None, *, confirm: bool = False) -> str:
+    """From a file, from MEDSECURE_PASSPHRASE, or from a prompt."""
+    return _secret(file, "MEDSECURE_PASSPHRASE", "Passphrase", confirm=confirm)
 
 
-def new_passphrase() -> str:
-    """From MEDSECURE_NEW_PASSPHRASE, or from two prompts."""
-    return _secret("MEDSECURE_NEW_PASSPHRASE", "New passphrase", confirm=True)
+def new_passphrase(file: Path | None = None) -> str:
+    """From a file, from MEDSECURE_NEW_PASSPHRASE, or from two prompts."""
+    return _secret(file, "MEDSECURE_NEW_PASSPHRASE", "New passphrase", confirm=True)
 
 
-def _secret(variable: str, prompt: str, *, confirm: bool) -> str:
+def opened(act: Callable[[str | None], T], file: Path | None) -> T:
+    """Do what needs the owner's key, with a passphrase only where one protects it."""
+    from stages.encrypt.keys.ownerfile import PassphraseNeededError
+
+    try:
+        return act(None)
+    except PassphraseNeededError:
+        return act(passphrase(file))
+
+
+def _secret(file: Path | None, variable: str, prompt: str, *, confirm: bool) -> str:
+    if file is not None:
+        return _line(file)
     given = os.environ.get(variable)
     if given is not None:
         return given
     try:
         return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
     except typer.Abort as error:
-        raise OperatorError(f"there is no passphrase: set {variable}") from error
+        raise OperatorError(f"there is no passphrase: name a --passphrase-file, or set {variable}") from error
+
+
+def _line(file: Path) -> str:
+    """The only line of a file that nobody else may read."""
+    from stages.encrypt.keys.secretfiles import read_secret
+
+    try:
+        text = read_secret(file, "name a file that holds the passphrase").decode()
+    except UnicodeDecodeError as error:
+        raise OperatorError(f"{file} is not UTF-8 text: write the passphrase into it as one line") from error
+    line = text.removesuffix("\n")
+    if not line or "\n" in line:
+        raise OperatorError(f"{file} does not hold one line: write the passphrase into it, and nothing else")
+    return line
 
 
 def parse_record_id(text: str) -> bytes:

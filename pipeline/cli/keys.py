@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.console import Json, emit, new_passphrase, passphrase, show
+from pipeline.cli.console import Json, PassphraseFile, emit, new_passphrase, opened, passphrase, show
 from stages.encrypt.lwe.parameters import LWE32, known_parameters
 
 if TYPE_CHECKING:
     from stages.encrypt.public.folder import PublicKeys
 
 app = typer.Typer(help="The owner's keys.", no_args_is_help=True)
-T = TypeVar("T")
 
-Folder = Annotated[Path, typer.Argument(help="A key folder.")]
+Folder = Annotated[Path, typer.Argument(help="A key folder, with owner/ and site/.")]
 
 
 @app.command()
@@ -29,23 +27,26 @@ def new(
     parameters: Annotated[
         str, typer.Option("--parameters", help=f"LWE parameter set: {', '.join(known_parameters())}.")
     ] = LWE32.name,
+    passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make keys: owner.key (secret), site.key and worker.key (for the site), public/ (for everybody).
+    """Make keys: owner/ (secret, goes home with the owner) and site/ (stays where images are encrypted).
 
-    Example: MEDSECURE_PASSPHRASE=… medsecure keys new keys/
+    Example: medsecure keys new keys/
     """
     from stages.encrypt.keys.folder import new_keys
 
     if parameters not in known_parameters():
         raise typer.BadParameter(f"{parameters!r} is unknown: use one of {', '.join(known_parameters())}")
-    made = new_keys(directory, None if no_passphrase else passphrase(confirm=True), parameters)
+    made = new_keys(
+        directory, None if no_passphrase else passphrase(passphrase_file, confirm=True), parameters
+    )
     _tell(made, directory, as_json)
 
 
 @app.command("show")
 def show_keys(
-    directory: Annotated[Path, typer.Argument(help="A key folder, or its public/.")], as_json: Json = False
+    directory: Annotated[Path, typer.Argument(help="A key folder, or its site/.")], as_json: Json = False
 ) -> None:
     """Print the ids of the public keys and the parameters.
 
@@ -62,7 +63,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
     as_json: Json = False,
 ) -> None:
-    """Copy the public bundle, without any secret, for a worker or an index server.
+    """Make a site folder without any secret, for a worker or an index server.
 
     Example: medsecure keys export-public keys/ for-the-server/
     """
@@ -77,16 +78,20 @@ def change(
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Store the secret keys unencrypted.")
     ] = False,
+    passphrase_file: PassphraseFile = None,
+    new_passphrase_file: Annotated[
+        Path | None, typer.Option("--new-passphrase-file", help="The same for the new passphrase.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change or remove the passphrase of owner.key and of the retired keys.
 
-    Example: MEDSECURE_PASSPHRASE=… MEDSECURE_NEW_PASSPHRASE=… medsecure keys change-passphrase keys/
+    Example: medsecure keys change-passphrase keys/
     """
     from stages.encrypt.keys.rotation import change_passphrase
 
-    new = None if no_passphrase else new_passphrase()
-    changed = _opened(lambda old: change_passphrase(directory, old, new))
+    new = None if no_passphrase else new_passphrase(new_passphrase_file)
+    changed = opened(lambda old: change_passphrase(directory, old, new), passphrase_file)
     facts = {"directory": str(directory), "files": changed, "protected": new is not None}
     if as_json:
         emit(facts)
@@ -96,51 +101,65 @@ def change(
 
 
 @app.command("rotate")
-def rotate_keys(directory: Folder, as_json: Json = False) -> None:
+def rotate_keys(directory: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
     """Make a new owner key; the old one moves to retired/ and still opens its records.
 
     Example: medsecure keys rotate keys/
     """
     from stages.encrypt.keys.rotation import rotate
 
-    _tell(_opened(lambda old: rotate(directory, old)), directory, as_json)
+    _tell(opened(lambda given: rotate(directory, given), passphrase_file), directory, as_json)
 
 
 @app.command("add-worker")
-def add(directory: Folder, as_json: Json = False) -> None:
-    """Make a new worker.key, and name it in public/.
+def add(directory: Folder, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """Make a new worker.key, and name it in public/ under the owner's signatures.
 
     Example: medsecure keys add-worker keys/
     """
-    from stages.encrypt.keys.rotation import add_worker
+    from stages.encrypt.keys.workers import add_worker
 
-    name = add_worker(directory)
+    name = opened(lambda given: add_worker(directory, given), passphrase_file)
     if as_json:
         emit({"directory": str(directory), "worker_id": name})
     else:
         typer.echo(f"{directory}: wrote worker.key and named its key {name} in public/")
 
 
-def _opened(act: Callable[[str | None], T]) -> T:
-    """Prompt for a passphrase only where one protects the keys."""
-    from stages.encrypt.keys.ownerfile import PassphraseNeededError
+@app.command("revoke-worker")
+def revoke(
+    directory: Folder,
+    worker: Annotated[str, typer.Argument(metavar="WORKER_ID", help="The key's id, or how it begins.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
+    """Take no more blocks of a worker; give out site/public/ again afterwards.
 
-    try:
-        return act(None)
-    except PassphraseNeededError:
-        return act(passphrase())
+    Example: medsecure keys revoke-worker keys/ 3f0a91
+    """
+    from stages.encrypt.keys.workers import revoke_worker
+
+    name = opened(lambda given: revoke_worker(directory, worker, given), passphrase_file)
+    if as_json:
+        emit({"directory": str(directory), "revoked": name})
+    else:
+        typer.echo(f"{directory}: revoked {name}; give out site/public/ to every machine of the site")
 
 
 def _tell(keys: PublicKeys, directory: Path, as_json: bool) -> None:
     parameters = keys.lwe.parameters
     facts = {
         "directory": str(directory),
+        "owner_id": keys.owner_id,
+        "site_id": keys.site_id,
+        "bundle": keys.number,
         "key_id": keys.key_id.hex(),
         "parameters": parameters.name,
         "n": parameters.n,
         "slots": parameters.slots,
         "hpke_id": keys.hpke_id,
         "worker_ids": list(keys.workers),
+        "revoked_worker_ids": list(keys.revoked),
         "earlier_key_ids": [key_id.hex() for key_id in keys.earlier],
     }
     if as_json:

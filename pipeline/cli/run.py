@@ -44,9 +44,7 @@ def run(
     ],
     index: Annotated[Path, typer.Option("--index", help="The index folder; made if absent.")],
     results: Annotated[Path, typer.Option("--results", help="The folder for segmentations and the summary.")],
-    keys: Annotated[
-        Path, typer.Option("--keys", help="The key folder, or its public/ folder beside site.key.")
-    ],
+    keys: Annotated[Path, typer.Option("--keys", help="The site's keys: DIR/site, or DIR around it.")],
     engine: EngineOption = None,
     device: DeviceOption = None,
     config: Config = None,
@@ -69,7 +67,7 @@ def run(
 ) -> None:
     """Stream images into segmentations and an encrypted, verifiable index.
 
-    Example: medsecure run --source study/ --index index/ --results results/ --keys keys/
+    Example: medsecure run --source study/ --index index/ --results results/ --keys keys/site
     """
     asked = {
         "engine": engine,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.console import Directory, Json, RecordId, emit, find, passphrase, show
+from pipeline.cli.console import Directory, Json, PassphraseFile, RecordId, emit, find, opened, show
 from pipeline.cli.options import Config, settings
 from stages.errors import OperatorError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stages.index.reader import Reader
 
 Secret = Annotated[
-    Path, typer.Option("--secret", help="owner.key, or the key folder with the keys of all generations.")
+    Path, typer.Option("--secret", help="owner.key, or its folder, which opens all generations.")
 ]
 
 
@@ -30,11 +30,12 @@ def get(
     directory: Directory,
     record_id: RecordId,
     secret: Secret,
+    passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
     """Open one record with the owner's key: its identity and its feature vector.
 
-    Example: medsecure index get index/ 3f…e1 --secret keys/owner.key
+    Example: medsecure index get index/ 3f…e1 --secret keys/owner
     """
     import numpy as np
 
@@ -46,7 +47,7 @@ def get(
     reader = open_reader(directory)
     record = reader.record(find(reader, record_id))
     header = decode_header(record.header)
-    owner = open_owners(secret).get(header.key_id)
+    owner = open_owners(secret, passphrase_file).get(header.key_id)
     if owner is None:
         raise OperatorError(
             f"record {record_id} is under key {header.key_id.hex()[:16]}, which {secret} does not hold: "
@@ -89,6 +90,7 @@ def search(
     answers: Annotated[
         Path | None, typer.Option("--answers", help="Write the answers to this file, for an audit.")
     ] = None,
+    passphrase_file: PassphraseFile = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -97,7 +99,7 @@ def search(
     With --private the folder is your own copy of the log, without segments. Requests to the replicas carry
     MEDSECURE_TOKEN if it is set.
 
-    Example: medsecure index search index/ --secret keys/owner.key --image study/0012.dcm
+    Example: medsecure index search index/ --secret keys/owner --image study/0012.dcm
     """
     from pipeline.queries import search as query
     from pipeline.queries import vector as vectors
@@ -108,7 +110,7 @@ def search(
     if (image is None) == (vector is None):
         raise vectors.VectorError("give either --image or --vector")
     reader = open_reader(directory)
-    owners = open_owners(secret)
+    owners = open_owners(secret, passphrase_file)
     if image is not None:
         chosen = settings(config)
         weights = describe(chosen.segment.weights)
@@ -123,7 +125,7 @@ def search(
         emit([hit.as_json() for hit in result.hits])
     else:
         show_hits(result.hits)
-    report_closed(result.closed, as_json)
+    report_left_out(result, as_json)
 
 
 @contextmanager
@@ -150,12 +152,21 @@ def _source(
             yield stack.enter_context(replicas.replicas(urls, reader, access, transcript))
 
 
-def report_closed(closed: Sequence[query.Closed], as_json: bool) -> None:
-    """Name on stderr the blocks that need another key: one JSON line, or a sentence for each key."""
-    if as_json and closed:
-        typer.echo(json.dumps({"unreadable": [asdict(one) for one in closed]}), err=True)
+def report_left_out(result: query.SearchResult, as_json: bool) -> None:
+    """Name on stderr the blocks that were not searched: one JSON line, or a sentence for each."""
+    closed, damaged = [asdict(one) for one in result.closed], [asdict(one) for one in result.unscored]
+    stated = {name: some for name, some in (("unreadable", closed), ("damaged", damaged)) if some}
+    if as_json:
+        if stated:
+            typer.echo(json.dumps(stated), err=True)
         return
-    for one in closed:
+    for block in result.unscored:
+        typer.echo(
+            f"{block.records:,} records from number {block.first_index:,} on were not searched: "
+            f"{block.reason}",
+            err=True,
+        )
+    for one in result.closed:
         typer.echo(
             f"{one.records:,} records in {one.blocks:,} blocks were not searched: they are under key "
             f"{one.key_id[:16]}, which --secret does not hold",
@@ -169,12 +180,8 @@ def show_hits(hits: Sequence[query.Hit]) -> None:
     show("Most similar", ("", "cosine", "record", "record id", "proven"), rows)
 
 
-def open_owners(secret: Path) -> dict[bytes, OwnerKeys]:
+def open_owners(secret: Path, passphrase_file: Path | None) -> dict[bytes, OwnerKeys]:
     """The owner's keys by key id; prompts for a passphrase only where one protects them."""
     from stages.encrypt.keys.folder import load_owners
-    from stages.encrypt.keys.ownerfile import PassphraseNeededError
 
-    try:
-        return load_owners(secret, None)
-    except PassphraseNeededError:
-        return load_owners(secret, passphrase())
+    return opened(lambda given: load_owners(secret, given), passphrase_file)

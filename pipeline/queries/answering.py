@@ -6,9 +6,11 @@ is the same. Answers are computed block by block, so memory holds a few blocks a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline.queries.inclusion import root_at
+from stages.encrypt.lwe.errors import LweError
 from stages.encrypt.lwe.exchange import (
     MAX_REQUEST_BYTES,
     ExchangeError,
@@ -73,8 +75,11 @@ def answers(reader: Reader, wanted: ScoreRequest) -> Iterator[Scored]:
     for block in reader.blocks():
         if block.first_index >= wanted.size:
             return
-        header = decode_header(block.header)
         scored: BlockScores | None = None
-        if header.parameters == wanted.parameters and header.dimensions == len(wanted.words_D):
-            scored = score_words(header, block.head_Dn, block.columns_ND, wanted.words_D, block.positions_N)
+        with suppress(LweError):  # the querier, who can read the header as well, names the block
+            header = decode_header(block.header)
+            if header.parameters == wanted.parameters and header.dimensions == len(wanted.words_D):
+                scored = score_words(
+                    header, block.head_Dn, block.columns_ND, wanted.words_D, block.positions_N
+                )
         yield Scored(block.first_index, len(block), block.header, scored)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.queries.inclusion import prove_rows
 from stages.encrypt.keys.opening import open_sum
 from stages.encrypt.lwe.cohort import Collector, sum_block
+from stages.encrypt.lwe.errors import LweError
 from stages.encrypt.lwe.wire import decode_header
 from stages.errors import OperatorError
 
@@ -92,7 +93,13 @@ def _partials(
         rows = [row for row, key in enumerate(block.keys) if key in wanted]
         if not rows:
             continue
-        header = decode_header(block.header)
+        try:
+            header = decode_header(block.header)
+        except LweError as error:
+            raise CohortError(
+                f"{len(rows)} records from number {block.first_index:,} on cannot be added up, so leave them "
+                f"out: {error}"
+            ) from error
         if header.key_id not in owners:
             closed[header.key_id.hex()[:16]] += len(rows)
         if closed:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.queries.transcript import note_of
 from pipeline.queries.vector import VectorError
 from stages.encrypt.keys.owner import open_scores
+from stages.encrypt.lwe.errors import LweError, ShapeError
 from stages.encrypt.lwe.exchange import Scored
 from stages.encrypt.lwe.search import BlockScores, quantise_query, score_block, weight_words
 from stages.encrypt.lwe.wire import decode_header
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.queries.transcript import Transcript
     from stages.encrypt.keys.folder import OwnerKeys
     from stages.encrypt.lwe.parameters import Parameters
+    from stages.encrypt.lwe.wire import Header
     from stages.index.reader import Reader
 
 
@@ -70,11 +72,21 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unscored:
+    """A block of the log that no search can score."""
+
+    first_index: int
+    records: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The hits, and the blocks that need other keys."""
+    """The hits, the blocks that need other keys, and those that cannot be scored."""
 
     hits: tuple[Hit, ...]
     closed: tuple[Closed, ...]
+    unscored: tuple[Unscored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -101,11 +113,14 @@ class Direct:
         """See ``Scorer``."""
         note = note_of(self._transcript, "direct", parameters, weight_words(weights_D, parameters))
         for block in self._reader.blocks():
-            header = decode_header(block.header)
             answer: BlockScores | None = None
-            fits = header.parameters == parameters and header.dimensions == len(weights_D)
-            if fits and header.key_id in self._key_ids:
-                answer = score_block(header, block.head_Dn, block.columns_ND, weights_D, block.positions_N)
+            with suppress(LweError):  # who opens the answers names the block
+                header = decode_header(block.header)
+                fits = header.parameters == parameters and header.dimensions == len(weights_D)
+                if fits and header.key_id in self._key_ids:
+                    answer = score_block(
+                        header, block.head_Dn, block.columns_ND, weights_D, block.positions_N
+                    )
             scored = Scored(block.first_index, len(block), block.header, answer)
             note(scored)
             yield scored
@@ -124,43 +139,62 @@ def search(
 ) -> SearchResult:
     """The ``top`` records most similar to a feature vector, streaming over the blocks.
 
-    ``owners`` are the owner's generations by key id; ``source`` None scores the reader's own blocks.
-    Raises QueryError where no block can be opened or the vector does not fit.
+    ``owners`` are the owner's generations by key id; ``source`` None scores the reader's own blocks. A
+    block that cannot be scored costs only its own records. Raises VectorError where no block can be scored.
     """
     source = source or Direct(reader, owners)
     best: list[_Candidate] = []
     closed: dict[bytes, Counter[str]] = {}
+    unscored: dict[int, Unscored] = {}
     sets = dict.fromkeys(keys.lwe.parameters for keys in owners.values())
     for number, parameters in enumerate(sets):
         weights_D = quantise_query(feature_D, parameters)
         for block in source.ask(parameters, weights_D):
-            header = decode_header(block.header)
-            keys = owners.get(header.key_id)
-            if keys is None:
-                if not number:  # every parameter set goes over the same blocks
-                    closed.setdefault(header.key_id, Counter()).update(blocks=1, records=block.records)
-                continue
-            if header.parameters != parameters:
-                continue
-            if block.answer is None:
-                raise VectorError(
-                    f"the vector has {len(feature_D)} features, the index's records have {header.dimensions}"
-                )
-            score_N = open_scores(keys.lwe, header, block.answer, weights_D)
-            best = heapq.nlargest(top, itertools.chain(best, _candidates(block, block.answer, score_N, top)))
-    answer = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
-    if closed and not best:
+            try:
+                header = decode_header(block.header)
+                keys = owners.get(header.key_id)
+                if keys is None:
+                    if not number:  # every parameter set goes over the same blocks
+                        closed.setdefault(header.key_id, Counter()).update(blocks=1, records=block.records)
+                elif keys.lwe.parameters == parameters:
+                    found = _opened(block, header, keys, weights_D, top)
+                    best = heapq.nlargest(top, itertools.chain(best, found))
+            except LweError as error:
+                unscored[block.first_index] = Unscored(block.first_index, block.records, str(error))
+    others = tuple(Closed(key.hex(), count["blocks"], count["records"]) for key, count in closed.items())
+    if not best:
+        _refuse_left_out(others, tuple(unscored.values()))
+    hits = tuple(_checked(reader, source, one) for one in best)
+    return SearchResult(hits, others, tuple(unscored.values()))
+
+
+def _refuse_left_out(closed: tuple[Closed, ...], unscored: tuple[Unscored, ...]) -> None:
+    """An empty answer would read as: nothing is similar. Raises VectorError where nothing was compared."""
+    if closed:
         raise VectorError(
-            f"this key opens none of the {sum(one.records for one in answer)} records: they were encrypted "
-            f"under another ({', '.join(one.key_id[:16] for one in answer)})"
+            f"this key opens none of the {sum(one.records for one in closed)} records: they were encrypted "
+            f"under another ({', '.join(one.key_id[:16] for one in closed)})"
         )
-    return SearchResult(tuple(_checked(reader, source, one) for one in best), answer)
+    if unscored:
+        raise VectorError(f"no record can be scored: {unscored[0].reason}")
+
+
+def _opened(
+    block: Scored, header: Header, keys: OwnerKeys, weights_D: NDArray[np.int32], top: int
+) -> Iterator[_Candidate]:
+    """The block's ``top`` records; of equal scores the earlier ones. Raises LweError."""
+    if header.dimensions != len(weights_D):
+        raise ShapeError(f"the vector has {len(weights_D)} features, these records have {header.dimensions}")
+    answer = block.answer
+    if answer is None:
+        raise ShapeError("the block's words are not what its header states")
+    score_N = open_scores(keys.lwe, header, answer, weights_D)
+    return _candidates(block, answer, score_N, top)
 
 
 def _candidates(
     block: Scored, answer: BlockScores, score_N: NDArray[np.float64], top: int
 ) -> Iterator[_Candidate]:
-    """The block's ``top`` records; of equal scores the earlier ones."""
     for row in np.argsort(-score_N, kind="stable")[:top].tolist():
         index, position = block.first_index + row, int(answer.positions_N[row])
         yield _Candidate(float(score_N[row]), -index, position, block.header)

@@ -13,8 +13,11 @@ from typing import Final
 from pipeline.run.job import Job, JobError
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.public.bundle import worker_id
 from stages.encrypt.public.folder import PublicKeys, load_public
-from stages.errors import OperatorError
+from stages.encrypt.public.layout import site_folder
+from stages.encrypt.public.pin import read_bundle, remember
+from stages.errors import OperatorError, RefusedError
 from stages.files import make_directory
 from stages.index.copies.bucket import refuse_secret
 from stages.index.reader import open_reader
@@ -53,12 +56,12 @@ class Check:
 
 
 def check(job: Job) -> None:
-    """Run every check. Raises JobError at the first that fails."""
+    """Run every check. Raises JobError at the first that fails, RefusedError where it is a bundle."""
     given = Given(job)
     for one in CHECKS:
         try:
             one.run(given)
-        except JobError:
+        except (JobError, RefusedError):
             raise
         except OperatorError as error:
             raise JobError(str(error)) from error
@@ -127,8 +130,14 @@ def _no_secret_in_storage(given: Given) -> None:
 
 def _keys(given: Given) -> None:
     _ = given.public
+    remember(site_folder(given.job.keys), read_bundle(given.job.keys))
     load_site_secret(given.job.keys)
-    load_signer(given.job.keys)
+    worker = worker_id(load_signer(given.job.keys).public).hex()
+    if worker not in given.public.workers:
+        raise JobError(
+            f"the bundle in {given.job.keys} does not name its worker.key, {worker[:16]}: it was revoked or "
+            "never added, so run 'medsecure keys add-worker' where the owner's key is"
+        )
 
 
 def _recipe(given: Given) -> None:
@@ -174,7 +183,9 @@ CHECKS: Final = (
     Check(
         "storage", "The address of the copy holds no secret, since it is written down.", _no_secret_in_storage
     ),
-    Check("keys", "Public bundle, site key and worker key can be read.", _keys),
+    Check(
+        "keys", "The owner vouches for the bundle, which names the worker; the site key can be read.", _keys
+    ),
     Check("weights", "The weights can be read and fit the preprocessing.", _recipe),
     Check("index free", "No other process writes the index.", _index_is_free),
     Check("index owner", "The index is of these keys.", _index_owner),

@@ -6,14 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
+
+import numpy as np
 
 from stages.base import Reason, Reject, Split
 from stages.batches import Entries, Sealed
+from stages.encrypt.public.inspection import load_demands
 from stages.encrypt.public.signing import load_inspector
 from stages.index.copies.mirror import mirrored
 from stages.index.options import IndexOptions
 from stages.index.session import open_writer
+
+_NOTHING: Final = Entries((), np.empty(0, np.int64), (), np.empty(0, np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +27,31 @@ class Append:
 
     The log states by which model, the SHA-256 of its weights, the features were made, and refuses another's.
     Keys that are in the log already come back with ``fresh_N`` False. What was erased stays erased: such a
-    key is rejected. A block that no worker of the public bundle signed ends with ``SignatureRefusedError``;
-    nothing is written.
+    key is rejected. So are the rows of a signed block that no search could read. A block that no worker of
+    the bundle signed ends with ``SignatureRefusedError``; nothing is written.
     """
 
     options: IndexOptions
     path: Path
-    keys: Path  # the key folder or its public/
+    keys: Path  # the site's folder, or the key folder around it
     model: bytes
+    dimensions: int  # of the model's features
     name: ClassVar[str] = "append"
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Sealed], Split[Entries]]]:
         """Lock and recover the index; make it where there is none."""
-        inspector = load_inspector(self.keys)
+        inspector, demands = load_inspector(self.keys), load_demands(self.keys, self.dimensions)
         copy = mirrored(self.path, self.options.objects)
         with copy as appended, open_writer(self.path, self.options, self.model) as writer:
 
             def append(block: Sealed) -> Split[Entries]:
                 inspector.check(block)
+                if refusal := demands.refusal(block):
+                    rejected = (
+                        Reject(key, self.name, refusal.reason, refusal.detail) for key in block.rows.keys
+                    )
+                    return Split(_NOTHING, tuple(rejected))
                 split = _split(block, writer.append(block))
                 appended()
                 return split

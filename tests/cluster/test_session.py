@@ -17,6 +17,8 @@ STARTED = """
 import json, os, ray, time
 from cluster.session import session
 
+seen = {}
+
 def own():
     return os.getpriority(os.PRIO_PROCESS, 0)
 
@@ -25,8 +27,13 @@ def niceness():
     print("a worker speaks", flush=True)
     return own()
 
+@ray.remote
+def secrets():
+    return sorted(name for name in os.environ if name.startswith("MEDSECURE"))
+
 with session(None, 100_000_000) as gpus:
-    seen = {"gpus": gpus == ray.cluster_resources().get("GPU", 0)}
+    seen["secrets"] = ray.get(secrets.remote())
+    seen["gpus"] = gpus == ray.cluster_resources().get("GPU", 0)
     seen["store"] = ray.cluster_resources()["object_store_memory"]
     seen["dashboard"] = ray._private.worker._global_node.webui_url
     seen["nicer"] = ray.get(niceness.remote()) - own()
@@ -35,6 +42,7 @@ with session(None, 100_000_000) as gpus:
     seen["goes on"] = ray.is_initialized()
     time.sleep(1)  # what a worker says comes later
 seen["after"] = ray.is_initialized()
+seen["again"] = os.environ["MEDSECURE_PASSPHRASE"]
 seen["reports"] = os.environ["RAY_USAGE_STATS_ENABLED"]
 print(json.dumps(seen))
 """
@@ -84,8 +92,14 @@ def said(script: str, **environment: str) -> Any:
 
 @pytest.mark.cluster
 def test_a_session_of_its_own_has_the_store_it_was_given_and_ends() -> None:
-    """Workers run at the driver's niceness, nothing is reported, and an inner session is the outer one."""
-    assert said(STARTED) == {
+    """Workers run at the driver's niceness, nothing is reported, and an inner session is the outer one.
+
+    A passphrase or a token of the driver is in no worker's environment.
+    """
+    given = {"MEDSECURE_PASSPHRASE": "secret", "MEDSECURE_TOKEN": "secret", "MEDSECURE__RUN__ENGINE": "ray"}
+    assert said(STARTED, **given) == {
+        "secrets": ["MEDSECURE__RUN__ENGINE"],
+        "again": "secret",
         "gpus": True,
         "store": 100_000_000,
         "dashboard": "",

@@ -34,6 +34,7 @@ RADIUS_MM = 18.0
 DEPTHS_MM = tuple(GAP_MM * n for n in range(-9, 10))
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+FEATURES = 256  # as many as the product's weights give
 BRIGHT, DARK = 1000, 100
 
 
@@ -50,7 +51,7 @@ class Threshold:
 
     def _run(self, frames: Frames) -> Split[Segmented]:
         count = len(frames)
-        feature_ND = np.zeros((count, 8), np.float32)
+        feature_ND = np.zeros((count, FEATURES), np.float32)
         feature_ND[:, 0] = 1
         masks = tuple(Mask.pack(frame.image > (BRIGHT + DARK) / 2) for frame in frames.frames)
         known_N = np.array([frame.spacing_mm is not None for frame in frames.frames])

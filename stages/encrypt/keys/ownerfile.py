@@ -10,18 +10,24 @@ from __future__ import annotations
 import hmac
 import os
 import unicodedata
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stages.encrypt.keys.secretfiles import read_secret
 from stages.encrypt.public.keyfiles import KeyFileError
 
+SEED_BYTES: Final = 32
 SCRYPT_LOG2_N: Final = 17  # 128 MiB and about half a second: OWASP's recommendation for r = 8, p = 1
 _MOST_SCRYPT_LOG2_N: Final = 20  # 1 GiB: a hostile file must not exhaust memory
+LEAST_CHARACTERS: Final = 15  # NIST SP 800-63B-4, 3.1.1.2: of a password that stands alone
 _R: Final = 8
 _P: Final = 1
 
@@ -74,6 +80,26 @@ class OwnerFile(BaseModel):
         return self.model_dump_json(indent=2).encode()
 
 
+def read_owner(file: Path) -> OwnerFile:
+    """An owner key file, still closed."""
+    try:
+        return OwnerFile.model_validate_json(read_secret(file))
+    except ValidationError:
+        raise KeyFileError(
+            f"{file} is not an owner key file of this version: restore it from a copy"
+        ) from None
+
+
+def now() -> str:
+    """The time as key files state it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def derive(seed: bytes, purpose: str) -> bytes:
+    """32 bytes for one purpose: HKDF-Expand (RFC 5869) with the uniform master seed as pseudorandom key."""
+    return HKDFExpand(SHA256(), SEED_BYTES, f"MedSecure-U v1 {purpose}".encode()).derive(seed)
+
+
 def protect_seed(
     seed: bytes, passphrase: str | None, *, parameters: str, key_id: bytes, created: str, log2_n: int
 ) -> OwnerFile:
@@ -105,7 +131,7 @@ def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_
         )
     if passphrase is None:
         raise PassphraseNeededError(
-            f"{file} is protected: give its passphrase in MEDSECURE_PASSPHRASE or at the prompt"
+            f"{file} is protected: give its passphrase at the prompt or in a --passphrase-file"
         )
     key = _stretch(passphrase, bytes.fromhex(protection.salt), protection.log2_n)
     try:
@@ -114,12 +140,20 @@ def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_
         raise KeyFileError(f"{file} does not open: the passphrase is wrong or the file is damaged") from None
 
 
+def refuse_short(passphrase: str) -> None:
+    """Refuse a new passphrase that is found by trying: whoever has the file may try for years."""
+    characters = len(unicodedata.normalize("NFC", passphrase))
+    if characters < LEAST_CHARACTERS:
+        raise KeyFileError(
+            f"the passphrase has {characters} characters and needs {LEAST_CHARACTERS}: choose a longer one, "
+            "such as five words that have nothing to do with each other"
+        )
+
+
 def _about(parameters: str, key_id: str, created: str) -> bytes:
     return f"medsecure-owner-key\n1\n{parameters}\n{key_id}\n{created}\n".encode()
 
 
 def _stretch(passphrase: str, salt: bytes, log2_n: int) -> bytes:
-    if not passphrase:
-        raise KeyFileError("the passphrase is empty: choose one, or make a key file without")
     normal = unicodedata.normalize("NFC", passphrase).encode()
     return Scrypt(salt, 32, 2**log2_n, _R, _P).derive(normal)

@@ -7,17 +7,15 @@ from typing import Final
 
 from stages.encrypt.keys.secretfiles import read_secret
 from stages.encrypt.public.keyfiles import KeyFileError
+from stages.encrypt.public.layout import SITE, site_folder
 
-SITE: Final = "site.key"
 SITE_BYTES: Final = 32
 
 
 def load_site_secret(directory: Path) -> bytes:
-    """The site's 32 secret bytes, from the key directory or, given its ``public`` folder, from beside it."""
-    file = directory / SITE
-    if not file.exists() and (directory.resolve().parent / SITE).exists():
-        file = directory.resolve().parent / SITE
-    text = read_secret(file)
+    """The site's 32 secret bytes, from its folder or the key folder around it."""
+    file = site_folder(directory) / SITE
+    text = read_secret(file, "name the site's folder, or the key folder around it")
     try:
         secret = bytes.fromhex(text.decode("ascii").strip())
     except ValueError:

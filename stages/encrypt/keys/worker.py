@@ -18,10 +18,10 @@ from stages.batches import Sealed
 from stages.encrypt.keys.secretfiles import read_secret
 from stages.encrypt.public.bundle import worker_id
 from stages.encrypt.public.keyfiles import KeyFileError
+from stages.encrypt.public.layout import WORKER, site_folder
 from stages.encrypt.public.signing import message
 from stages.files import SECRET, create
 
-WORKER: Final = "worker.key"
 _ADVICE: Final = "make one with 'medsecure keys add-worker' on the key folder"
 
 
@@ -39,10 +39,8 @@ class BlockSigner:
 
 
 def load_signer(directory: Path) -> BlockSigner:
-    """The worker's key of a key folder or, given its ``public`` folder, from beside it."""
-    file = directory / WORKER
-    if not file.exists() and (directory.resolve().parent / WORKER).exists():
-        file = directory.resolve().parent / WORKER
+    """The worker's key of a site's folder, or of the key folder around it."""
+    file = site_folder(directory) / WORKER
     try:
         private = load_pem_private_key(read_secret(file, _ADVICE), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
@@ -54,9 +52,9 @@ def load_signer(directory: Path) -> BlockSigner:
     return BlockSigner(private)
 
 
-def create_worker(directory: Path) -> bytes:
-    """Make ``worker.key`` in a key folder that has none; its public half."""
+def create_worker(site: Path) -> bytes:
+    """Make ``worker.key`` in a site's folder that has none; its public half."""
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    create(directory / WORKER, pem, SECRET)
+    create(site / WORKER, pem, SECRET)
     return private.public_key().public_bytes_raw()

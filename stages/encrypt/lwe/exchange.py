@@ -54,7 +54,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The answer for one block of the log; None for a block of other parameters or features."""
+    """The answer for one block of the log; None for one of other parameters or features, or unreadable."""
 
     first_index: int
     records: int
@@ -112,9 +112,11 @@ def decode_answers(parameters: Parameters, read: Callable[[int], bytes]) -> Iter
 
 def encode_frame(block: Scored) -> bytes:
     """One block's answer."""
-    answer, words = block.answer, decode_header(block.header).parameters.word
+    answer = block.answer
     if answer is None:
-        return _FRAME.pack(block.first_index, block.records, _SKIPPED) + block.header
+        header = block.header if len(block.header) == HEADER_BYTES else bytes(HEADER_BYTES)
+        return _FRAME.pack(block.first_index, block.records, _SKIPPED) + header
+    words = decode_header(block.header).parameters.word
     full = np.array_equal(answer.positions_N, np.arange(block.records))
     parts = [_FRAME.pack(block.first_index, block.records, _FULL if full else _SOME), block.header]
     if not full:

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
 from stages.batches import Sealed
-from stages.encrypt.public.bundle import read_bundle, worker_id
+from stages.encrypt.public.bundle import framed, worker_id
+from stages.encrypt.public.pin import read_bundle
 from stages.errors import OperatorError
 
 _DOMAIN: Final = b"MedSecure-U sealed block v1\x00"
@@ -68,12 +69,12 @@ def message(block: Sealed) -> bytes:
     ]
     for key, sealed in zip(block.rows.keys, block.rows.sealed, strict=True):
         parts += [key, sha256(sealed).digest()]
-    return _DOMAIN + b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return _DOMAIN + framed(parts)
 
 
 def load_inspector(directory: Path) -> Inspector:
-    """The workers that a public bundle names."""
-    return Inspector(key.ed25519 for key in read_bundle(directory).verification_keys)
+    """The workers that the bundle of a site's folder names."""
+    return Inspector(key.ed25519 for key in read_bundle(directory).contents.verification_keys)
 
 
 def _digest(words: NDArray[Any]) -> bytes:

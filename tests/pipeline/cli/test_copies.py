@@ -19,7 +19,7 @@ def test_a_pulled_copy_is_searched_like_the_index(
     assert (pulled["size"], pulled["root"]) == (12, pushed["root"])
     listed = medsecure("index", "list", index, "--json").json
     assert medsecure("index", "list", copy, "--json").json == listed
-    secret = ("--secret", keys / "owner.key")
+    secret = ("--secret", keys / "owner" / "owner.key")
     feature = medsecure("index", "get", copy, listed[3]["key"], *secret, "--json").json["feature"]
     (tmp_path / "v.json").write_text(str(feature))
     hits = medsecure("index", "search", copy, *secret, "--vector", tmp_path / "v.json", "--json").json

@@ -21,7 +21,7 @@ def test_search_returns_the_image_itself_first(
 ) -> None:
     """An indexed image is its own nearest neighbour, proven, and opens to its own name."""
     asked = study.good[3]
-    index, secret = streamed / "index", keys / "owner.key"
+    index, secret = streamed / "index", keys / "owner" / "owner.key"
     hits = medsecure("index", "search", index, "--secret", secret, "--image", asked, "--json").json
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
     assert hits[0]["score"] > 0.99
@@ -35,7 +35,7 @@ def test_search_by_vector_finds_the_record(
     keys: Path, streamed: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:
     """A record's own feature vector finds that record."""
-    index, secret = streamed / "index", keys / "owner.key"
+    index, secret = streamed / "index", keys / "owner" / "owner.key"
     key = medsecure("index", "list", index, "--json").json[7]["key"]
     record = medsecure("index", "get", index, key, "--secret", secret, "--json").json
     (tmp_path / "v.json").write_text(json.dumps(record["feature"]))
@@ -94,7 +94,7 @@ def test_features_of_another_model_are_not_compared(
     assert now.model == bytes.fromhex(describe(SHIPPED).digest)
     other = NoteSigner(identity.origin, read_signing_keys(index, public), now.keys, bytes(32))
     (index / "checkpoint").write_bytes(other.checkpoint(now.size, now.root))
-    asked = ("--secret", keys / "owner.key", "--image", study.good[0])
+    asked = ("--secret", keys / "owner" / "owner.key", "--image", study.good[0])
     assert "holds features of weights" in medsecure("index", "search", index, *asked, expect=2).err
     again = ("--engine", "local", "--source", study.folder, "--keys", keys, "--results", tmp_path / "r")
     assert "holds features of weights" in medsecure("run", "--index", index, *again, expect=2).err
@@ -112,7 +112,7 @@ def test_slices_prepared_otherwise_than_in_training_are_refused(
     """Search and run would compare features of other slices with the index's."""
     monkeypatch.setenv("MEDSECURE__PREPROCESS__SPACING_MM", "0.5")
     wanted = "prepared with preprocess.spacing_mm 1.0"
-    asked = ("--secret", keys / "owner.key", "--image", study.good[0])
+    asked = ("--secret", keys / "owner" / "owner.key", "--image", study.good[0])
     assert wanted in medsecure("index", "search", streamed / "index", *asked, expect=2).err
     fresh = ("--engine", "local", "--source", study.folder, "--keys", keys, *folders(tmp_path))
     assert wanted in medsecure("run", *fresh, expect=2).err

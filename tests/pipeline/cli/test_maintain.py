@@ -20,7 +20,7 @@ def test_an_erased_record_is_nowhere_to_be_found(
     index: Path, keys: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:
     """Not listed, not opened, not among the hits; the index verifies and says how many are gone."""
-    secret = keys / "owner.key"
+    secret = keys / "owner" / "owner.key"
     listed = medsecure("index", "list", index, "--json").json
     gone = listed[4]["key"]
     feature = medsecure("index", "get", index, gone, "--secret", secret, "--json").json["feature"]

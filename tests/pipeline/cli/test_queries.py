@@ -141,18 +141,24 @@ def test_search_says_which_blocks_a_key_cannot_open(vault: Vault, ask: Ask) -> N
     everything = ask(*search, "--secret", vault.keys, "--json")
     assert everything.json[0]["key"] == record_key(0, 1).hex()
     assert (len(everything.json), everything.err) == (5, "")
-    some = ask(*search, "--secret", vault.keys / "owner.key", "--json")
+    some = ask(*search, "--secret", vault.keys / "owner" / "owner.key", "--json")
     assert len(some.json) == 2
     closed = {"key_id": vault.first, "blocks": 1, "records": 3}
     assert json.loads(some.err) == {"unreadable": [closed]}
-    told = ask(*search, "--secret", vault.keys / "owner.key").err
+    told = ask(*search, "--secret", vault.keys / "owner" / "owner.key").err
     assert f"3 records in 1 blocks were not searched: they are under key {vault.first[:16]}" in told
 
 
 def test_get_takes_the_right_generation(vault: Vault, ask: Ask) -> None:
     """The folder's, or a sentence that says which is missing."""
     done = ask(
-        "index", "get", vault.index, record_key(0, 1).hex(), "--secret", vault.keys / "owner.key", expect=2
+        "index",
+        "get",
+        vault.index,
+        record_key(0, 1).hex(),
+        "--secret",
+        vault.keys / "owner" / "owner.key",
+        expect=2,
     )
     assert f"is under key {vault.first[:16]}" in done.err
 

@@ -30,7 +30,7 @@ def test_every_file_is_accounted_for(
     study: Study, keys: Path, process: Medsecure, medsecure: Medsecure, tmp_path: Path, engine: str
 ) -> None:
     """Good slices are indexed, each hostile file is a dead letter that names it, and the sum comes out."""
-    source = ["--source", study.folder, "--keys", keys / "public", "--engine", engine]
+    source = ["--source", study.folder, "--keys", keys / "site", "--engine", engine]
     summary = process("run", *source, *folders(tmp_path), "--max-rejects", "30%", "--json").json
     assert summary == summary_of(tmp_path)
     assert summary["inputs"] == summary["frames"] == len(study.good) + len(study.bad)

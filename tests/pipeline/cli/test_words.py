@@ -53,7 +53,7 @@ def test_documents_name_a_record_by_its_record_id(
     streamed: Path, keys: Path, medsecure: Medsecure, tmp_path: Path
 ) -> None:
     """list, get, search, prove and verify-proof have `record_id`, and `key` beside it until 1.0."""
-    index, secret = streamed / "index", ("--secret", keys / "owner.key", "--json")
+    index, secret = streamed / "index", ("--secret", keys / "owner" / "owner.key", "--json")
     wanted = both(medsecure("index", "list", index, "--json").json[7])
     record = medsecure("index", "get", index, wanted, *secret).json
     assert both(record) == wanted

@@ -46,10 +46,10 @@ def through(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Through]:
     segmenter = Segmenter(ModelConfig(channels=(8, 16), blocks=(1, 1), feature_dim=16)).eval()
     recipe = PreprocessOptions(size=32, spacing_mm=2.0)
     checkpoint.save(segmenter, folder / "w.safetensors", recipe, {}, {})
-    site, options = Site(load_site_secret(keys / "public")), IngestOptions()
+    site, options = Site(load_site_secret(keys / "site")), IngestOptions()
     model = SegmentOptions(weights=folder / "w.safetensors", runtime="torch")
     with ExitStack() as stack:
-        stages = (Ingest(options, keys / "public"), Preprocess(recipe), Segment(model))
+        stages = (Ingest(options, keys / "site"), Preprocess(recipe), Segment(model))
         functions: list[Any] = [stack.enter_context(stage.open()) for stage in stages]
 
         def run(source: Path) -> tuple[list[Segmented], list[Reject | Refused], int]:

@@ -18,6 +18,9 @@ from pipeline.run.preflight import CHECKS, check, exists
 from pipeline.run.run import run
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.rotation import export_public, rotate
+from stages.encrypt.keys.workers import revoke_worker
+from stages.encrypt.public.folder import load_public
+from stages.errors import RefusedError
 from tests.pipeline.queries.encrypted import append
 
 
@@ -70,13 +73,33 @@ def test_unrelated_keys_are_refused_wherever_their_records_are(job: Job, tmp_pat
 
 
 def test_an_exported_bundle_beside_the_sites_keys_is_enough(job: Job, tmp_path: Path) -> None:
-    """What a worker's machine needs: public folder, site.key, worker.key."""
+    """What a worker's machine needs: what is public, site.key, worker.key."""
     site = tmp_path / "site"
-    site.mkdir()
-    export_public(job.keys, site / "public")
+    export_public(job.keys, site)
     for name in ("site.key", "worker.key"):
-        shutil.copy2(job.keys / name, site / name)
-    check(Job(job.sources, job.index, job.results, site / "public", job.settings))
+        shutil.copy2(job.keys / "site" / name, site / name)
+    check(Job(job.sources, job.index, job.results, site, job.settings))
+
+
+def test_a_revoked_worker_starts_no_run(job: Job) -> None:
+    """It would encrypt everything for nothing: the index takes none of its blocks."""
+    (worker,) = load_public(job.keys).workers
+    revoke_worker(job.keys, worker, None)
+    with pytest.raises(JobError, match=f"does not name its worker.key, {worker[:16]}: it was revoked"):
+        check(job)
+
+
+def test_a_run_remembers_the_newest_bundle(job: Job, tmp_path: Path) -> None:
+    """From then on the site refuses the one from before, although its owner signed it."""
+    old, home = job.keys / "site" / "public", tmp_path / "home"
+    shutil.copytree(old, tmp_path / "old")
+    shutil.copytree(job.keys, home)
+    rotate(home, None)
+    shutil.copytree(home / "site" / "public", old, dirs_exist_ok=True)
+    check(job)
+    shutil.copytree(tmp_path / "old", old, dirs_exist_ok=True)
+    with pytest.raises(RefusedError, match="number 1, and number 2 was seen here"):
+        check(job)
 
 
 @pytest.mark.parametrize(

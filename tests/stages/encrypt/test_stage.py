@@ -39,7 +39,7 @@ def test_a_batch_becomes_one_block_that_the_owner_can_search(
 ) -> None:
     """Rows stay in order, and each finds itself."""
     batch = features(count)
-    with Encrypt(EncryptOptions(), key_directory / "public").open() as encrypt:
+    with Encrypt(EncryptOptions(), key_directory / "site").open() as encrypt:
         split = encrypt(batch)
     sealed = split.kept
     assert split.rejected == ()

@@ -17,6 +17,8 @@ from stages.base import Reason
 from stages.batches import Sealed
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.lwe.scheme import Encryptor
+from stages.encrypt.public.folder import load_public
 from stages.index import erase as erasing
 from stages.index import reader as reading
 from stages.index.check.verify import verify
@@ -36,6 +38,7 @@ from stages.index.store.lookup import LOOKUP
 from stages.index.store.manifest import MANIFEST, Manifest
 from stages.index.store.tiles import Tiles
 from stages.index.verifier import verify_proof
+from tests.pipeline.queries.encrypted import D, sealed_block, unit_rows
 from tests.stages.index.test_recovery import LOSSES, Disk
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
@@ -145,10 +148,13 @@ def test_an_erased_key_is_rejected_by_name(index: tuple[Path, list[Sealed]], tmp
     """Neither silently dropped nor taken again; also when the cache was lost."""
     path, blocks = index
     new_keys(tmp_path / "keys", None)
-    block = replace(blocks[0], signature=load_signer(tmp_path / "keys").sign(blocks[0]))
+    record_ids = blocks[0].rows.keys
+    encryptor = Encryptor(load_public(tmp_path / "keys").lwe)
+    block = sealed_block(encryptor, unit_rows(len(record_ids), 0), record_ids)
+    block = replace(block, signature=load_signer(tmp_path / "keys").sign(block))
     run(path, 1, 2)
     for _ in range(2):
-        with Append(OPTIONS, path, tmp_path / "keys", bytes(32)).open() as append:
+        with Append(OPTIONS, path, tmp_path / "keys", bytes(32), D).open() as append:
             split = append(block)
         assert [(one.key, one.reason) for one in split.rejected] == [
             (key, Reason.ERASED) for key in blocks[0].rows.keys[1:3]

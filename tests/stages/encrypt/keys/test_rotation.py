@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -11,29 +10,28 @@ import numpy as np
 import pytest
 
 from stages.encrypt.keys import owner as owner_side
-from stages.encrypt.keys import rotation
 from stages.encrypt.keys.folder import load_owner, load_owners, new_keys, read_owner
-from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_public, rotate
+from stages.encrypt.keys.rotation import change_passphrase, export_public, rotate
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
 from stages.encrypt.lwe.scheme import Encryptor
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
-from stages.encrypt.public.signing import load_inspector
 
 QUICK = 10  # scrypt n = 2^10 for tests
+OLD, NEW = "the old passphrase", "the new passphrase"
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("original") / "keys"
-    new_keys(directory, "old", scrypt_log2_n=QUICK)
+    new_keys(directory, OLD, scrypt_log2_n=QUICK)
     return directory
 
 
 @pytest.fixture
 def keys(original: Path, tmp_path: Path) -> Path:
-    """A key folder under the passphrase 'old', to be changed."""
+    """A key folder under the passphrase OLD, to be changed."""
     return Path(shutil.copytree(original, tmp_path / "keys"))
 
 
@@ -44,29 +42,31 @@ def owners(directory: Path, passphrase: str | None) -> list[bytes]:
 def test_a_rotated_folder_opens_both_generations(keys: Path) -> None:
     """What either public key encrypts is decrypted by the generation of that id; the site stays the same."""
     before, site, worker = load_public(keys), load_site_secret(keys), load_signer(keys).public
-    after = rotate(keys, "old", scrypt_log2_n=QUICK)
+    after = rotate(keys, OLD, scrypt_log2_n=QUICK)
     assert after.key_id != before.key_id
     assert after.hpke_id != before.hpke_id
     assert after.earlier == (before.key_id,)
+    assert (after.owner_id, after.site_id) == (before.owner_id, before.site_id)
+    assert (before.number, after.number) == (1, 2)
     assert load_public(keys).key_id == after.key_id
     assert (load_site_secret(keys), load_signer(keys).public) == (site, worker)
-    ring = load_owners(keys, "old", least_scrypt_log2_n=QUICK)
+    ring = load_owners(keys, OLD, least_scrypt_log2_n=QUICK)
     assert list(ring) == [after.key_id, before.key_id]
     for public in (before, after):
         made = Encryptor(public.lwe).encrypt(np.array([[-5, 0, 9]]), slot=7, scale=20)
         opened = owner_side.decrypt(ring[public.key_id].lwe, made.header, made.head_Dn, made.columns_ND)
         assert opened.tolist() == [[-5, 0, 9]]
-    assert owners(keys / "owner.key", "old") == [after.key_id]
-    modes = {stat.S_IMODE(file.stat().st_mode) for file in (*keys.glob("*.key"), *keys.glob("retired/*.key"))}
+    assert owners(keys / "owner" / "owner.key", OLD) == [after.key_id]
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in keys.rglob("*.key")}
     assert modes == {0o600}
 
 
 def test_rotating_twice_names_all_earlier_keys(keys: Path) -> None:
     """Newest first, and none of them is forgotten."""
     first = load_public(keys).key_id
-    second = rotate(keys, "old", scrypt_log2_n=QUICK).key_id
-    assert rotate(keys, "old", scrypt_log2_n=QUICK).earlier == (second, first)
-    assert set(owners(keys, "old")) > {first, second}
+    second = rotate(keys, OLD, scrypt_log2_n=QUICK).key_id
+    assert rotate(keys, OLD, scrypt_log2_n=QUICK).earlier == (second, first)
+    assert set(owners(keys, OLD)) > {first, second}
 
 
 def test_a_wrong_passphrase_rotates_nothing(keys: Path) -> None:
@@ -94,7 +94,7 @@ def after(calls: int, real: Callable[[Path, Path], object]) -> Callable[[Path, P
     return move
 
 
-@pytest.mark.parametrize("renames", range(9))
+@pytest.mark.parametrize("renames", range(11))
 def test_an_interrupted_rotation_is_finished_by_the_next(
     keys: Path, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
@@ -102,128 +102,82 @@ def test_an_interrupted_rotation_is_finished_by_the_next(
     first = load_public(keys).key_id
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", after(renames, Path.replace))
-        if renames < 8:
+        if renames < 10:
             with pytest.raises(PowerCut):
-                rotate(keys, "old", scrypt_log2_n=QUICK)
+                rotate(keys, OLD, scrypt_log2_n=QUICK)
         else:
-            rotate(keys, "old", scrypt_log2_n=QUICK)
-    assert first in owners(keys, "old")
-    known = set(owners(keys, "old"))
-    made = rotate(keys, "old", scrypt_log2_n=QUICK)
+            rotate(keys, OLD, scrypt_log2_n=QUICK)
+    assert first in owners(keys, OLD)
+    known = set(owners(keys, OLD))
+    made = rotate(keys, OLD, scrypt_log2_n=QUICK)
     assert first in made.earlier
     assert known <= {made.key_id, *made.earlier}
-    assert owners(keys, "old")[0] == made.key_id
-    assert not (keys / "rotation").exists()
+    assert owners(keys, OLD)[0] == made.key_id
+    assert not (keys / "owner" / "rotation").exists()
 
 
 def test_a_changed_passphrase_opens_every_generation(keys: Path) -> None:
     """The old one opens nothing any more; the ids stay."""
-    rotate(keys, "old", scrypt_log2_n=QUICK)
-    before = owners(keys, "old")
-    assert change_passphrase(keys, "old", "new", scrypt_log2_n=QUICK) == 2
-    assert owners(keys, "new") == before
+    rotate(keys, OLD, scrypt_log2_n=QUICK)
+    before = owners(keys, OLD)
+    assert change_passphrase(keys, OLD, NEW, scrypt_log2_n=QUICK) == 2
+    assert owners(keys, NEW) == before
     with pytest.raises(KeyFileError, match="passphrase is wrong"):
-        load_owner(keys, "old", least_scrypt_log2_n=QUICK)
-    assert stat.S_IMODE((keys / "owner.key").stat().st_mode) == 0o600
+        load_owner(keys, OLD, least_scrypt_log2_n=QUICK)
+    assert stat.S_IMODE((keys / "owner" / "owner.key").stat().st_mode) == 0o600
 
 
 def test_a_passphrase_is_removed_and_given_again(keys: Path) -> None:
     """Without one, the file says so itself."""
-    before = owners(keys, "old")
-    change_passphrase(keys, "old", None, scrypt_log2_n=QUICK)
+    before = owners(keys, OLD)
+    change_passphrase(keys, OLD, None, scrypt_log2_n=QUICK)
     assert owners(keys, None) == before
-    assert "NONE" in read_owner(keys / "owner.key").protection.kind
-    change_passphrase(keys, None, "again", scrypt_log2_n=QUICK)
-    assert owners(keys, "again") == before
+    assert "NONE" in read_owner(keys / "owner" / "owner.key").protection.kind
+    change_passphrase(keys, None, "five words, once more", scrypt_log2_n=QUICK)
+    assert owners(keys, "five words, once more") == before
 
 
 @pytest.mark.parametrize("wrong", [None, "", "wrong"])
 def test_a_wrong_old_passphrase_changes_nothing(keys: Path, wrong: str | None) -> None:
-    """Nor does an empty new one."""
-    before = (keys / "owner.key").read_bytes()
+    """Nor does a new one that is too short."""
+    before = (keys / "owner" / "owner.key").read_bytes()
     with pytest.raises(KeyFileError, match="passphrase"):
-        change_passphrase(keys, wrong, "new", scrypt_log2_n=QUICK)
-    with pytest.raises(KeyFileError, match="empty"):
-        change_passphrase(keys, "old", "", scrypt_log2_n=QUICK)
-    assert (keys / "owner.key").read_bytes() == before
+        change_passphrase(keys, wrong, NEW, scrypt_log2_n=QUICK)
+    with pytest.raises(KeyFileError, match="needs 15"):
+        change_passphrase(keys, OLD, "fourteen chars", scrypt_log2_n=QUICK)
+    assert (keys / "owner" / "owner.key").read_bytes() == before
 
 
 def test_an_interrupted_change_is_finished_by_the_next(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every moment each file opens with the old passphrase or the new one."""
-    rotate(keys, "old", scrypt_log2_n=QUICK)
+    rotate(keys, OLD, scrypt_log2_n=QUICK)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", after(1, Path.replace))
         with pytest.raises(PowerCut):
-            change_passphrase(keys, "old", "new", scrypt_log2_n=QUICK)
-    load_owner(keys, "new", least_scrypt_log2_n=QUICK)
-    assert change_passphrase(keys, "old", "new", scrypt_log2_n=QUICK) == 1
-    assert len(owners(keys, "new")) == 2
+            change_passphrase(keys, OLD, NEW, scrypt_log2_n=QUICK)
+    load_owner(keys, NEW, least_scrypt_log2_n=QUICK)
+    assert change_passphrase(keys, OLD, NEW, scrypt_log2_n=QUICK) == 1
+    assert len(owners(keys, NEW)) == 2
 
 
 def test_a_new_file_is_private_even_under_umask_0(keys: Path) -> None:
     """As when it was made."""
     previous = os.umask(0)
     try:
-        change_passphrase(keys, "old", "new", scrypt_log2_n=QUICK)
-        rotate(keys, "new", scrypt_log2_n=QUICK)
+        change_passphrase(keys, OLD, NEW, scrypt_log2_n=QUICK)
+        rotate(keys, NEW, scrypt_log2_n=QUICK)
     finally:
         os.umask(previous)
-    for file in (keys / "owner.key", *(keys / "retired").iterdir()):
+    for file in (keys / "owner").rglob("*.key"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_an_exported_bundle_is_the_public_one_and_nothing_else(keys: Path, tmp_path: Path) -> None:
     """It serves a worker or an index server, and is never written over."""
     export_public(keys, tmp_path / "out" / "for-server")
-    assert {file.name for file in (tmp_path / "out" / "for-server").iterdir()} == {"lwe.pub", "bundle.json"}
+    names = {file.name for file in (tmp_path / "out").rglob("*.*")}
+    assert names == {"lwe.pub", "bundle.json", "bundle.pin"}
     assert load_public(tmp_path / "out" / "for-server").key_id == load_public(keys).key_id
     for taken in (tmp_path / "out" / "for-server", keys):
         with pytest.raises(KeyFileError, match="exists already"):
             export_public(keys, taken)
-
-
-def first_version(keys: Path) -> None:
-    """Make the folder one of version 0.1."""
-    file = keys / "public" / "bundle.json"
-    document = json.loads(file.read_text())
-    for name in ("hpke_id", "verification_keys", "earlier"):
-        del document[name]
-    file.write_text(json.dumps({**document, "version": 1}))
-    (keys / "worker.key").unlink()
-
-
-def test_a_key_folder_of_before_gets_a_worker(keys: Path) -> None:
-    """Refused with the command that helps; after it the same keys are there, with a worker's."""
-    before = load_public(keys)
-    first_version(keys)
-    for load in (load_public, load_inspector, load_signer):
-        with pytest.raises(KeyFileError, match="add-worker"):
-            load(keys)
-    name = add_worker(keys)
-    after = load_public(keys)
-    assert (after.key_id, after.hpke, after.workers) == (before.key_id, before.hpke, (name,))
-
-
-def test_a_lost_worker_key_is_replaced_beside_the_old_one(keys: Path) -> None:
-    """Blocks of the old one are still taken; a key that is there is never overwritten."""
-    (old,) = load_public(keys).workers
-    with pytest.raises(KeyFileError, match="never overwritten"):
-        add_worker(keys)
-    (keys / "worker.key").unlink()
-    new = add_worker(keys)
-    assert load_public(keys).workers == (old, new)
-
-
-def test_a_worker_key_is_never_made_in_a_public_folder(keys: Path) -> None:
-    """What is given away holds no secret."""
-    with pytest.raises(KeyFileError, match="name the key folder itself"):
-        add_worker(keys / "public")
-    assert {file.name for file in (keys / "public").iterdir()} == {"lwe.pub", "bundle.json"}
-
-
-def test_an_interrupted_add_worker_is_finished_by_the_next(keys: Path) -> None:
-    """A worker.key that the bundle does not name yet is named."""
-    first_version(keys)
-    rotation.create_worker(keys)
-    public = load_signer(keys).public
-    assert add_worker(keys) == rotation.verification_key(public).id

@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from stages.encrypt.keys.folder import load_owner, load_owners, new_keys
-from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_public, rotate
+from stages.encrypt.keys.rotation import change_passphrase, export_public, rotate
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.keys.workers import add_worker
 from stages.encrypt.public.bundle import verification_key
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
 
 QUICK = 10  # scrypt n = 2^10 for tests
+OLD, NEW = "the old passphrase", "the new passphrase"
 LOSSES = ("folders", "names")
 
 
@@ -100,7 +102,7 @@ class Disk:
 
 
 def pictures(folder: Path, act: Callable[[], object]) -> Iterator[tuple[Path, bool]]:
-    """What each power cut leaves of a folder while this is done; and whether it was done."""
+    """What each power cut leaves of a folder while this is done, each once; and whether it was done."""
     out = folder.with_name("pictures")
     with pytest.MonkeyPatch.context() as patch:
         disk = Disk(folder, out, patch)
@@ -108,9 +110,15 @@ def pictures(folder: Path, act: Callable[[], object]) -> Iterator[tuple[Path, bo
         disk.picture()
         disk.close()
     assert disk.taken > 3, "the simulation does not see what is written"
+    seen: set[tuple[object, ...]] = set()
     for number in range(disk.taken):
         for loss in LOSSES:
-            yield out / f"{number:03} {loss}", number == disk.taken - 1
+            left, done = out / f"{number:03} {loss}", number == disk.taken - 1
+            held = sorted((str(path.relative_to(left)), path.is_file()) for path in left.rglob("*"))
+            state = (done, *((name, is_file and (left / name).read_bytes()) for name, is_file in held))
+            if state not in seen:
+                seen.add(state)
+                yield left, done
 
 
 @pytest.fixture
@@ -122,8 +130,8 @@ def folder(tmp_path: Path, toys: object) -> Path:  # noqa: ARG001 - puts toy par
 
 @pytest.fixture
 def keys(folder: Path) -> Path:
-    """Keys under the passphrase 'old', durable."""
-    new_keys(folder / "keys", "old", "TOY", scrypt_log2_n=QUICK)
+    """Keys under the passphrase OLD, durable."""
+    new_keys(folder / "keys", OLD, "TOY", scrypt_log2_n=QUICK)
     return folder / "keys"
 
 
@@ -137,7 +145,7 @@ def worker(keys: Path) -> str:
 
 def test_new_keys_are_there_once_they_are_made(folder: Path) -> None:
     """A power cut leaves all of them, or no public key whose secret is lost."""
-    make = partial(new_keys, folder / "above" / "keys", "old", "TOY", scrypt_log2_n=QUICK)
+    make = partial(new_keys, folder / "above" / "keys", OLD, "TOY", scrypt_log2_n=QUICK)
     for left, done in pictures(folder, make):
         keys = left / "above" / "keys"
         public = None
@@ -145,42 +153,42 @@ def test_new_keys_are_there_once_they_are_made(folder: Path) -> None:
             public = load_public(keys)
         assert public or not done
         if public:
-            owner = load_owner(keys, "old", least_scrypt_log2_n=QUICK)
+            owner = load_owner(keys, OLD, least_scrypt_log2_n=QUICK)
             assert (owner.key_id, len(load_site_secret(keys))) == (public.key_id, 32)
             assert (worker(keys),) == public.workers
 
 
 def test_a_rotation_loses_no_key(folder: Path, keys: Path) -> None:
     """Whenever the power fails, every earlier key opens, and asking again finishes the rotation."""
-    before = owners(keys, "old")
-    for left, done in pictures(folder, partial(rotate, keys, "old", scrypt_log2_n=QUICK)):
-        known = owners(left / "keys", "old")
+    before = owners(keys, OLD)
+    for left, done in pictures(folder, partial(rotate, keys, OLD, scrypt_log2_n=QUICK)):
+        known = owners(left / "keys", OLD)
         assert set(before) <= set(known)
         if done:
             assert load_public(left / "keys").key_id == known[0] != before[0]
-            assert not (left / "keys" / "rotation").exists()
-        made = rotate(left / "keys", "old", scrypt_log2_n=QUICK)
-        assert set(known) <= {made.key_id, *made.earlier} == set(owners(left / "keys", "old"))
-        assert not (left / "keys" / "rotation").exists()
+            assert not (left / "keys" / "owner" / "rotation").exists()
+        made = rotate(left / "keys", OLD, scrypt_log2_n=QUICK)
+        assert set(known) <= {made.key_id, *made.earlier} == set(owners(left / "keys", OLD))
+        assert not (left / "keys" / "owner" / "rotation").exists()
 
 
 def test_a_changed_passphrase_holds_once_it_is_changed(folder: Path, keys: Path) -> None:
     """Whenever the power fails, each file opens with one of the two; asking again finishes the change."""
-    rotate(keys, "old", scrypt_log2_n=QUICK)
-    before = owners(keys, "old")
-    for left, done in pictures(folder, partial(change_passphrase, keys, "old", "new", scrypt_log2_n=QUICK)):
+    rotate(keys, OLD, scrypt_log2_n=QUICK)
+    before = owners(keys, OLD)
+    for left, done in pictures(folder, partial(change_passphrase, keys, OLD, NEW, scrypt_log2_n=QUICK)):
         if not done:
-            change_passphrase(left / "keys", "old", "new", scrypt_log2_n=QUICK)
-        assert owners(left / "keys", "new") == before
+            change_passphrase(left / "keys", OLD, NEW, scrypt_log2_n=QUICK)
+        assert owners(left / "keys", NEW) == before
 
 
 def test_a_new_worker_is_never_named_without_its_key(folder: Path, keys: Path) -> None:
     """Asking again names a key that was made and not yet named."""
-    (keys / "worker.key").unlink()
-    for left, done in pictures(folder, partial(add_worker, keys)):
+    (keys / "site" / "worker.key").unlink()
+    for left, done in pictures(folder, partial(add_worker, keys, OLD, scrypt_log2_n=QUICK)):
         if not done:
             with suppress(KeyFileError):  # it was named already
-                add_worker(left / "keys")
+                add_worker(left / "keys", OLD, scrypt_log2_n=QUICK)
         assert worker(left / "keys") == load_public(left / "keys").workers[-1]
 
 
@@ -207,13 +215,13 @@ def test_a_secret_is_nobody_elses_from_its_first_byte(folder: Path, monkeypatch:
     umask = os.umask(0)
     try:
         monkeypatch.setattr(os, "open", spy)
-        new_keys(folder / "keys", "old", "TOY", scrypt_log2_n=QUICK)
-        rotate(folder / "keys", "old", scrypt_log2_n=QUICK)
-        change_passphrase(folder / "keys", "old", "new", scrypt_log2_n=QUICK)
+        new_keys(folder / "keys", OLD, "TOY", scrypt_log2_n=QUICK)
+        rotate(folder / "keys", OLD, scrypt_log2_n=QUICK)
+        change_passphrase(folder / "keys", OLD, NEW, scrypt_log2_n=QUICK)
     finally:
         os.umask(umask)
-    public = {name: modes.pop(name) for name in ("lwe.pub", "bundle.json")}
-    (retired,) = (folder / "keys" / "retired").iterdir()
+    public = {name: modes.pop(name) for name in ("lwe.pub", "bundle.json", "bundle.pin")}
+    (retired,) = (folder / "keys" / "owner" / "retired").iterdir()
     assert set(modes) == {"owner.key", "site.key", "worker.key", retired.name}
     assert set().union(*modes.values()) == {0o600}
     assert set().union(*public.values()) == {0o644}

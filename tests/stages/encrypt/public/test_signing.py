@@ -89,7 +89,7 @@ def test_a_folder_without_a_worker_key_says_how_to_make_one(key_directory: Path,
     with pytest.raises(KeyFileError, match="medsecure keys add-worker"):
         load_signer(tmp_path)
     file = tmp_path / "worker.key"
-    file.write_bytes((key_directory / "worker.key").read_bytes())
+    file.write_bytes((key_directory / "site" / "worker.key").read_bytes())
     file.chmod(0o644)
     with pytest.raises(KeyFileError, match="chmod 600"):
         load_signer(tmp_path)
@@ -101,5 +101,5 @@ def test_a_folder_without_a_worker_key_says_how_to_make_one(key_directory: Path,
 
 
 def test_the_worker_key_is_found_from_either_folder(key_directory: Path) -> None:
-    """DIR and DIR/public name the same worker."""
-    assert load_signer(key_directory).public == load_signer(key_directory / "public").public
+    """DIR and DIR/site name the same worker."""
+    assert load_signer(key_directory).public == load_signer(key_directory / "site").public
