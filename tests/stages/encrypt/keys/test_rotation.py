@@ -16,6 +16,7 @@ from stages.encrypt.keys.folder import load_owner, load_owners, new_keys, read_o
 from stages.encrypt.keys.rotation import add_worker, change_passphrase, export_public, rotate
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.lwe.parameters import Parameters
 from stages.encrypt.lwe.scheme import Encryptor
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
@@ -25,9 +26,9 @@ QUICK = 10  # scrypt n = 2^10 for tests
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory, toy: Parameters) -> Path:
     directory = tmp_path_factory.mktemp("original") / "keys"
-    new_keys(directory, "old", scrypt_log2_n=QUICK)
+    new_keys(directory, "old", toy.name, scrypt_log2_n=QUICK)
     return directory
 
 
