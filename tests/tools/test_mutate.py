@@ -191,7 +191,7 @@ def test_a_room_without_a_test_fails_and_is_named(toy: Path) -> None:
 def test_a_room_that_was_not_judged_to_the_end_fails_and_is_named(toy: Path) -> None:
     """An early end is no success, and its score is not kept."""
     (toy / "tests" / "toy" / "tested" / "test_code.py").write_text(SLOW)
-    process = start(toy, "--room", "toy/used", "toy/tested", "--seconds", "20", "--out", "scores.json")
+    process = start(toy, "--room", "toy/used", "toy/tested", "--seconds", "5", "--out", "scores.json")
     out, err = process.communicate()
     assert process.returncode == 1, err
     assert "toy/tested: 0 of 3 mutants were judged in the time" in out
