@@ -1,7 +1,7 @@
 """Labelled cases, read as the stream reads them: every volume becomes NIfTI and goes through ingest's reader.
 
 So spacing and orientation come from the file's own geometry, whatever its format. Any non-zero label is the
-structure: MSD tells zones apart, the model does not.
+structure: MSD labels zones separately, the model does not.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _picture(pair: Pair, options: IngestOptions) -> Case:
 
 @contextmanager
 def _as_nifti(path: Path) -> Iterator[Path]:
-    """The file itself, or a passing copy of what it says as one NIfTI volume."""
+    """The file itself, or a temporary copy of its volume as NIfTI."""
     if suffix_of(path) in {".mhd", ".mha"}:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "volume.nii"
@@ -130,7 +130,7 @@ def _same_grid(pair: Pair, image: tuple[int, ...], truth: tuple[int, ...]) -> No
 
 
 def _same_orientation(pair: Pair, image: SpatialImage, truth: SpatialImage) -> None:
-    """Refuse axes that both files state, and differently: the reference would lie mirrored or turned."""
+    """Refuse two stated orientations that differ: the reference would lie mirrored or turned."""
     ways = {_orientation(one) for one in (image, truth)} - {""}
     if len(ways) > 1:
         raise CaseError(
@@ -148,7 +148,7 @@ def _orientation(image: SpatialImage) -> str:
 
 
 def _header(path: Path, named: Path) -> SpatialImage:
-    """The volume, voxels unread."""
+    """The volume with its voxels unread."""
     try:
         image = nibabel.load(path)
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:

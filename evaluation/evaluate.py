@@ -1,4 +1,4 @@
-"""Evaluation: labelled cases through the very stages that ``run`` uses, in this process.
+"""Evaluation: labelled cases through the same stages that ``run`` uses, in this process.
 
 No keys are needed: nothing is sealed, delivered or indexed. A slice that a stage rejects counts as empty.
 """
@@ -29,9 +29,9 @@ def evaluate(
     progress: Callable[[str], None] | None = None,
     keep: Callable[[Case, CaseScore, Volume], None] | None = None,
 ) -> Evaluation:
-    """Score every case of ``source``; ``progress`` gets names, ``keep`` each case with its mask.
+    """Score every case of ``source``; ``progress`` receives names, ``keep`` each case with its mask.
 
-    Raises CaseError for a half pair, an unreadable file or two grids, and WeightsError.
+    Raises CaseError for an incomplete pair, an unreadable file or two grids, and WeightsError.
     """
     describe(segment.weights).refuse_other_recipe(preprocess)
     cases = (read_case(pair, ingest) for pair in find_pairs(source))

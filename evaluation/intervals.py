@@ -1,4 +1,4 @@
-"""How sure a mean over patients is, and whether one model beats another on the same patients.
+"""The confidence interval of a mean over patients, and the comparison of two models on the same patients.
 
 Percentile bootstrap over patients (Efron & Tibshirani 1993), seeded; differences are paired by patient and
 tested by Wilcoxon's signed ranks (1945), both from SciPy.
@@ -23,7 +23,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A second model's figures less the first's, over the patients that both have."""
+    """The second model's figures minus the first's, over the patients that both have."""
 
     patients: int
     mean: float

@@ -1,4 +1,4 @@
-"""Where labelled cases lie: three layouts of a folder, told apart by what is in it.
+"""Where labelled cases lie: three layouts of a folder, recognised by its content.
 
 * PROMISE12: NAME.nii.gz, NAME.nii, NAME.mhd or NAME.mha beside NAME_segmentation with a suffix of these;
 * PNG: NAME.png beside NAME_segmentation.png, one slice a case;
@@ -39,7 +39,7 @@ class Pair:
 
 
 def find_pairs(folder: Path) -> tuple[Pair, ...]:
-    """The folder's cases by name. Raises CaseError where there is none, or one is half there."""
+    """The folder's cases by name. Raises CaseError where there is none, or a pair is incomplete."""
     if not folder.is_dir():
         raise CaseError(f"{folder} is not a folder of {EXPECTED}")
     images, truths = _msd(folder) if (folder / MSD[0]).is_dir() else _beside(folder)
@@ -57,7 +57,7 @@ def find_pairs(folder: Path) -> tuple[Pair, ...]:
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix by which a file is known as a volume or a picture; empty when it is neither."""
+    """The suffix that marks a file as a volume or a picture; empty for any other file."""
     return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), "")
 
 
@@ -74,7 +74,7 @@ def _beside(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Files of known suffix by what stands before it. Raises CaseError where two have one name."""
+    """Files of known suffix, by their name without it. Raises CaseError where two share a name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         suffix = suffix_of(path)

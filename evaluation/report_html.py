@@ -1,6 +1,6 @@
-"""The evaluation as one page for a human eye: figures of all cases, outlines on the worst of them.
+"""The evaluation as one HTML page: figures of all cases, outlines on the worst of them.
 
-The page holds its pictures and needs nothing else. They show patients: it belongs where their images do.
+The page embeds its pictures and needs no other file. The pictures show patients: store it as their images.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ footer { color: #8d979e; margin-top: 2rem }
 
 @dataclass
 class WorstCases:
-    """Keeps the worst cases while an evaluation goes on; memory is bounded by their number."""
+    """Keeps the worst cases during an evaluation; their number bounds its memory."""
 
     worst: list[tuple[CaseScore, Case, Volume]] = field(default_factory=list)
 
     def keep(self, case: Case, score: CaseScore, mask_SHW: Volume) -> None:
-        """One more case; the best of those kept goes when there are too many."""
+        """Add a case; when there are too many, the best of them is dropped."""
         self.worst.append((score, case, mask_SHW))
         self.worst.sort(key=lambda one: one[0].dice_volume)
         del self.worst[WORST:]

@@ -1,7 +1,7 @@
 """Masks against references, case by case, in the form that ``evaluate --json`` prints.
 
-The headline is the mean over patients of the Dice of the whole volume. Its interval is over patients too:
-slices of one patient are no independent observations.
+The main figure is the mean over patients of the Dice of the whole volume. Its interval is over patients too:
+slices of one patient are not independent observations.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def evaluate_cases(
     progress: Callable[[str], None] | None = None,
     keep: Callable[[Case, CaseScore, metrics.Volume], None] | None = None,
 ) -> Evaluation:
-    """Predict and score every case; ``keep`` gets each with its mask, ``progress`` its name."""
+    """Predict and score every case; ``keep`` receives each with its mask, ``progress`` its name."""
     scores, pairs = [], []
     for case in cases:
         mask_SHW = predict(case, preprocess, segment)

@@ -107,7 +107,7 @@ def said_in(file: str, function: ast.AST) -> Iterator[tuple[int, str]]:
             yield from sentences
             if given is not None and not sentences and ast.unparse(given) not in CARRIED:
                 yield node.lineno, f"?{ast.unparse(given)}"
-        elif isinstance(node, ast.Tuple) and ast.unparse(node).startswith("(Reason."):
+        elif isinstance(node, ast.Tuple) and node.elts and ast.unparse(node.elts[0]).startswith("Reason."):
             yield from resolved(node.elts[1], function)
     if getattr(function, "name", "") == MAKERS.get(file):
         for node in ast.walk(function):

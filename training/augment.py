@@ -22,7 +22,7 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """A changed copy of the batch; the truth stays in 0..1.
 
-    With ``side``, a square of so many pixels of it, [N, C, side, side] and [N, 1, side, side].
+    With ``side``, the copy is a square cut of that side in pixels: [N, C, side, side], [N, 1, side, side].
     """
     grid_NHW2 = _warp(x_NCHW, generator)
     if side is not None and side < min(x_NCHW.shape[-2:]):
@@ -49,12 +49,12 @@ def augment(
 
 
 def beside(x: Tensor, generator: Generator) -> Generator:
-    """A generator of the tensor's device, seeded by the CPU's."""
+    """A generator on the tensor's device, seeded from the CPU's generator."""
     return Generator(x.device).manual_seed(int(torch.randint(1 << 62, (), generator=generator)))
 
 
 def _on(drawn: Tensor, device: torch.device) -> Tensor:
-    """Small draws on the batch's device; nothing waits for the copy."""
+    """Copies small draws to the batch's device without waiting."""
     return drawn.to(device, non_blocking=True)
 
 
@@ -149,6 +149,6 @@ def _exchanged(x: Tensor, generator: Generator) -> Tensor:  # noqa: ARG001  # on
 
 
 def _lonely(x: Tensor, generator: Generator) -> Tensor:  # noqa: ARG001  # one signature for all changes
-    """The slice in place of both its neighbours, as when one image comes alone."""
+    """The slice in place of both its neighbours, as in a single image."""
     centre = x.shape[1] // 2
     return x[:, centre : centre + 1].expand_as(x)

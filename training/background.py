@@ -2,8 +2,8 @@
 
 Lowest priority is SCHED_IDLE (sched(7)): a core runs it only while no other process needs the core. Linux may
 share cores between sessions before it considers tasks (autogroups, sched(7)); a process that leads a session
-of its own (setsid(1)) lowers that session's weight too. A signal requests a stop; work that is repeated
-anyway stops at once.
+of its own (setsid(1)) lowers that session's weight too. A signal requests a stop: a step runs to its end
+first, work that the next start repeats as a whole stops at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WEAKEST = 19  # of nice(1) and of an autogroup
 POLL_S = 0.2
 
 
-class Stopped(BaseException):  # as KeyboardInterrupt: no handler of errors may keep it
+class Stopped(BaseException):  # BaseException, as KeyboardInterrupt is: no handler of errors catches it
     """A stop of the work was requested."""
 
 
@@ -33,8 +33,8 @@ class QueueBusyError(OperatorError):
 
 
 def to_background() -> str:
-    """Give every thread of this process the lowest priority; what it is called."""
-    if os.getsid(0) == os.getpid():  # else others are in the session, who must not be slowed
+    """Give every thread of this process the lowest priority; returns the name of that priority."""
+    if os.getsid(0) == os.getpid():  # else other processes share the session and would slow down too
         _weigh_session(os.getpid(), WEAKEST)
     try:
         _set_policy(os.getpid(), os.SCHED_IDLE)
@@ -45,7 +45,7 @@ def to_background() -> str:
 
 
 def to_foreground(pid: int) -> None:
-    """Give another process a usual priority, so that it may finish on a busy machine; no more than a try."""
+    """Try to give another process a usual priority, so that it finishes on a busy machine too."""
     try:
         _set_policy(pid, os.SCHED_OTHER)
         if os.getsid(pid) == pid:
@@ -61,7 +61,7 @@ def _weigh_session(pid: int, niceness: int) -> None:
 
 
 def _set_policy(pid: int, policy: int) -> None:
-    """Of all threads that the process has now; those to come inherit it."""
+    """Sets the policy of all present threads of the process; new threads inherit it."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
 
@@ -96,7 +96,7 @@ def worker(folder: Path) -> int | None:
 
 
 def stop(folder: Path, patience_s: float) -> bool | None:
-    """Ask the process that holds the folder to stop, and wait: whether it did; None where there is none."""
+    """Ask the process that holds the folder to stop, and wait: whether it stopped; None without a process."""
     pid = worker(folder)
     if pid is None:
         return None
@@ -118,7 +118,7 @@ class Stop:
         self._now = False
 
     def listen(self) -> None:
-        """From now on; in the main thread."""
+        """Handle the signals from now on; call it in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._hear)
 
@@ -129,7 +129,7 @@ class Stop:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within, a request raises Stopped wherever it meets the work: that work is repeated as a whole."""
+        """Within, a request raises Stopped at once: the next start repeats the work as a whole."""
         self._now = True
         try:
             if self.asked:

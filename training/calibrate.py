@@ -1,7 +1,7 @@
 """The int8 model from a weights file: calibration slices, quantisation, and how well it agrees.
 
-Without data the slices are of the synthetic phantom, changed as training changes its slices: coil flare,
-contrast and field of view then drive the activations as far as real slices do. So a fresh clone makes the
+Without data the slices show the synthetic phantom under the augmentation of training: coil flare, contrast
+and field of view then drive the activations as far as real slices do. A fresh clone can therefore make the
 artefact, and it holds nothing of any patient.
 """
 
@@ -35,7 +35,7 @@ BATCH = 16  # slices per pass when runtimes are compared
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """What was made, and how it compares with single precision on the calibration slices."""
+    """The artefact, and how it compares with single precision on the calibration slices."""
 
     folder: Path
     calibration: str

@@ -76,7 +76,7 @@ def _cell(value: float | None) -> str:
 
 
 def curves_png(history: Sequence[dict[str, float]]) -> bytes:
-    """Loss by epoch and, where it was looked at, Dice of the held-out cases."""
+    """Loss by epoch and, for epochs that measured it, Dice of the held-out cases."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     loss_axes = figure.subplots()
     loss_axes.plot([one["epoch"] for one in history], [one["loss"] for one in history], color="tab:blue")

@@ -61,8 +61,8 @@ class Slices:
     def order(self, size: int, structure_share: float, generator: Generator) -> Tensor:
         """Row numbers of one pass, int64 [steps * size]; ``structure_share`` of them show the structure.
 
-        About as many as there are slices, drawn without repetition as far as each kind lasts. No batch is
-        short: the statistics of a few slices would mislead the normalisation.
+        A pass has about as many rows as there are slices, drawn without repetition until a kind is used up.
+        No batch is short: the statistics of a few slices would mislead the normalisation.
         """
         shows_N = (self.truth_N1HW.amax((1, 2, 3)) > 0).cpu()
         kinds = [torch.nonzero(shows_N)[:, 0], torch.nonzero(~shows_N)[:, 0]]

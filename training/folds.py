@@ -1,7 +1,7 @@
 """Cross-validation: every labelled patient is measured by a model that never saw it.
 
-Folds are by patient, drawn once from the seed, equal in size to one. Each fold leaves a weights file, which
-holds its own scores: a run that was cut goes on with the fold it was in.
+Folds divide patients, are drawn once from the seed, and differ in size by one at most. Each fold leaves a
+weights file with its own scores: an interrupted run continues with its unfinished fold.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def crossvalidate(
 ) -> dict[str, Any]:
     """Train and measure every fold in the folder ``out``; the document of out-of-fold scores.
 
-    ``resume`` keeps folds that are finished and goes on with the one that is not. Raises CaseError, and
-    OperatorError where what lies in ``out`` is of other data or options.
+    ``resume`` keeps finished folds and continues the unfinished one. Raises CaseError, and OperatorError
+    where files in ``out`` belong to other data or options.
     """
     pairs = _pairs(data)
     if folds > len(pairs):
@@ -77,7 +77,7 @@ def crossvalidate(
 def document(
     scores: Sequence[tuple[int, CaseScore]], options: TrainOptions, folds: int, digest: str
 ) -> dict[str, Any]:
-    """Out-of-fold scores of all patients, in the form of ``evaluate --json``; pooling masks is left out."""
+    """Out-of-fold scores of all patients, in the form of ``evaluate --json`` without the pooled figures."""
     evaluation = Evaluation(tuple(score for _, score in scores), 0.0)
     return {
         "folds": folds,
@@ -90,7 +90,7 @@ def document(
 
 
 def _pairs(data: Sequence[Path]) -> list[Pair]:
-    """The cases of all folders. Raises CaseError where one name comes twice: it may be one patient."""
+    """The cases of all folders. Raises CaseError where a name occurs twice: it may be one patient."""
     found: dict[str, Pair] = {}
     for pair in (pair for folder in data for pair in find_pairs(folder)):
         if pair.name in found:
@@ -100,7 +100,7 @@ def _pairs(data: Sequence[Path]) -> list[Pair]:
 
 
 def _finished(weights: Path, options: TrainOptions, data_digest: str, recipe: PreprocessOptions) -> bool:
-    """Whether a fold's file holds its scores. Raises OperatorError where it is of other data or options."""
+    """Whether a fold's file holds its scores. Raises OperatorError for other data or options."""
     if not weights.is_file():
         return False
     info = checkpoint.describe(weights)

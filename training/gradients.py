@@ -1,4 +1,4 @@
-"""Loss and gradients of a training step: as they come on the CPU, replayed from CUDA graphs on a GPU.
+"""Loss and gradients of a training step: computed directly on the CPU, replayed from CUDA graphs on a GPU.
 
 On CUDA in bfloat16, which needs no loss scaling; one graph for each shape of batch.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Gradients:
-    """Of a network's loss, kernel by kernel, where the network lies."""
+    """Gradients of a network's loss, computed kernel by kernel on the network's device."""
 
     def __init__(self, net: AttentionUNet, *, compiled: bool = False) -> None:
         self.net = net
@@ -38,7 +38,7 @@ class Gradients:
         return loss.detach()
 
     def of_input(self, x_NCHW: Tensor, truth_N1HW: Tensor) -> Tensor:
-        """By the input, of its shape; in evaluation mode, so that no statistics change."""
+        """The gradient by the input, of its shape; in evaluation mode, so that no statistics change."""
         self.net.eval()
         at = x_NCHW.detach().requires_grad_()
         with self._narrow():
@@ -55,7 +55,7 @@ class Gradients:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One graph, what it reads and what it writes."""
+    """One graph with its input and output tensors."""
 
     graph: torch.cuda.CUDAGraph
     x_NCHW: Tensor
@@ -65,7 +65,7 @@ class Recorded:
 
 
 class GraphedGradients(Gradients):
-    """On CUDA. What is returned is overwritten by the next call of the same kind and shape."""
+    """Gradients on CUDA. The next call of the same kind and shape overwrites the returned tensors."""
 
     def __init__(self, net: AttentionUNet, *, compiled: bool) -> None:
         super().__init__(net, compiled=compiled)

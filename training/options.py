@@ -20,8 +20,8 @@ class TrainOptions:
     epochs: Annotated[int, Ge(1), Le(100_000)] = 60
     """Passes over as many slices as there are; ``minutes`` takes their place."""
     minutes: Annotated[float, Gt(0)] | None = None
-    """End after this time, the schedule stretched to it, whatever ``epochs`` says; None goes by epochs,
-    reproducibly."""
+    """End after this time, with the schedule stretched to it, instead of after ``epochs``; None counts
+    epochs, reproducibly."""
     batch: Annotated[int, Ge(2), Le(1024)] = 8
     """Slices per step."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1.5e-3
@@ -37,8 +37,8 @@ class TrainOptions:
     adversarial_step: Annotated[float, Gt(0), Le(1)] = 0.08
     """Largest change of a pixel by the attack, in standard deviations: about 4/255 of the grey range."""
     crop: Annotated[int, Ge(16), Le(4096)] = 96
-    """Side in pixels of the squares that all but the last fifth of the schedule looks at, cut anywhere on the
-    field: less work a step. The field's side looks at whole fields. A multiple of the network's stride."""
+    """Side in pixels of the squares that all but the last fifth of the schedule trains on, cut anywhere on
+    the field: less work per step. The field's side means whole fields. A multiple of the network's stride."""
     init: Path | None = None
     """A weights file to start from; None starts from random weights."""
     seed: Annotated[int, Ge(0)] = 0
@@ -46,9 +46,9 @@ class TrainOptions:
     threads: Annotated[int, Ge(1), Le(256)] = 1
     """CPU threads."""
     validation: Path | None = None
-    """Folder of cases that are only measured, never learned from."""
+    """Folder of cases that are measured and never trained on."""
     validation_epochs: Annotated[int, Ge(1), Le(100_000)] = 5
-    """Epochs between two looks at the validation cases while training goes on."""
+    """Epochs between two measurements of the validation cases during training."""
     compile: bool = False
     """On CUDA, compile the network before its passes are captured: a minute and more at the start."""
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,4 +1,4 @@
-"""What the queue trains, in which order: ``queue.toml``, checked."""
+"""The trainings of the queue in their order: ``queue.toml``, checked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Training:
     """The recipe, where it differs from the defaults."""
 
     def __post_init__(self) -> None:
-        """Refuse what would flatter a figure, and what the queue sets itself."""
+        """Refuse options that would flatter a figure, and options that the queue sets itself."""
         if self.fold is not None and self.warm:
             raise ValueError(f"{self.name}: the shipped weights have learned from patients of every fold")
         default = TrainOptions()
@@ -60,7 +60,7 @@ class Plan:
     trainings: Annotated[tuple[Training, ...], MinLen(1)]
 
     def __post_init__(self) -> None:
-        """Refuse two of one name: they would share a folder."""
+        """Refuse two trainings of one name: they would share a folder."""
         names = [one.name for one in self.trainings]
         if len(set(names)) < len(names):
             raise ValueError("two trainings have one name")

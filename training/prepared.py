@@ -1,6 +1,6 @@
-"""Prepared cases kept on disk, so that a queue which goes on later starts in seconds.
+"""A cache of prepared cases on disk, so that a queue that continues starts in seconds.
 
-A case is known by the digests of its files, the recipe, and the code that prepared it.
+The digests of a case's files, the recipe and the code that prepares it are the key of its entry.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CODE = ("stages/ingest", "stages/preprocess", "evaluation/cases.py", "training/d
 
 
 def prepared(pairs: Iterable[Pair], recipe: PreprocessOptions, folder: Path) -> Iterator[Labelled]:
-    """The cases one by one, from the folder or made and put there. Raises CaseError."""
+    """The cases one by one: read from the cache, or prepared and stored there. Raises CaseError."""
     make_directory(folder)
     code = _code()
     for pair in pairs:
@@ -40,7 +40,7 @@ def prepared(pairs: Iterable[Pair], recipe: PreprocessOptions, folder: Path) -> 
 
 
 def _kept(path: Path, name: str, files: bytes) -> Labelled | None:
-    """A case from its file; None where there is none, or a damaged one."""
+    """A case from its cache file; None where that is missing or damaged."""
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError):
@@ -49,6 +49,6 @@ def _kept(path: Path, name: str, files: bytes) -> Labelled | None:
 
 
 def _code() -> bytes:
-    """A digest of what turns files into slices."""
+    """A digest of the code that turns files into slices."""
     paths = [path for at in CODE for path in (sorted((ROOT / at).rglob("*.py")) or [ROOT / at])]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).digest()

@@ -1,7 +1,7 @@
 """``python -m training.queue``: trains what ``queue.toml`` lists with idle core time.
 
-Everything lies in a cache folder outside the tree: prepared cases, and per training its state, its standing,
-its weights and its figures. Work goes on at the batch where it was stopped.
+A cache folder outside the tree holds the prepared cases and, for each training, its state, its standing, its
+weights and its figures. A stopped training continues at the next batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 
 def default_cache() -> Path:
-    """Where a cache belongs (XDG Base Directory Specification)."""
+    """The default cache folder (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medsecure" / "training"
 
 
@@ -57,7 +57,7 @@ def run(
     plan: PlanFile = PLAN,
     splits: SplitsFile = SPLITS,
 ) -> None:
-    """Train what is not finished, one after another, until nothing is left or it is stopped."""
+    """Train every unfinished training, one after another, until none is left or a stop is requested."""
     trainings, parts = read_plan(plan), read_splits(splits)
     trainings.refuse_other_folds(parts.folds)
     parts.check(data)
@@ -76,7 +76,7 @@ def run(
 
 @app.command()
 def status(cache: Cache, plan: PlanFile = PLAN, as_json: Json = False) -> None:
-    """How far every training has come; Dice of the patients left out, until the end on the model's field."""
+    """Show the progress of every training; until its end with the Dice of left-out patients on the field."""
     pid = background.worker(cache)
     found = [_standing(one, cache, pid) for one in read_plan(plan).trainings]
     if as_json:
@@ -92,7 +92,7 @@ def status(cache: Cache, plan: PlanFile = PLAN, as_json: Json = False) -> None:
 
 @app.command()
 def stop(cache: Cache) -> None:
-    """Ask the queue to stop and wait for it; its state is saved."""
+    """Ask the queue to save its state and stop, and wait for it."""
     stopped = background.stop(cache, PATIENCE_S)
     if stopped is False:
         raise OperatorError(f"process {background.worker(cache)} does not stop within {PATIENCE_S:g} s")
@@ -166,7 +166,7 @@ def _train(
 
 
 def _standing(training: Training, cache: Path, pid: int | None) -> Standing:
-    """As its file says, but that nothing is under way where no queue works."""
+    """The standing in its file, except that no training is active while no queue runs."""
     found = read_standing(training, cache / training.name)
     if pid is None and found.state in {"training", "measuring"}:
         found.state = "stopped"
@@ -178,7 +178,7 @@ def _say(sentence: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:
-    """The command line; what the operator can mend ends with one sentence and exit code 2."""
+    """The command line; an error that the operator can correct is one sentence and exit code 2."""
     try:
         return app(args=arguments, standalone_mode=True)
     except OperatorError as error:

@@ -1,4 +1,4 @@
-"""Adds to a weights file what its training slices alone can tell, without training again."""
+"""Adds statistics of the training slices to a weights file, without training again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 16  # slices per pass
 
 @dataclass(frozen=True, slots=True)
 class Refitted:
-    """What was written; network, features, record and figures are the old file's."""
+    """The new file; network, features, training record and figures are those of the old one."""
 
     weights: Path
     digest: str
@@ -28,10 +28,10 @@ class Refitted:
 
 
 def refit(weights: Path | None, data: Path, out: Path) -> Refitted:
-    """Fit novelty on the cases a weights file was trained on; the new file.
+    """Fit novelty on the cases that the weights learned from; returns the new file.
 
-    Raises OperatorError for other cases, since the limit would then be of other images, and WeightsError for
-    another name than .safetensors.
+    Raises OperatorError for other cases, since the limit would describe other images, and WeightsError for a
+    name that does not end in .safetensors.
     """
     checkpoint.refuse_other_suffix(out)
     segmenter, info = checkpoint.load(weights)

@@ -1,4 +1,4 @@
-"""One training of the queue, taken up where it was left and carried on until it ends or is stopped."""
+"""One training of the queue: continued from its saved state until it ends or is stopped."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from training.standing import Meter, Standing, State, read_standing
 from training.train import finish, measure, recorded
 from training.trainer import INERT, Trainer
 
-CHECKPOINT_S = 120.0  # of work is the most that a crash loses, and an epoch
+CHECKPOINT_S = 120.0  # between two saves: a crash loses at most this much work, or one epoch
 STATE = "state.pt"
 OUT_OF_FOLD = "out-of-fold.json"
 HELD_OUT = "held-out.json"
 
 
 def weights_of(folder: Path) -> Path:
-    """Where a training leaves its weights."""
+    """The path of a training's weights file."""
     return folder / f"{folder.name}.safetensors"
 
 
 def is_finished(training: Training, folder: Path) -> bool:
-    """Whether the training left its weights. Raises OperatorError where they are of another recipe."""
+    """Whether the training has written its weights. Raises OperatorError where their recipe differs."""
     if read_standing(training, folder).state != "finished":
         return False
     info = checkpoint.describe(weights_of(folder))
@@ -75,7 +75,7 @@ class Session:
         self._saved_s = time.monotonic()
 
     def learn(self, stop: Stop, on_epoch: Callable[[Standing], None]) -> None:
-        """To the end of the schedule. Raises Stopped when every step taken is saved."""
+        """Train to the end of the schedule. On a stop, saves every completed step and raises Stopped."""
         trainer = self.trainer
         while trainer.fraction < 1:
             ended = trainer.advance()
@@ -89,7 +89,7 @@ class Session:
                 on_epoch(self.standing)
 
     def finish(self, stop: Stop) -> None:
-        """Weights, card, curves and figures; all of it again where it is stopped. Raises Stopped."""
+        """Write weights, card, curves and figures; the next start repeats a stopped one. Raises Stopped."""
         self.note("measuring")
         with stop.at_once():
             out = weights_of(self.folder)
@@ -111,7 +111,7 @@ class Session:
         standing.write(self.folder)
 
     def _look(self, stop: Stop) -> None:
-        """Now and then at the patients left out; nothing is chosen by what is seen."""
+        """Measures the left-out patients at intervals; no choice depends on the figure."""
         if self.watched is None or self.trainer.epoch % self.trainer.options.validation_epochs:
             return
         with stop.at_once():
@@ -125,9 +125,9 @@ class Session:
 
 
 def measure_held_out(folder: Path, splits: Splits, data: Path, threads: int) -> dict[str, Any]:
-    """The one look at the patients that no model learns from, by folder; kept beside the weights.
+    """Measure the patients that no model learns from, once, by folder; the figures lie beside the weights.
 
-    Raises OperatorError for a second look, and where there are no weights yet.
+    Raises OperatorError for a second measurement, and where there are no weights yet.
     """
     if (folder / HELD_OUT).exists():
         raise OperatorError(f"{folder / HELD_OUT} exists: a candidate is looked at once")

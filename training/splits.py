@@ -1,7 +1,7 @@
-"""Which patients are learned from, and which only measure: what ``splits.toml`` says, checked.
+"""Which patients train a model and which only measure it: ``splits.toml``, checked.
 
-No patient is on two sides, patients of one group stay on one side, labels that an AI made are kept from
-weights that are committed, and labels are softened only where they are learned from.
+No patient is on two sides, patients of one group stay on one side, no committed weights learn from labels
+that an AI made, and only labels of training patients are softened.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CaseSet:
 
     @property
     def sides(self) -> dict[str, Names]:
-        """Every patient's name under the side that it is on."""
+        """The patients' names by side."""
         parts = {f"fold {number}": names for number, names in enumerate(self.folds)}
         return {**parts, "held_out": self.held_out, "uncommitted": self.uncommitted}
 
@@ -79,7 +79,7 @@ class Splits:
 
     @property
     def folds(self) -> int:
-        """How many parts the learned patients are in."""
+        """The number of parts that the training patients are divided into."""
         return max(len(one.folds) for one in self.sets)
 
     def check(self, data: Path) -> None:

@@ -1,4 +1,4 @@
-"""How far every training of the queue has come, as files that anybody may read while it works."""
+"""The progress of every training of the queue, in files that can be read while it works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ State = Literal["waiting", "training", "measuring", "stopped", "finished", "fail
 
 @validated
 class Standing:
-    """One training; what is not known yet is None."""
+    """The progress of one training; a field that is not known yet is None."""
 
     name: str
     epochs: int
@@ -63,7 +63,7 @@ class Standing:
         return {**asdict(self), "eta_s": self.eta_s}
 
     def row(self) -> tuple[str, ...]:
-        """Under HEADS."""
+        """The cells of the row under HEADS."""
         dice = self.dice_volume if self.dice_volume is not None else self.field_dice
         eta_s = self.eta_s
         return (
@@ -80,7 +80,7 @@ class Standing:
 
 
 def read_standing(training: Training, folder: Path) -> Standing:
-    """What the training's file says; of one that never began, that it waits."""
+    """The standing in the training's file; a training without one is waiting."""
     try:
         found = TypeAdapter(Standing).validate_json((folder / FILE).read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -103,27 +103,27 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 class Meter:
-    """Slices learned from, by the clock and by the processor, since it was made."""
+    """Counts processed slices, with wall time and processor time since its creation."""
 
     def __init__(self) -> None:
         self._start = time.monotonic(), time.process_time()
         self._slices = 0
 
     def count(self, slices: int) -> None:
-        """So many more."""
+        """Add to the number of slices."""
         self._slices += slices
 
     @property
     def core_s(self) -> float:
-        """Time of the processor."""
+        """Processor time."""
         return time.process_time() - self._start[1]
 
     @property
     def per_s(self) -> float:
-        """By the clock."""
+        """Slices per second of wall time."""
         return self._slices / max(time.monotonic() - self._start[0], 1e-9)
 
     @property
     def per_core_s(self) -> float:
-        """By the processor."""
+        """Slices per second of processor time."""
         return self._slices / max(self.core_s, 1e-9)

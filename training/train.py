@@ -1,8 +1,7 @@
-"""Training: labelled cases to a weights file that says how it was made and what it reaches.
+"""Training: labelled cases to a weights file that states its recipe and its measured figures.
 
-The moving average's last weights are kept: no epoch is chosen by its validation figures. With ``epochs``
-alone the result depends on nothing but data, options and seed; with ``minutes`` the schedule follows the
-clock.
+The file holds the last weights of the moving average: validation figures choose no epoch. With ``epochs``
+alone the result depends on data, options and seed only; with ``minutes`` the schedule follows the clock.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """What a finished training left."""
+    """The files and figures of a finished training."""
 
     weights: Path
     epochs: int
@@ -58,7 +57,7 @@ class TrainReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """How a training runs and where its files go, whatever it learns from."""
+    """The options of a training and the paths of its files, apart from its data."""
 
     out: Path  # the weights file
     options: TrainOptions
@@ -69,11 +68,11 @@ class TrainJob:
 
 
 def train(data: Path, job: TrainJob) -> TrainReport:
-    """Train on the cases in ``data`` and write ``job.out``; until then the state is beside it as ``.pt``.
+    """Train on the cases in ``data`` and write ``job.out``; meanwhile its state lies beside it as ``.pt``.
 
     Beside the weights come their model card and the curves of loss and validation Dice. Raises CaseError for
-    bad data, WeightsError for another name than .safetensors and ResumeError when there is nothing fitting
-    to resume.
+    bad data, WeightsError for a name that does not end in .safetensors, and ResumeError where no matching
+    state exists to resume.
     """
     checkpoint.refuse_other_suffix(job.out)
     folder = job.options.validation
@@ -134,7 +133,7 @@ def measure(weights: Path, pairs: Sequence[Pair], threads: int) -> Evaluation:
 
 
 def recorded(options: TrainOptions) -> dict[str, Any]:
-    """The recipe as JSON, without the places where data lay."""
+    """The recipe as JSON, without paths of data."""
     kept: dict[str, Any] = TypeAdapter(TrainOptions).dump_python(
         options, mode="json", exclude={"validation", "init"}
     )
@@ -142,7 +141,7 @@ def recorded(options: TrainOptions) -> dict[str, Any]:
 
 
 def _record(trainer: Trainer) -> dict[str, Any]:
-    """What the weights file says of its training: no path, so that it can be given away."""
+    """The training record of the weights file; it holds no path, so that the file can be published."""
     return {
         "options": recorded(trainer.options),
         "init_digest": trainer.init,

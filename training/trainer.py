@@ -30,19 +30,19 @@ from training.gradients import Gradients, GraphedGradients
 from training.options import TrainOptions
 
 WARM_UP = 0.04  # share of the schedule
-WHOLE = 0.2  # share of the schedule, its end, that sees whole fields whatever ``crop`` says
-GRADIENT_NORM = 5.0  # longer gradients are cut to this
-INERT = {"validation", "validation_epochs", "threads", "compile"}  # options that decide nothing of the result
+WHOLE = 0.2  # share of the schedule, at its end, that uses whole fields instead of crops
+GRADIENT_NORM = 5.0  # longer gradients are scaled down to this norm
+INERT = {"validation", "validation_epochs", "threads", "compile"}  # options that do not change the result
 # Options that a resumed training may change; the initial weights are compared by digest.
 FREE = {"epochs", "minutes", "init", *INERT}
 
 
 class ResumeError(OperatorError):
-    """A training state that is missing or belongs to other data or options; one sentence."""
+    """A training state is missing, or belongs to other data or options; one sentence."""
 
 
 class Trainer:
-    """The mutable state of one training, saved and restored as a whole, between any two steps.
+    """The mutable state of one training; saved and restored as a whole, between any two steps.
 
     Every draw comes from its two generators and none from torch's or NumPy's own, so the state is complete.
     """
@@ -94,12 +94,12 @@ class Trainer:
         return min(self.step / (self.slices.steps(options.batch) * options.epochs), 1.0)
 
     def run_epoch(self) -> None:
-        """To the end of the pass. Ends early when the time is over."""
+        """Train to the end of the pass, or until the time is over."""
         while not self.advance():
             pass
 
     def advance(self) -> bool:
-        """One step; whether it ended the pass. Between two steps the state may be saved."""
+        """Take one step; returns whether it ended the pass. Between two steps the state may be saved."""
         before = self.seconds - time.monotonic()
         self.net.train()
         if not len(self.order_N):
@@ -128,7 +128,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, slices: Slices) -> float:
-        """Pooled Dice of the averaged weights on the field, noted in the history; cheap, not the report's."""
+        """Record the pooled Dice of the averaged weights on the field: cheaper than the report's figure."""
         net = self.average.eval()
         overlap, total = 0, 0
         size = self.options.batch
@@ -201,7 +201,7 @@ class Trainer:
         self.seconds, self.loss = state["seconds"], state["loss"]
 
     def _belongs_to(self) -> dict[str, Any]:
-        """What a resumed training must share; the length of the schedule may change."""
+        """The values that a resumed training must share; the length of the schedule may change."""
         kept = {name: value for name, value in asdict(self.options).items() if name not in FREE}
         recipe = repr(asdict(self.recipe))
         return {"data": self.slices.digest, "init": self.init, "options": repr(kept), "recipe": recipe}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import typer
 from rich.console import Console
 from rich.table import Table
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,9 @@ class LazyGroup(TyperGroup):
         rows = Table(box=None, show_header=False, padding=(0, 2))
         for name, (_, sentence) in self.table.items():
             rows.add_row(f"[bold cyan]{name}[/]", sentence)
+        for option in self.params:
+            if isinstance(option, TyperOption):
+                rows.add_row(f"[bold cyan]{option.opts[0]}[/]", option.help)
         out = Console(highlight=False)
         out.print(f"\n[bold]Usage:[/] {self.path} COMMAND …\n\n{self.about}\n")
         out.print(rows)

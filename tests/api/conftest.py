@@ -1,9 +1,10 @@
-"""Real replica processes on the loopback address, and a replica that says what a test tells it to."""
+"""Replicas on the loopback address: the command as a process, its application here, and one that lies."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import uvicorn
+
+from api.replica import application
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +52,26 @@ def serve() -> Iterator[Serve]:
         process.wait(20)
         if process.stdout is not None:
             process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def replica() -> Iterator[Serve]:
+    """Starts what ``medsecure index serve`` runs, on a thread of this process; its URL."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(index: Path) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(application(index, None), log_level="warning", lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        running.append((server, thread))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
 
 
 @contextmanager

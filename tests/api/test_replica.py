@@ -1,4 +1,4 @@
-"""The private query against real server processes: same answers, one checkpoint, nothing taken on trust."""
+"""The private query against real servers: same answers, one checkpoint, nothing taken on trust."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def lie(index: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory, serve: Serve, replica: Serve) -> World:
     folder = tmp_path_factory.mktemp("world")
     new_keys(folder / "keys", None)
     append(folder / "whole", folder / "keys", BLOCKS)
@@ -76,7 +76,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> World:
     shutil.copytree(folder / "whole", folder / "lying")
     lie(folder / "lying")
     shutil.copytree(folder / "whole", folder / "querier", ignore=shutil.ignore_patterns("*.arrows"))
-    urls = {name: serve(folder / name) for name in ("whole", "grown", "forked", "lying")}
+    urls = {name: replica(folder / name) for name in ("grown", "forked", "lying")}
+    urls["whole"] = serve(folder / "whole")
     return World(folder, load_owners(folder / "keys", None), open_reader(folder / "querier"), urls)
 
 
@@ -122,10 +123,10 @@ def test_a_replica_answers_for_no_checkpoint_it_never_had(world: World) -> None:
     assert httpx.post(f"{world.urls['whole']}/score", content=bytes(1 << 20)).status_code == 413
 
 
-def test_a_replica_that_cannot_read_its_index_says_so(world: World, tmp_path: Path, serve: Serve) -> None:
+def test_a_replica_that_cannot_read_its_index_says_so(world: World, tmp_path: Path, replica: Serve) -> None:
     """500 with the reason, to a querier who can tell its operator."""
     index = shutil.copytree(world.folder / "whole", tmp_path / "index")
-    url = serve(index)
+    url = replica(index)
     (index / "checkpoint").unlink()
     failed = httpx.get(f"{url}/checkpoint")
     assert failed.status_code == 500

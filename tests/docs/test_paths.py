@@ -50,6 +50,8 @@ def prose(file: Path) -> str:
 
 def missing(file: Path) -> Iterator[str]:
     """What the text of a file names and the tree does not have."""
+    if not any(pattern.search(file.read_text()) for pattern in (FILE, FOLDER, MODULE)):
+        return  # neither does its prose, which costs more to find
     text = prose(file)
     for path in (*FILE.findall(text), *FOLDER.findall(text)):
         if not (path in NAMES or (ROOT / path).exists()):

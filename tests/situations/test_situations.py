@@ -61,7 +61,13 @@ def streamed_once(
         return run(Job((str(source),), work / "index", work / "results", keys, settings, resume))
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.cluster)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("local", marks=pytest.mark.slow),
+        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.cluster]),
+    ],
+)
 def streamed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Streamed:
     folder = tmp_path_factory.mktemp("situations")
     for name, situation in SITUATIONS.items():

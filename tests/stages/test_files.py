@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -14,15 +14,7 @@ from typing import Any
 import pytest
 
 from stages import files
-
-
-class Killed(BaseException):
-    """The process is gone."""
-
-
-FULL = OSError(28, "No space left on device")
-STEPS = ("open", "fsync", "replace", "link", "unlink", "mkdir")  # calls that change a disk, or wait for it
-Act = Callable[[Path], None]
+from tests.stages.steps import FULL, Act, Killed, Watch, content, directory
 
 
 def whole(file: Path) -> None:
@@ -43,50 +35,8 @@ def created(file: Path) -> None:
     files.create(file, b"new" * 9999)
 
 
-def directory(file: Path) -> None:
-    """Here the file is a directory."""
-    with files.whole_directory(file) as made:
-        (made / "a").write_bytes(b"new")
-        (made / "sub").mkdir()
-        (made / "sub" / "b").write_bytes(b"new")
-
-
 REPLACING = (whole, streamed, staged)
 MAKING = (*REPLACING, created, directory)
-
-
-class Watch:
-    """Records the steps that are made, by name and what they are about, and fails one of them.
-
-    A full disk fails one step; a process that is killed makes none of the later ones either.
-    """
-
-    def __init__(self, patch: pytest.MonkeyPatch, fail_at: int = -1, failure: BaseException = FULL) -> None:
-        self.seen: list[tuple[str, str]] = []
-        self._number = 0
-        self._fail_at, self._failure = fail_at, failure
-        for name in STEPS:
-            patch.setattr(os, name, partial(self._step, name, getattr(os, name)))
-
-    def _step(self, name: str, real: Callable[..., Any], about: Any, *args: Any, **more: Any) -> Any:
-        path = Path(f"/proc/self/fd/{about}").readlink() if isinstance(about, int) else Path(about)
-        self.seen.append((name, "part" if path.suffix == ".part" else path.name))
-        number, self._number = self._number, self._number + 1
-        if number == self._fail_at or (self.met and isinstance(self._failure, Killed)):
-            raise self._failure
-        return real(about, *args, **more)
-
-    @property
-    def met(self) -> bool:
-        """Whether there were as many steps."""
-        return 0 <= self._fail_at < self._number
-
-
-def content(path: Path) -> object:
-    """A file's bytes; of a directory, those of everything in it, by name."""
-    if path.is_dir():
-        return {str(one.relative_to(path)): one.is_dir() or one.read_bytes() for one in path.rglob("*")}
-    return path.read_bytes() if path.exists() else None
 
 
 def outcome(act: Act, folder: Path) -> object:
@@ -170,78 +120,6 @@ def test_a_created_file_is_durable_before_it_has_its_name(
     files.create(tmp_path / "file", b"new")
     names = [one for one in watch.seen if one[0] != "open"]
     assert names == [("fsync", "part"), ("link", "part"), ("unlink", "part"), ("fsync", tmp_path.name)]
-
-
-def test_a_directory_and_all_that_is_in_it_are_durable_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Files below, directories below, itself; then the rename, then the directory above."""
-    watch = Watch(monkeypatch)
-    directory(tmp_path / "made")
-    synced = [name for call, name in watch.seen if call == "fsync"]
-    assert {"a", "b", "sub", "part"} < set(synced)
-    assert watch.seen[-3:] == [("replace", "part"), ("open", tmp_path.name), ("fsync", tmp_path.name)]
-
-
-def swapped(file: Path) -> None:
-    """Here the file is a directory, which may be there already."""
-    staging = file.parent / "staging"
-    staging.mkdir(exist_ok=True)
-    files.restore_directory(file, staging)
-    with files.part_directory(file, staging) as part:
-        (part / "a").write_bytes(b"new")
-        (part / "sub").mkdir()
-        (part / "sub" / "b").write_bytes(b"new")
-        if file.exists():
-            files.replace_directory(part, file)
-        else:
-            files.place_directory(part, file)
-
-
-@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two renames"])
-@pytest.mark.parametrize("failure", [FULL, Killed()], ids=["full", "killed"])
-def test_a_directory_is_replaced_as_a_whole_or_not_at_all(
-    failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exchange: bool
-) -> None:
-    """Whatever step fails: the old or the new one, whole; the next try leaves the new one alone."""
-    if not exchange:
-        monkeypatch.setattr(files, "_exchange", lambda _one, _other: False)
-    new = {"a": b"new", "sub": True, "sub/b": b"new"}
-    found = []
-    for step in count():
-        directory = tmp_path / str(step) / "file"
-        directory.mkdir(parents=True)
-        (directory / "a").write_bytes(b"old")
-        (directory / "stale").write_bytes(b"old")
-        (directory.parent / "staging").mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            watch = Watch(patch, step, failure)
-            with suppress(type(failure)):
-                swapped(directory)
-        if exchange:
-            assert content(directory) in ({"a": b"old", "stale": b"old"}, new)
-        files.restore_directory(directory, directory.parent / "staging")
-        assert content(directory) in ({"a": b"old", "stale": b"old"}, new)
-        found.append(content(directory) == new)
-        swapped(directory)
-        assert content(directory.parent) == {"staging": True, "file": True} | {
-            f"file/{name}": one for name, one in new.items()
-        }
-        if not watch.met:
-            break
-    assert set(found) == {True, False}
-    assert len(found) > 8
-
-
-def test_names_are_exchanged_where_the_file_system_can(tmp_path: Path) -> None:
-    """No reader ever finds the directory missing; a missing name is an error, not a fallback."""
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    assert files._exchange(tmp_path / "a", tmp_path / "b")
-    assert (tmp_path / "a" / "b").exists()
-    with pytest.raises(FileNotFoundError):
-        files._exchange(tmp_path / "a", tmp_path / "c")
 
 
 @pytest.mark.parametrize(
@@ -328,16 +206,6 @@ def test_what_is_not_secret_is_for_everybody_to_read(tmp_path: Path) -> None:
     assert modes == [0o644, 0o777, 0o777]
 
 
-def test_what_a_killed_process_left_of_a_folder_is_removed(tmp_path: Path) -> None:
-    """By the next writer of the same folder, with all that is in it."""
-    left = files._part(tmp_path, "out")
-    (left / "deep").mkdir(parents=True)
-    (left / "deep" / "file").touch()
-    with files.whole_directory(tmp_path / "out") as part:
-        (part / "file").touch()
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
 def test_a_device_or_a_pipe_is_never_renamed_over(tmp_path: Path) -> None:
     """Nor is a directory; each of them is as before."""
     os.mkfifo(tmp_path / "pipe")
@@ -357,15 +225,3 @@ def test_a_temporary_file_lies_in_the_staging_directory(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["staging"]
         assert len(list((tmp_path / "staging").iterdir())) == 1
     assert content(tmp_path) == {"staging": True, "file": b"data"}
-
-
-def test_a_directory_is_made_durably_with_those_above_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every directory that has a new name in it is synced; where all are there, none is."""
-    watch = Watch(monkeypatch)
-    for _ in range(2):
-        files.make_directory(tmp_path / "a" / "b" / "c", 0o700)
-    synced = sorted(name for call, name in watch.seen if call == "fsync")
-    assert synced == sorted([tmp_path.name, "a", "b"])
-    assert stat.S_IMODE((tmp_path / "a" / "b" / "c").stat().st_mode) == 0o700

@@ -1,7 +1,7 @@
 """Judges one mutant at a time: which tests run on it, in which order, and for how long.
 
-Each run of the tests is a fork of this process, which has imported the large libraries and nothing of the
-tree: starting Python and importing them would take several times as long as most tests.
+Each run of the tests is a fork of this process, which has imported the large libraries that the tree uses and
+nothing of the tree: starting Python and importing them would take several times as long as most tests.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Judge:
         self._ages = count(1)
         self.time_of = cache(self._time_of)
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # as tests/conftest.py has it: no thread before a fork
-        for library in SHARED:
+        used = set().union(*self._imports.values())
+        for library in used.intersection(SHARED):
             with suppress(ImportError):
                 importlib.import_module(library)
 

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.tools.mutants import mutants_of
+from tests.tools.mutants import Mutant, mutants_of
 from tests.tools.mutate import EQUIVALENT, GOAL, IDENTITY, REPORTS, drawn, files_of, identity, rooms_of
 
 ROOT = Path(__file__).parents[2]
@@ -191,7 +191,7 @@ def test_a_room_without_a_test_fails_and_is_named(toy: Path) -> None:
 def test_a_room_that_was_not_judged_to_the_end_fails_and_is_named(toy: Path) -> None:
     """An early end is no success, and its score is not kept."""
     (toy / "tests" / "toy" / "tested" / "test_code.py").write_text(SLOW)
-    process = start(toy, "--room", "toy/used", "toy/tested", "--seconds", "20", "--out", "scores.json")
+    process = start(toy, "--room", "toy/used", "toy/tested", "--seconds", "5", "--out", "scores.json")
     out, err = process.communicate()
     assert process.returncode == 1, err
     assert "toy/tested: 0 of 3 mutants were judged in the time" in out
@@ -292,11 +292,16 @@ def test_faults_of_one_line(tmp_path: Path, source: str, faults: list[str]) -> N
         )
 
 
-def test_every_room_of_the_tree_has_mutants_that_parse() -> None:
+@pytest.fixture(scope="module")
+def of_the_tree() -> list[tuple[str, Mutant]]:
+    """Up to three mutants of each room of this tree."""
+    return drawn(ROOT, rooms_of(ROOT, files_of(ROOT)), 3, 1)
+
+
+def test_every_room_of_the_tree_has_mutants_that_parse(of_the_tree: list[tuple[str, Mutant]]) -> None:
     """A fault that is no Python would count as noticed."""
-    rooms = rooms_of(ROOT, files_of(ROOT))
-    assert {"actors", "stages", "stages/segment"} <= set(rooms)
-    for _, mutant in drawn(ROOT, rooms, 3, 1):
+    assert {"actors", "stages", "stages/segment"} <= {room for room, _ in of_the_tree}
+    for _, mutant in of_the_tree:
         ast.parse(mutant.applied((ROOT / mutant.file).read_bytes()))
 
 
@@ -308,11 +313,10 @@ def test_every_known_equivalent_is_a_mutant_of_the_tree_and_has_a_reason() -> No
         assert len(one["reason"].split()) > 3
 
 
-def test_every_core_room_has_a_score_that_reaches_the_goal() -> None:
+def test_every_core_room_has_a_score_that_reaches_the_goal(of_the_tree: list[tuple[str, Mutant]]) -> None:
     """A room whose tests notice too little stands out here, and so does one that was never judged."""
     scores = json.loads(SCORES.read_text())
-    rooms = rooms_of(ROOT, files_of(ROOT))
-    core = {room for room, _ in drawn(ROOT, rooms, 1, 1) if Path(room).parts[0] in CORE}
+    core = {room for room, _ in of_the_tree if Path(room).parts[0] in CORE}
     assert core - set(scores) == UNSCORED
     assert [room for room, row in scores.items() if row["score"] < GOAL] == []
     assert all({"seed", "mutants", "date", "commit"} <= set(row) for row in scores.values())

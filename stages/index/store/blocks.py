@@ -21,7 +21,8 @@ from stages.batches import Sealed
 from stages.encrypt.lwe.errors import HeaderError
 from stages.encrypt.lwe.wire import Words, decode_header
 from stages.index.errors import DamagedError
-from stages.index.log.leaf import KEY_BYTES, Leaf, encode_leaves
+from stages.index.log.leaf import KEY_BYTES, Leaf
+from stages.index.log.leaves import encode_leaves
 from stages.index.store.blobs import Blobs
 from stages.index.store.manifest import BlockKind, Extent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 
 import pytest
@@ -11,10 +12,9 @@ import typer
 
 from pipeline.cli.app import Index, Root
 from pipeline.cli.lazy import LazyGroup
-from tests.pipeline.cli.conftest import ROOT
+from tests.pipeline.cli.conftest import ROOT, Medsecure
 
-# NumPy (0.1 s) is not among them: the leaf of a record and the LWE parameter sets name its types, and the
-# console and the help texts import both for their constants.
+# ``keys`` alone imports NumPy (0.1 s): its help lists the LWE parameter sets, which name types of words.
 HEAVY = {
     "PIL",
     "httpx",
@@ -51,20 +51,24 @@ def test_every_named_command_exists(group: type[LazyGroup], name: str, target: s
 
 
 def test_every_help_is_shown_without_what_computes() -> None:
-    """No help page waits for torch, Ray or a decoder: options stand apart from stages."""
+    """No help page waits for torch, Ray or a decoder, only that of ``keys`` for NumPy."""
     script = (
         "import sys\n"
         "from importlib import import_module\n"
         "import typer\n"
         "from pipeline.cli.app import Index, Root\n"
-        "for group in (Root, Index):\n"
-        "    for target, _ in group.table.values():\n"
-        "        module, attribute = target.split(':')\n"
-        "        found = getattr(import_module(module), attribute)\n"
-        "        if not isinstance(found, typer.Typer):\n"
-        "            alone = typer.Typer()\n"
-        "            alone.command()(found)\n"
-        "            typer.main.get_command(alone)\n"
+        "targets = {target for group in (Root, Index) for target, _ in group.table.values()}\n"
+        "def show(target):\n"
+        "    module, attribute = target.split(':')\n"
+        "    found = getattr(import_module(module), attribute)\n"
+        "    if not isinstance(found, typer.Typer):\n"
+        "        alone = typer.Typer()\n"
+        "        alone.command()(found)\n"
+        "        typer.main.get_command(alone)\n"
+        "for target in targets - {'pipeline.cli.keys:app'}:\n"
+        "    show(target)\n"
+        "assert 'numpy' not in sys.modules\n"
+        "show('pipeline.cli.keys:app')\n"
         "print(*sys.modules)\n"
     )
     done = subprocess.run(
@@ -73,6 +77,13 @@ def test_every_help_is_shown_without_what_computes() -> None:
     modules = set(done.stdout.split())
     assert "pipeline.cli.model" in modules
     assert modules & HEAVY == set()
+
+
+def test_the_version_is_that_of_the_project(medsecure: Medsecure) -> None:
+    """One line, exit code 0; the help names the option."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert medsecure("--version").out == f"medsecure {project['version']}\n"
+    assert "--version" in medsecure("--help").out
 
 
 def test_the_configuration_is_shown_without_what_computes() -> None:

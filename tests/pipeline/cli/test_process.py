@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.cli.conftest import ROOT, Medsecure
+from tests.pipeline.cli.conftest import ROOT, Done, Medsecure
 
 
 def test_exit_code_0_with_the_answer_on_stdout(process: Medsecure, streamed: Path) -> None:
@@ -26,11 +26,14 @@ def test_exit_code_1_is_a_finding(process: Medsecure, streamed: Path, tmp_path: 
     assert not process("index", "fsck", index, "--json", expect=1).json["ok"]
 
 
-@pytest.mark.slow
+def test_exit_code_2_is_one_sentence_on_stderr(process: Medsecure, tmp_path: Path) -> None:
+    """A place where nothing is; stdout stays empty."""
+    is_one_sentence(process("keys", "show", tmp_path / "nowhere", expect=2))
+
+
 @pytest.mark.parametrize(
     "command",
     [
-        ("keys", "show"),
         ("index", "stats"),
         ("dead-letters", "list"),
         ("config", "show", "--config"),
@@ -39,11 +42,14 @@ def test_exit_code_1_is_a_finding(process: Medsecure, streamed: Path, tmp_path: 
     ],
     ids=lambda command: command[0],
 )
-def test_exit_code_2_is_one_sentence_on_stderr(
-    process: Medsecure, tmp_path: Path, command: tuple[str, ...]
+def test_every_group_refuses_a_place_where_nothing_is(
+    medsecure: Medsecure, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """Of every group of commands one, given a place where nothing is; stdout stays empty."""
-    done = process(*command, tmp_path / "nowhere", expect=2)
+    """One command of each, in the same way."""
+    is_one_sentence(medsecure(*command, tmp_path / "nowhere", expect=2))
+
+
+def is_one_sentence(done: Done) -> None:
     assert "error" in done.err.lower()
     assert "Traceback" not in done.err
     assert done.out == ""

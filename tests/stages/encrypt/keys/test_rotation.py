@@ -14,6 +14,7 @@ from stages.encrypt.keys.folder import load_owner, load_owners, new_keys, read_o
 from stages.encrypt.keys.rotation import change_passphrase, export_public, rotate
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.keys.worker import load_signer
+from stages.encrypt.lwe.parameters import Parameters
 from stages.encrypt.lwe.scheme import Encryptor
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.keyfiles import KeyFileError
@@ -23,9 +24,9 @@ OLD, NEW = "the old passphrase", "the new passphrase"
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory, toy: Parameters) -> Path:
     directory = tmp_path_factory.mktemp("original") / "keys"
-    new_keys(directory, OLD, scrypt_log2_n=QUICK)
+    new_keys(directory, OLD, toy.name, scrypt_log2_n=QUICK)
     return directory
 
 

@@ -36,7 +36,7 @@ def test_paths_and_records_are_those_of_the_specification(tmp_path: Path, size: 
     """At sizes around full tiles and full levels; from both ends and between."""
     root = written(tmp_path, size)
     tree, tiles = VerifiedTiles(tmp_path, size, root), Tiles(tmp_path, size)
-    step = max(1, size // 300)
+    step = max(1, size // 100)
     for index in {*range(0, size, step), *range(max(0, size - 5), size)}:
         path = tree.path(index)
         assert path == inclusion_path(index, size, tiles.node)
