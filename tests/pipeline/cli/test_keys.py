@@ -52,6 +52,13 @@ def test_an_exported_bundle_shows_the_same_keys(medsecure: Medsecure, keys: Path
     assert "exists already" in medsecure(*export, expect=2).err
 
 
+def test_keys_are_shown_to_people_unless_a_document_is_asked_for(medsecure: Medsecure, keys: Path) -> None:
+    """One line a fact, with the id that the document has."""
+    shown = medsecure("keys", "show", keys).out
+    assert medsecure("keys", "show", keys, "--json").json["key_id"] in shown
+    assert not shown.startswith("{")
+
+
 def test_unknown_parameters_make_no_keys(medsecure: Medsecure, tmp_path: Path) -> None:
     """The sentence lists what there is."""
     done = medsecure("keys", "new", tmp_path / "k", "--no-passphrase", "--parameters", "LWE16", expect=2)
