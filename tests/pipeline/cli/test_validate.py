@@ -14,8 +14,8 @@ def test_a_figure_that_a_patient_lacks_is_compared_over_the_others(
 ) -> None:
     """No distance where a model found nothing: that patient counts for the other figures only."""
     for file, dice in (("first", 0.5), ("second", 0.75)):
-        figures = dict.fromkeys(COMPARED, dice)
-        cases = [{"name": name, **figures} for name in ("a", "c")]
+        figures: dict[str, float | None] = dict.fromkeys(COMPARED, dice)
+        cases: list[dict[str, object]] = [{"name": name, **figures} for name in ("a", "c")]
         cases.append({"name": "b", **figures, "hd95_mm": None})
         (tmp_path / file).write_text(json.dumps({"cases": cases}))
     found = medsecure("compare", tmp_path / "first", tmp_path / "second", "--json").json
