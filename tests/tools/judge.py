@@ -21,6 +21,7 @@ from time import monotonic
 from typing import NoReturn
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.tools.mutants import Mutant
 
@@ -161,6 +162,9 @@ def _test(copy: Path, tests: Sequence[str], marked: str) -> NoReturn:
         sys.path.insert(0, str(copy))
         for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
             del sys.modules[name]
+        # A mutant's first counterexample kills it: to look for the shortest would take minutes.
+        found = settings(settings.get_profile("default"), phases=(Phase.explicit, Phase.generate))
+        settings.register_profile("default", found)  # what tests/conftest.py begins with
         # Nobody reads what a failed assertion shows; without that pytest starts faster.
         words = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", marked, *tests]
         code = pytest.main(words)
