@@ -102,3 +102,14 @@ def test_tiles_fill_rows_of_four(count: int, rows: int, columns: int) -> None:
     side = TILE_BY_COLUMNS[columns]
     height, width, _ = drawn(*tiles).shape
     assert (height, width) == (HEADER + rows * (side + GAP) + FOOTER, GAP + columns * (side + GAP))
+
+
+def test_the_heading_stands_above_the_slices() -> None:
+    """Two series with equal pictures are told apart, and their slices are drawn alike."""
+    slices = [tile(np.arange(900).reshape(30, 30), np.eye(30))]
+    sheets = []
+    for heading in ("Series 1: volume 31.4 ml", "Series 2: volume 64.0 ml"):
+        with Image.open(BytesIO(contact_sheet(slices, heading))) as sheet:
+            sheets.append(np.asarray(sheet.convert("L")))
+    rows = np.flatnonzero((sheets[0] != sheets[1]).any(axis=1))
+    assert 0 < rows.min() <= rows.max() < HEADER
