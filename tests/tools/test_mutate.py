@@ -26,7 +26,6 @@ UNSCORED: set[str] = {  # that nobody has judged to the end yet: a score takes i
     "pipeline/cli",
     "pipeline/run",
     "stages/deliver",
-    "stages/index",
     "stages/ingest",
     "stages/ingest/sources",
     "stages/segment",
