@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -102,6 +103,17 @@ def test_tiles_fill_rows_of_four(count: int, rows: int, columns: int) -> None:
     side = TILE_BY_COLUMNS[columns]
     height, width, _ = drawn(*tiles).shape
     assert (height, width) == (HEADER + rows * (side + GAP) + FOOTER, GAP + columns * (side + GAP))
+
+
+def test_slices_of_one_stack_share_a_window() -> None:
+    """One that names no stack is of the first; those of another are cut around their own structure."""
+    masks = np.zeros((2, 100, 100))
+    masks[0, 20:40, 20:40] = masks[1, 60:80, 60:80] = 1
+    image_HW = np.random.default_rng(0).integers(0, 500, (100, 100))
+    one, other = (tile(image_HW, mask_HW) for mask_HW in masks)
+    together = drawn(one, other)
+    assert np.array_equal(drawn(one, replace(other, stack=1)), together)
+    assert not np.array_equal(drawn(one, replace(other, stack=2)), together)
 
 
 def test_the_heading_stands_above_the_slices() -> None:
