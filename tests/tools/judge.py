@@ -106,6 +106,7 @@ class Judge:
         near, far = self.tests_of(room, file)
         all_near = tuple(sorted(near))
         module = file.removesuffix(".py").replace("/", ".")
+        beside = tuple(name for name in near[1:] if module in self._imports[name])
         users = tuple(name for name in far if module in self._imports[name])
         others = tuple(name for name in far if name not in users)
         slow = tuple(name for name in all_near if "mark.slow" in self._tests[name])
@@ -113,8 +114,9 @@ class Judge:
         on_ray = tuple(name for name in (*all_near, *whole) if "mark.cluster" in self._tests[name])
         turns = [
             (near[:1], QUICK, near[:1]),
+            (beside, QUICK, beside),
             (users, QUICK, users),
-            (near[1:], QUICK, all_near),
+            (tuple(name for name in near[1:] if name not in beside), QUICK, all_near),
             (others, QUICK, others),
             (slow, SLOW, slow),
             (whole, QUICK, whole),
