@@ -27,7 +27,6 @@ UNSCORED: set[str] = {  # that nobody has judged to the end yet: a score takes i
     "pipeline/run",
     "stages/deliver",
     "stages/ingest",
-    "stages/ingest/sources",
     "stages/segment",
 }
 
