@@ -125,3 +125,15 @@ def test_the_heading_stands_above_the_slices() -> None:
             sheets.append(np.asarray(sheet.convert("L")))
     rows = np.flatnonzero((sheets[0] != sheets[1]).any(axis=1))
     assert 0 < rows.min() <= rows.max() < HEADER
+
+
+def test_a_banner_stands_between_the_heading_and_the_slices() -> None:
+    """Across the sheet, in the colour of warnings, and the slices move down by it."""
+    slices = [tile(np.arange(900).reshape(30, 30), np.eye(30))]
+    with Image.open(BytesIO(contact_sheet(slices, "a heading", banner="OUT OF SCOPE"))) as sheet:
+        marked_HW3 = np.asarray(sheet.convert("RGB")).astype(int)
+    plain_HW3 = drawn(*slices)
+    taller = len(marked_HW3) - len(plain_HW3)
+    assert taller > 0
+    assert amber(marked_HW3)[HEADER + 2 : HEADER + taller - GAP - 2, 1].all()
+    assert np.array_equal(marked_HW3[HEADER + taller :], plain_HW3[HEADER:])
