@@ -30,9 +30,12 @@ class Shown:
         self.frames.append(tally.frames)
 
 
-def test_the_end_of_a_run_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of one that is over before the display is due: the last figures are those of the summary."""
-    monkeypatch.setattr(books, "_SHOWN_EVERY_S", 1e9)
+@pytest.mark.parametrize(("every_s", "shown"), [(1e9, [3]), (-1.0, [1, 2, 3])])
+def test_a_run_is_shown_whenever_it_is_due_and_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_s: float, shown: list[int]
+) -> None:
+    """The last figures are those of the summary, also where the run is over before the display is due."""
+    monkeypatch.setattr(books, "_SHOWN_EVERY_S", every_s)
     monkeypatch.setattr(module, "_hops", lambda *_: graph(tmp_path).hops((), {}))
     (tmp_path / "in").mkdir()
     for name in ("a", "b", "c"):
@@ -40,9 +43,9 @@ def test_the_end_of_a_run_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     new_keys(tmp_path / "keys", None)
     settings = load(None, {"run": {"engine": "local", "device": "cpu"}})
     folders = (tmp_path / "index", tmp_path / "results", tmp_path / "keys")
-    shown = Shown()
-    assert run(Job((str(tmp_path / "in"),), *folders, settings), shown).frames == 3
-    assert shown.frames == [3]
+    watcher = Shown()
+    assert run(Job((str(tmp_path / "in"),), *folders, settings), watcher).frames == 3
+    assert sorted(set(watcher.frames) - {0}) == shown
 
 
 class Stopping(Pump):
