@@ -24,7 +24,6 @@ UNSCORED: set[str] = {  # that nobody has judged to the end yet: a score takes i
     "actors",
     "cluster",
     "pipeline/cli",
-    "stages/ingest",
     "stages/segment",
 }
 
