@@ -3,12 +3,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from actors import thread_crew
 from actors.crew import Landing, StageFailed
 from actors.host import Hop
 from actors.thread_crew import ThreadCrew
@@ -109,6 +111,20 @@ def test_close_releases_every_stage_and_ends_every_thread() -> None:
     crew = crew_of(Hop((gate,), replicas=3), Hop((Double(),)))
     crew.close()
     assert sorted(gate.diary) == ["close"] * 3 + ["open"] * 3
+
+
+def test_close_waits_for_the_threads_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only for what they release: the interpreter may end when a run is closed."""
+    settle = thread_crew._settle
+
+    def slowly(future: Future[Any], call: Callable[[], Any]) -> Any:
+        result = settle(future, call)
+        time.sleep(0.1)
+        return result
+
+    monkeypatch.setattr(thread_crew, "_settle", slowly)
+    crew_of(Hop((Read(),), replicas=2)).close()
+    assert "read" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_close_abandons_flights_in_the_air() -> None:

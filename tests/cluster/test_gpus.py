@@ -35,6 +35,15 @@ def test_a_gpu_that_is_too_old_is_told(
     assert caplog.messages == ["1 GPU(s) are not used: below compute capability 8.0"]
 
 
+def test_gpus_that_are_all_used_are_no_news(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning about none that is left out would send the operator looking for it."""
+    machine(monkeypatch, (9, 0), (8, 0))
+    usable_gpus()
+    assert caplog.messages == []
+
+
 def test_a_driver_that_does_not_start_is_no_gpu(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

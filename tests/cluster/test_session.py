@@ -33,7 +33,7 @@ def secrets():
 
 with session(None, 100_000_000) as gpus:
     seen["secrets"] = ray.get(secrets.remote())
-    seen["gpus"] = gpus == ray.cluster_resources().get("GPU", 0)
+    seen["gpus"] = [gpus, ray.cluster_resources().get("GPU", 0)]
     seen["store"] = ray.cluster_resources()["object_store_memory"]
     seen["dashboard"] = ray._private.worker._global_node.webui_url
     seen["nicer"] = ray.get(niceness.remote()) - own()
@@ -92,7 +92,7 @@ def said(script: str, **environment: str) -> Any:
 
 @pytest.mark.cluster
 def test_a_session_of_its_own_has_the_store_it_was_given_and_ends() -> None:
-    """Workers run at the driver's niceness, nothing is reported, and an inner session is the outer one.
+    """No GPU unless it is given one; workers run at the driver's niceness; an inner session is the outer one.
 
     A passphrase or a token of the driver is in no worker's environment.
     """
@@ -100,7 +100,7 @@ def test_a_session_of_its_own_has_the_store_it_was_given_and_ends() -> None:
     assert said(STARTED, **given) == {
         "secrets": ["MEDSECURE__RUN__ENGINE"],
         "again": "secret",
-        "gpus": True,
+        "gpus": [0, 0],
         "store": 100_000_000,
         "dashboard": "",
         "nicer": 0,

@@ -21,6 +21,7 @@ from time import monotonic
 from typing import NoReturn
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.tools.mutants import Mutant
 
@@ -83,7 +84,7 @@ class Judge:
         return verdict
 
     def tests_of(self, room: str, file: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Test files of the room, the module's own first; and others that import the module.
+        """Test files of the room, the module's own first, then those that import it; and others that do.
 
         Where the module has none of its own, the others are those of modules that import it, too.
         """
@@ -92,11 +93,12 @@ class Judge:
         while not near and folder != Path("tests"):
             near = [name for name in self._tests if Path(name).parent == folder]
             folder = folder.parent
-        near.sort(key=lambda name: Path(name).name != f"test_{Path(file).name}")
         module = file.removesuffix(".py").replace("/", ".")
+        own = f"test_{Path(file).name}"
+        near.sort(key=lambda name: (Path(name).name != own, module not in self._imports[name]))
         users = [Path(name) for name, imported in self._imports.items() if module in imported]
         far = {str(user) for user in users}
-        if not any(Path(name).name == f"test_{Path(file).name}" for name in near):
+        if not any(Path(name).name == own for name in near):
             far |= {f"tests/{user.parent}/test_{user.name}" for user in users}
         return tuple(near), tuple(name for name in self._tests if name in far and name not in near)
 
@@ -104,13 +106,19 @@ class Judge:
         """Which tests run, marked how; and which of them are timed together."""
         near, far = self.tests_of(room, file)
         all_near = tuple(sorted(near))
+        module = file.removesuffix(".py").replace("/", ".")
+        beside = tuple(name for name in near[1:] if module in self._imports[name])
+        users = tuple(name for name in far if module in self._imports[name])
+        others = tuple(name for name in far if name not in users)
         slow = tuple(name for name in all_near if "mark.slow" in self._tests[name])
         whole = WHOLE.get(room, ())
         on_ray = tuple(name for name in (*all_near, *whole) if "mark.cluster" in self._tests[name])
         turns = [
             (near[:1], QUICK, near[:1]),
-            (near[1:], QUICK, all_near),
-            (far, QUICK, far),
+            (beside, QUICK, beside),
+            (users, QUICK, users),
+            (tuple(name for name in near[1:] if name not in beside), QUICK, all_near),
+            (others, QUICK, others),
             (slow, SLOW, slow),
             (whole, QUICK, whole),
             (whole, SLOW, whole),
@@ -162,6 +170,9 @@ def _test(copy: Path, tests: Sequence[str], marked: str) -> NoReturn:
         sys.path.insert(0, str(copy))
         for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
             del sys.modules[name]
+        # A mutant's first counterexample kills it: to look for the shortest would take minutes.
+        found = settings(settings.get_profile("default"), phases=(Phase.explicit, Phase.generate))
+        settings.register_profile("default", found)  # what tests/conftest.py begins with
         # Nobody reads what a failed assertion shows; without that pytest starts faster.
         words = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", marked, *tests]
         code = pytest.main(words)

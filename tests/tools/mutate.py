@@ -2,8 +2,9 @@
 
 A room is a package folder. Its mutants are drawn at random from a seed, one room after the other, until each
 has its number or the time is over. Each is written into a copy of the tree, never into the tree itself. The
-tests of the mutated module run first, then those of its room, then all others that import the module, then
-the slow ones of the room, and last, for a few rooms, those that need Ray.
+tests of the mutated module run first, then all that import it, then those of its room, then, where the
+module has none of its own, those of modules that import it, then the slow ones of the room, and last, for
+a few rooms, those that need Ray.
 
 Why none of the libraries: mutmut forks a process that has run the whole suite before, which threads of torch
 and Ray do not survive, and can draw no sample. cosmic-ray mutates annotations too, removes no statement (a

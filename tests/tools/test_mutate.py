@@ -24,14 +24,6 @@ UNSCORED: set[str] = {  # that nobody has judged to the end yet: a score takes i
     "actors",
     "cluster",
     "pipeline/cli",
-    "pipeline/queries",
-    "pipeline/run",
-    "stages/deliver",
-    "stages/index",
-    "stages/index/check",
-    "stages/index/copies",
-    "stages/ingest",
-    "stages/ingest/sources",
     "stages/segment",
 }
 

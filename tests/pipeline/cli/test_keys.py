@@ -93,6 +93,13 @@ def test_workers_are_added_and_revoked(medsecure: Medsecure, keys: Path, tmp_pat
     assert "Ed25519 signature" in medsecure("keys", "show", mine, expect=4).err
 
 
+def test_keys_are_shown_to_people_unless_a_document_is_asked_for(medsecure: Medsecure, keys: Path) -> None:
+    """One line a fact, with the id that the document has."""
+    shown = medsecure("keys", "show", keys).out
+    assert medsecure("keys", "show", keys, "--json").json["key_id"] in shown
+    assert not shown.startswith("{")
+
+
 def test_unknown_parameters_make_no_keys(medsecure: Medsecure, tmp_path: Path) -> None:
     """The sentence lists what there is."""
     done = medsecure("keys", "new", tmp_path / "k", "--no-passphrase", "--parameters", "LWE16", expect=2)

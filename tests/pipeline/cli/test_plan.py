@@ -22,7 +22,9 @@ def test_a_machine_is_planned_for(medsecure: Medsecure) -> None:
     """Its numbers are given, each value has a reason."""
     words = ["--cores", "16", "--memory-gib", "128", "--gpus", "1"]
     document = medsecure("plan", *words, "--json").json
-    assert document["machine"]["gpus"] == 1
+    assert document["machine"] == {
+        "cores": 16, "memory_bytes": 128 * GIB, "shm_bytes": 64 * GIB, "gpus": 1
+    }  # fmt: skip
     assert document["flow"]["window_rows"]["value"] == 4096
     assert all(one["why"] for one in document["flow"].values())
     assert "4,096" in medsecure("plan", *words).out

@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from evaluation.phantom import Phantom, write_series
+from pipeline.cli.run import verdict
+from pipeline.run.summary import Tally
 from tests.pipeline.cli.conftest import ROOT, Medsecure, Study, folders
 
 
@@ -269,3 +271,11 @@ def test_dead_letters_are_replayed(study: Study, keys: Path, medsecure: Medsecur
     assert medsecure("dead-letters", "list", tmp_path / "results", "--json").json == []
     (measured,) = (tmp_path / "results").glob("*/measurements.json")
     assert json.loads(measured.read_text())["slices"] == 6
+
+
+def test_the_exit_code_is_1_beyond_the_share_and_where_the_run_was_stopped() -> None:
+    """Exactly the share that is allowed is no failure; a run that did not see all of its sources is one."""
+    tally = Tally(frames=100, kept=95, rejected=5)
+    whole, stopped = (tally.summary(95, {}, complete=complete) for complete in (True, False))
+    assert [verdict(whole, share) for share in (0.06, 0.05, 0.04)] == [0, 0, 1]
+    assert verdict(stopped, 1.0) == 1

@@ -84,6 +84,14 @@ def test_a_cohort_under_two_keys_is_split_by_key(vault: Vault) -> None:
         cohort_sum(vault.reader, one, [record_key(0, 0), record_key(200, 0)])
 
 
+def test_records_under_keys_that_are_not_held_are_counted_over_all_blocks(vault: Vault) -> None:
+    """The operator learns how much of the cohort is closed, not how much of one block."""
+    (newer,) = (owner for key_id, owner in vault.owners.items() if key_id != vault.first.key_id)
+    closed = [record_key(0, 0), record_key(0, 1), record_key(1, 0)]
+    with pytest.raises(CohortError, match=rf"\(3 under {vault.first.key_id.hex()[:16]}\)"):
+        cohort_sum(vault.reader, {newer.key_id: newer}, [*closed, record_key(200, 0)])
+
+
 def test_a_key_given_twice_counts_once(vault: Vault) -> None:
     """A cohort is a set."""
     twice = cohort_sum(vault.reader, vault.owners, [record_key(0, 0)] * 2)
@@ -118,7 +126,19 @@ def test_a_record_that_the_log_does_not_commit_to_is_not_added(vault: Vault, tmp
     assert cohort_sum(reader, vault.owners, [record_key(0, 2)]).records == 1
 
 
-def reseal(index: Path, segment: bytes) -> None:
+def test_a_cohort_of_which_a_block_lacks_a_record_has_no_sum(vault: Vault, tmp_path: Path) -> None:
+    """A segment in which the record has another key leaves it out: an error, no sum of the others."""
+    copy = Path(shutil.copytree(vault.index, tmp_path / "index"))
+    file = copy / Manifest(copy, vault.reader.size)[0].file
+    data = bytearray(file.read_bytes())
+    data[data.index(record_key(0, 3))] ^= 1
+    file.write_bytes(data)
+    reseal(copy, data)
+    with pytest.raises(CohortError, match="only 1 of 2 records"):
+        cohort_sum(open_reader(copy), vault.owners, [record_key(0, 2), record_key(0, 3)])
+
+
+def reseal(index: Path, segment: bytes | bytearray) -> None:
     """Write the manifest's first row anew for a changed segment, as a forger would."""
     file = index / "segments" / "manifest"
     extent = Manifest(index, open_reader(index).size)[0]

@@ -64,6 +64,14 @@ def test_a_bundle_from_before_the_rotation_is_refused_afterwards(job: Job, tmp_p
         check(stale)
 
 
+@pytest.mark.parametrize("name", ["site.key", "worker.key"])
+def test_a_key_that_a_worker_needs_is_missed_before_anything_starts(job: Job, name: str) -> None:
+    """Not when the first image is read or the first record signed."""
+    (job.keys / name).unlink()
+    with pytest.raises(JobError, match=name.replace(".", r"\.")):
+        check(job)
+
+
 def test_unrelated_keys_are_refused_wherever_their_records_are(job: Job, tmp_path: Path) -> None:
     """Also when the first block is one's own."""
     new_keys(tmp_path / "other", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -102,3 +103,37 @@ def test_tiles_fill_rows_of_four(count: int, rows: int, columns: int) -> None:
     side = TILE_BY_COLUMNS[columns]
     height, width, _ = drawn(*tiles).shape
     assert (height, width) == (HEADER + rows * (side + GAP) + FOOTER, GAP + columns * (side + GAP))
+
+
+def test_slices_of_one_stack_share_a_window() -> None:
+    """One that names no stack is of the first; those of another are cut around their own structure."""
+    masks = np.zeros((2, 100, 100))
+    masks[0, 20:40, 20:40] = masks[1, 60:80, 60:80] = 1
+    image_HW = np.random.default_rng(0).integers(0, 500, (100, 100))
+    one, other = (tile(image_HW, mask_HW) for mask_HW in masks)
+    together = drawn(one, other)
+    assert np.array_equal(drawn(one, replace(other, stack=1)), together)
+    assert not np.array_equal(drawn(one, replace(other, stack=2)), together)
+
+
+def test_the_heading_stands_above_the_slices() -> None:
+    """Two series with equal pictures are told apart, and their slices are drawn alike."""
+    slices = [tile(np.arange(900).reshape(30, 30), np.eye(30))]
+    sheets = []
+    for heading in ("Series 1: volume 31.4 ml", "Series 2: volume 64.0 ml"):
+        with Image.open(BytesIO(contact_sheet(slices, heading))) as sheet:
+            sheets.append(np.asarray(sheet.convert("L")))
+    rows = np.flatnonzero((sheets[0] != sheets[1]).any(axis=1))
+    assert 0 < rows.min() <= rows.max() < HEADER
+
+
+def test_a_banner_stands_between_the_heading_and_the_slices() -> None:
+    """Across the sheet, in the colour of warnings, and the slices move down by it."""
+    slices = [tile(np.arange(900).reshape(30, 30), np.eye(30))]
+    with Image.open(BytesIO(contact_sheet(slices, "a heading", banner="OUT OF SCOPE"))) as sheet:
+        marked_HW3 = np.asarray(sheet.convert("RGB")).astype(int)
+    plain_HW3 = drawn(*slices)
+    taller = len(marked_HW3) - len(plain_HW3)
+    assert taller > 0
+    assert amber(marked_HW3)[HEADER + 2 : HEADER + taller - GAP - 2, 1].all()
+    assert np.array_equal(marked_HW3[HEADER + taller :], plain_HW3[HEADER:])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -145,3 +146,14 @@ def test_the_stage_pickles_and_names_itself(clinic: Clinic) -> None:
     stage = clinic.stage()
     assert pickle.loads(pickle.dumps(stage)) == stage  # noqa: S301  our own bytes
     assert stage.name == "deliver"
+
+
+def test_an_open_stage_draws_on_one_thread(clinic: Clinic) -> None:
+    """Replicas share a machine's cores: threads of each would wait for one another."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        with clinic.stage().open():
+            assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)

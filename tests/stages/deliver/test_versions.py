@@ -67,6 +67,7 @@ def test_other_masks_of_the_same_slices_are_a_new_version(clinic: Clinic) -> Non
     clinic.deliver(clinic.batch(places, masks))
     clinic.deliver(clinic.batch(places, [1 - mask_HW for mask_HW in masks]))
     assert clinic.measured()["version"] == 2
+    assert "fewer_slices" not in {one["flag"] for one in clinic.measured()["flags"]}
 
 
 def test_a_delivery_with_fewer_slices_stands_beside_the_fuller_one(clinic: Clinic) -> None:

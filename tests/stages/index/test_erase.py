@@ -20,6 +20,7 @@ from stages.encrypt.keys.worker import load_signer
 from stages.encrypt.lwe.scheme import Encryptor
 from stages.encrypt.public.folder import load_public
 from stages.index import erase as erasing
+from stages.index import publish
 from stages.index import reader as reading
 from stages.index.check.verify import verify
 from stages.index.compact import compact
@@ -39,6 +40,7 @@ from stages.index.store.manifest import MANIFEST, Manifest
 from stages.index.store.tiles import Tiles
 from stages.index.verifier import verify_proof
 from tests.pipeline.queries.encrypted import D, sealed_block, unit_rows
+from tests.stages.index.conftest import MakeBlock
 from tests.stages.index.test_recovery import LOSSES, Disk
 
 pytestmark = pytest.mark.usefixtures("fast_disk")
@@ -243,6 +245,24 @@ def test_bytes_may_be_missing_only_where_the_log_says_so(index: tuple[Path, list
     with pytest.raises(DamagedError, match="lacks record 9, and no entry"):
         open_reader(path).record(9)
     assert keys_of(blocks)[9] not in list(open_reader(path).keys())
+
+
+def test_an_erasure_begins_only_where_everything_before_it_is_published(
+    index: tuple[Path, list[Sealed]], make_block: MakeBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes no checkpoint refuses the erasure, and nothing is left to be finished later."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path, blocks = index
+    monkeypatch.setattr(publish, "PUBLISH_S", 60.0)
+    with suppress(OSError), open_writer(path, OPTIONS) as writer:
+        writer.append(make_block(9, 4))
+        monkeypatch.setattr(publish.Publisher, "_publish", full)
+        with pytest.raises(OSError, match="No space"):
+            erase(writer, {3: keys_of(blocks)[3]}, Cause.REQUEST)
+    assert not (path / INTENT).exists()
 
 
 class Killed(BaseException):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import imagecodecs
@@ -24,6 +25,7 @@ from pydicom.uid import (
 
 from stages.base import Reason
 from stages.batches import FileKind, Frame, Place
+from stages.ingest import dicom as reader
 from stages.ingest import elements
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
@@ -310,3 +312,21 @@ def test_a_deflated_bomb_is_unfolded_no_further_than_the_limit(
     assert path.stat().st_size < 10_000
     monkeypatch.setattr(elements, "_UNFOLDED_BYTES", 10**6)
     assert refused(path).reason is Reason.TOO_LARGE
+
+
+def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the bound the whole file is parsed in memory; beyond it memory does not grow with the file."""
+    held: list[int] = []
+
+    class Held(BytesIO):
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)
+            held.append(len(data))
+
+    path = save(dicom(ramp()), tmp_path / "a.dcm")
+    size = path.stat().st_size
+    monkeypatch.setattr(reader, "BytesIO", Held)
+    for most, in_memory in ((size - 1, []), (size, [size])):
+        monkeypatch.setattr(reader, "_IN_MEMORY_BYTES", most)
+        assert np.array_equal(read(path).image, ramp())
+        assert held == in_memory

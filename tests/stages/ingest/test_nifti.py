@@ -217,6 +217,17 @@ def header_of(path: Path) -> Volume:
     return nifti.header_of(str(path), IngestOptions())
 
 
+@pytest.mark.parametrize("code", [1, 2])
+def test_an_sform_of_the_scanner_is_taken(tmp_path: Path, code: int) -> None:
+    """As is one that was aligned to another scan; the qform turns the slices otherwise."""
+    header = nibabel.Nifti1Header()
+    header.set_qform(AXIAL, code=1)
+    sagittal = np.array([[0, 0, 3.0, 1], [0.5, 0, 0, 2], [0, 0.6, 0, 3], [0, 0, 0, 1]])
+    header.set_sform(sagittal, code=code)
+    nibabel.save(nibabel.Nifti1Image(VOXELS, None, header), tmp_path / "a.nii")
+    np.testing.assert_allclose(header_of(tmp_path / "a.nii").affine, sagittal, rtol=1e-6)
+
+
 def test_an_sform_into_a_template_does_not_scale_the_patient(tmp_path: Path) -> None:
     """Case n_mni: code 4, a third too large; areas and distances are those of pixdim and qform."""
     header = nibabel.Nifti1Header()

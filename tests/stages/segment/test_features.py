@@ -43,6 +43,18 @@ def test_fitted_projection_decorrelates(tiny: Segmenter) -> None:
     assert off_diagonal.abs().max() < 1e-3 * covariance.diag().max()
 
 
+def test_fitted_projection_is_half_whitened(tiny: Segmenter) -> None:
+    """A component's spread is the square root of what it was: few components do not decide alone."""
+    torch.manual_seed(2)
+    size = len(tiny.descriptor.mean_R)
+    raw_NR = torch.randn(400, size) * torch.logspace(1, -1, size)
+    tiny.descriptor.fit(raw_NR)
+    basis_RD, centred_NR = tiny.descriptor.basis_RD, raw_NR - tiny.descriptor.mean_R
+    value_D = (centred_NR @ (basis_RD / basis_RD.norm(dim=0))).var(0)
+    expected_D = value_D * (value_D + 0.05 * value_D.mean()) ** -0.5
+    torch.testing.assert_close((centred_NR @ basis_RD).var(0), expected_D, rtol=1e-3, atol=0)
+
+
 def test_one_image_alone_is_closest_to_itself(tiny: Segmenter) -> None:
     """Queried without its neighbours, a slice is still found first among different slices."""
     torch.manual_seed(1)

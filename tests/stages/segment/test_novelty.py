@@ -44,6 +44,12 @@ def test_unit_is_the_limit_that_other_patients_keep() -> None:
     assert bool((novelty(alike + 8 * torch.logspace(-2, 2, 6)) > 1).all())
 
 
+def test_a_slice_on_the_limit_is_not_over_it() -> None:
+    """The limit is the distance of one of them: above 1 means beyond what the training slices keep."""
+    at = 2.0 ** torch.arange(21)  # each one's nearest is the one before: all distances differ but two
+    assert Novelty(1).fit(at[:, None], torch.arange(21)) == 1
+
+
 def test_training_slice_is_like_itself() -> None:
     """Its nearest neighbour is itself, but for rounding to half precision."""
     context, case = patients()

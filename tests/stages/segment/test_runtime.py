@@ -84,6 +84,15 @@ def test_cuda_answers_do_not_depend_on_what_was_asked_before(tiny_weights: Path)
             np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+@pytest.mark.parametrize(("name", "other"), [("torch", "with_openvino"), ("openvino", "with_torch")])
+def test_the_runtime_that_is_named_runs(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, name: Runtime, other: str
+) -> None:
+    """Their answers are alike, so only what is called tells them apart."""
+    monkeypatch.delattr(runtime, other)
+    assert len(runtime.load(tiny_weights, "cpu", 1, name)(X).feature_ND) == len(X)
+
+
 def test_flip_average_is_the_mean_of_both_views(tiny_weights: Path) -> None:
     """Mirrored input gives the mirrored probability; features are those of the slice as it is."""
     infer = runtime.load(tiny_weights, "cpu", 1, "torch")

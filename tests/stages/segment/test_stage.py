@@ -166,10 +166,11 @@ def test_a_part_of_a_stack_loses_nothing() -> None:
 
 def test_confidence_by_hand() -> None:
     """The mean of |2p - 1| over the mask; of an empty mask, |2p - 1| at its likeliest pixel."""
-    probability = np.zeros((3, 2, 2), np.float32)
+    probability = np.zeros((4, 2, 2), np.float32)
     probability[0] = [[0.9, 0.7], [0.4, 0.0]]
     probability[1] = [[0.2, 0.1], [0.0, 0.0]]
-    np.testing.assert_allclose(confidence(probability, 0.5), [0.6, 0.6, 1.0], rtol=1e-6)
+    probability[3] = [[0.4, 0.0], [0.0, 0.9]]
+    np.testing.assert_allclose(confidence(probability, 0.5), [0.6, 0.6, 1.0, 0.8], rtol=1e-6)
 
 
 @pytest.mark.parametrize("field", [{"batch": 0}, {"threads": 0}, {"threshold": 1.0}, {"runtime": "onnx"}])

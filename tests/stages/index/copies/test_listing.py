@@ -79,3 +79,12 @@ def test_the_tiles_that_grew_are_those_that_appending_writes(old: int, more: int
     assert sorted(tile_path(*one, tiles.width(*one)) for one in found) == sorted(one.path for one in written)
     levels = [WIDTH if level is None else -level for level, _ in found]
     assert levels == sorted(levels)
+
+
+def test_a_block_lies_within_what_a_segment_can_be() -> None:
+    """The bounds are taken, one byte more is refused before a file of that length is made."""
+    (row,) = rows_of([3])
+    check_rows([replace(row, offset=1 << 40, length=1 << 31)], 3, "listing/x")
+    for wrong in (replace(row, offset=(1 << 40) + 1), replace(row, length=(1 << 31) + 1)):
+        with pytest.raises(DamagedError, match="no block can lie"):
+            check_rows([wrong], 3, "listing/x")

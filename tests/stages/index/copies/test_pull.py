@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from stages.index import erase as erasing
 from stages.index.check.fsck import fsck
 from stages.index.check.verify import verify
 from stages.index.copies.bucket import Store, StoreError, open_store
 from stages.index.copies.pull import pull
 from stages.index.copies.push import push
+from stages.index.erase import erase
 from stages.index.errors import DamagedError, ForkedError, IndexStoreError, NotAnIndexError
+from stages.index.log.erasure import Cause
 from stages.index.reader import open_reader
 from stages.index.session import open_writer
 from stages.index.store.identity import CHECKPOINT, read_public_keys
@@ -150,6 +153,14 @@ def test_every_damaged_object_is_refused(
         file.write_bytes(good)
 
 
+def test_a_damaged_tile_is_named_and_not_what_is_below_it(there: Store, tmp_path: Path) -> None:
+    """A full tile of hashes is held against the tile above it before leaf records are held against it."""
+    tile = tmp_path / "there" / "tile" / "0" / "000"
+    tile.write_bytes(flip(tile.read_bytes()))
+    with pytest.raises(DamagedError, match=r"^tile/0/000 is damaged: its hashes"):
+        pull(there, tmp_path / "copy")
+
+
 def test_a_missing_block_is_named(there: Store, tmp_path: Path) -> None:
     """With where it should be."""
     block = next((tmp_path / "there" / "blocks").iterdir())
@@ -168,3 +179,18 @@ def test_a_copy_goes_nowhere_but_into_a_copy(index: Path, there: Store, tmp_path
         pull(there, tmp_path / "notes")
     with pytest.raises(NotAnIndexError, match="holds no log"):
         pull(open_store(str(tmp_path / "nothing")), tmp_path / "copy")
+
+
+@pytest.mark.parametrize("eraser", [2, 10, 367, 368], ids=["before", "record", "other", "beyond"])
+def test_a_record_may_be_missing_only_where_its_own_erasure_follows(
+    index: Path, tmp_path: Path, eraser: int
+) -> None:
+    """A storage that leaves out a record of its own accord is refused, whatever entry it names for it."""
+    key = dict(open_reader(index).listed())[3]
+    with open_writer(index, SMALL) as writer:
+        erase(writer, {3: key}, Cause.REQUEST)
+        erasing._move(writer, {9: eraser})  # 367 is the erasure of record 3
+    store = open_store(str(tmp_path / "there"))
+    push(index, store)
+    with pytest.raises(DamagedError, match="lacks record 9, and no entry erases it"):
+        pull(store, tmp_path / "copy")

@@ -258,6 +258,13 @@ def test_an_empty_log_and_one_that_is_written_to_can_be_pushed(
     assert pulled(there, tmp_path / "copy") == 360
 
 
+def test_a_log_of_one_record_is_pushed_whole(there: Store, tmp_path: Path, make_index: MakeIndex) -> None:
+    """Its first record is all of its tree."""
+    make_index(tmp_path / "index", [1])
+    push(tmp_path / "index", there)
+    assert pulled(there, tmp_path / "copy") == 1
+
+
 @pytest.mark.slow
 def test_a_killed_push_loses_nothing(
     index: Path, there: Store, tmp_path: Path, make_block: MakeBlock

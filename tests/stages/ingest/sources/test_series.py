@@ -124,6 +124,15 @@ def test_two_damaged_copies_are_two_frames(tmp_path: Path, site: Site) -> None:
     assert (names(found), [one.reason for one in letters(found)]) == (["0000.dcm"], [Reason.TRUNCATED])
 
 
+def test_the_same_damaged_file_twice_is_one_frame(tmp_path: Path, site: Site) -> None:
+    """Equal bytes are a copy, though nobody can compare the pixels."""
+    (path,) = write_series(tmp_path, [0.0])
+    path.write_bytes(path.read_bytes()[:-50])
+    shutil.copy(path, tmp_path / "b.dcm")
+    found = list(scan([tmp_path], site, OPTIONS))
+    assert (names(found), copies(found), letters(found)) == (["0000.dcm"], ["b.dcm"], [])
+
+
 @pytest.mark.parametrize(
     "identity",
     [
@@ -298,7 +307,7 @@ def test_files_of_an_earlier_run_complete_a_series(tmp_path: Path, site: Site) -
     old[2].rename(tmp_path / "new" / "late.dcm")
     shutil.copy(old[0], tmp_path / "new" / "again.dcm")
     gone = tmp_path / "old" / "gone.dcm"
-    source = FolderSource([tmp_path / "new"], site, OPTIONS, lambda _: [*old[:2], gone])
+    source = FolderSource([tmp_path / "new"], site, OPTIONS, lambda _: [gone, *old[:2]])
     found = list(source)
     assert names(found) == ["again.dcm", "0001.dcm", "late.dcm"]
     assert source.scanned == 2
