@@ -102,10 +102,18 @@ def test_pages_name_metrics_of_the_table() -> None:
     assert named <= known
 
 
-def test_the_operators_guide_says_what_to_do_about_each_reason() -> None:
-    """Every reject reason stands in the table of dead letters, and no other does."""
-    text = (ROOT / "docs" / "operators.md").read_text().partition("## Dead letters")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == {
-        reason.value for reason in Reason
-    }
+def reasons(page: str, heading: str) -> set[str]:
+    """What the first column of a page's table under this heading names."""
+    text = (ROOT / "docs" / page).read_text().partition(f"## {heading}")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.lstrip().startswith("| `")]
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [("operators.md", "Dead letters"), ("architecture.md", "The journey of a reject")],
+    ids=["what to do about it", "who makes it"],
+)
+def test_a_table_of_reject_reasons_has_each(page: str, heading: str) -> None:
+    """Every reject reason stands in the table, and no other does."""
+    assert reasons(page, heading) == {reason.value for reason in Reason}
