@@ -34,7 +34,7 @@ _DEVICE_FAILED: Final = 70  # exit code of a worker whose accelerator failed (EX
 
 
 @dataclass
-class _Replica:
+class _Actor:
     """One actor and what was sent to it without an answer yet."""
 
     actor: Any  # Ray's handle types know neither num_returns nor restarts
@@ -48,7 +48,7 @@ class _Airborne:
 
     flight: Flight
     hop: int
-    replica: _Replica
+    replica: _Actor
 
 
 @dataclass
@@ -56,7 +56,7 @@ class RayCrew:
     """Runs hops in Ray actors. Raises StageFailed where a stage cannot be opened."""
 
     legs: Mapping[str, Sequence[Hop]]
-    _pools: dict[str, list[list[_Replica]]] = field(init=False)
+    _pools: dict[str, list[list[_Actor]]] = field(init=False)
     _air: dict[ObjectRef[Any], _Airborne] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class RayCrew:
 
     def submit(self, leg: str, rows: range | None, loads: Sequence[Any]) -> Flight:
         """See ``Crew.submit``."""
-        chain: list[tuple[ObjectRef[Any], _Replica]] = []
+        chain: list[tuple[ObjectRef[Any], _Actor]] = []
         output: Any = None
         narrowed: Any = None
         for pool in self._pools[leg]:
@@ -101,7 +101,7 @@ class RayCrew:
         if failures:
             raise StageFailed("; ".join(failures))
 
-    def _replicas(self) -> list[_Replica]:
+    def _replicas(self) -> list[_Actor]:
         return [replica for pools in self._pools.values() for pool in pools for replica in pool]
 
     def _settle(self, ref: ObjectRef[Any]) -> Landing | None:
@@ -139,13 +139,13 @@ class _RayHost(Host):
             os._exit(_DEVICE_FAILED)
 
 
-def _start(hop: Hop) -> list[_Replica]:
+def _start(hop: Hop) -> list[_Actor]:
     actor: Any = ray.remote(_RayHost)
     actor = actor.options(num_cpus=hop.cpus, num_gpus=hop.gpus, max_restarts=-1, max_task_retries=0)
-    return [_Replica(actor.remote(hop), hop.name) for _ in range(hop.replicas)]
+    return [_Actor(actor.remote(hop), hop.name) for _ in range(hop.replicas)]
 
 
-def _ready(replica: _Replica) -> None:
+def _ready(replica: _Actor) -> None:
     """Wait until the actor answers; Ray restarts a killed one."""
     deadline = time.monotonic() + _REVIVAL_S
     while True:
@@ -161,7 +161,7 @@ def _ready(replica: _Replica) -> None:
             return
 
 
-def _close(replicas: Sequence[_Replica]) -> list[str]:
+def _close(replicas: Sequence[_Actor]) -> list[str]:
     """Let every host release its stages; what went wrong.
 
     A process that dies during that is closed once more, after its restart, which finishes its work.

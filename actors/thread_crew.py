@@ -20,7 +20,7 @@ from actors.host import Hop, Host
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-Job = tuple["Future[Any]", range | None, tuple[Any, ...]]
+Call = tuple["Future[Any]", range | None, tuple[Any, ...]]
 
 
 class ThreadCrew:
@@ -84,7 +84,7 @@ class HopThreads:
 
     def __init__(self, hop: Hop) -> None:
         self.name = hop.name
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._ready: list[Future[Any]] = [Future() for _ in range(hop.replicas)]
         self._closed: list[Future[Any]] = [Future() for _ in range(hop.replicas)]
         self._threads = [

@@ -16,7 +16,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Volume = NDArray[Any]  # [S, H, W], non-zero inside
+VolumeMask = NDArray[Any]  # [S, H, W], non-zero inside
 Spacing = tuple[float, float, float]  # slice, row, column, in mm
 
 
@@ -35,7 +35,7 @@ def pooled_dice(pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> float:
     return 2 * overlap / total if total else 1.0
 
 
-def dice_slices(mask_SHW: Volume, truth_SHW: Volume) -> float:
+def dice_slices(mask_SHW: VolumeMask, truth_SHW: VolumeMask) -> float:
     """Mean Dice over the slices where the reference is; without any, the Dice of an empty reference."""
     wanted = [i for i, slice_HW in enumerate(truth_SHW) if slice_HW.any()]
     if not wanted:
@@ -43,7 +43,9 @@ def dice_slices(mask_SHW: Volume, truth_SHW: Volume) -> float:
     return float(np.mean([dice(mask_SHW[i], truth_SHW[i]) for i in wanted]))
 
 
-def surface_distances_mm(mask_SHW: Volume, truth_SHW: Volume, spacing_mm: Spacing) -> NDArray[np.float64]:
+def surface_distances_mm(
+    mask_SHW: VolumeMask, truth_SHW: VolumeMask, spacing_mm: Spacing
+) -> NDArray[np.float64]:
     """From every surface voxel of either mask to the nearest surface voxel of the other, both ways."""
     surfaces = [_surface(mask_SHW), _surface(truth_SHW)]
     to_mask, to_truth = (
@@ -52,22 +54,22 @@ def surface_distances_mm(mask_SHW: Volume, truth_SHW: Volume, spacing_mm: Spacin
     return np.concatenate((to_truth[surfaces[0]], to_mask[surfaces[1]]))
 
 
-def hd95_mm(mask_SHW: Volume, truth_SHW: Volume, spacing_mm: Spacing) -> float | None:
+def hd95_mm(mask_SHW: VolumeMask, truth_SHW: VolumeMask, spacing_mm: Spacing) -> float | None:
     """The 95th percentile of the surface distances; None when exactly one mask is empty."""
     return _of_distances(mask_SHW, truth_SHW, spacing_mm, 95)
 
 
-def asd_mm(mask_SHW: Volume, truth_SHW: Volume, spacing_mm: Spacing) -> float | None:
+def asd_mm(mask_SHW: VolumeMask, truth_SHW: VolumeMask, spacing_mm: Spacing) -> float | None:
     """The mean of the surface distances; None when exactly one mask is empty."""
     return _of_distances(mask_SHW, truth_SHW, spacing_mm, None)
 
 
-def volume_ml(mask_SHW: Volume, spacing_mm: Spacing) -> float:
+def volume_ml(mask_SHW: VolumeMask, spacing_mm: Spacing) -> float:
     """Voxels inside times voxel volume; 1 ml is 1000 cubic millimetres."""
     return float(np.count_nonzero(mask_SHW) * np.prod(spacing_mm) / 1000)
 
 
-def _surface(mask_SHW: Volume) -> NDArray[np.bool_]:
+def _surface(mask_SHW: VolumeMask) -> NDArray[np.bool_]:
     """Inside voxels with a face neighbour outside; beyond the volume is outside."""
     inside = mask_SHW != 0
     surface: NDArray[np.bool_] = inside & ~ndimage.binary_erosion(inside)
@@ -75,7 +77,7 @@ def _surface(mask_SHW: Volume) -> NDArray[np.bool_]:
 
 
 def _of_distances(
-    mask_SHW: Volume, truth_SHW: Volume, spacing_mm: Spacing, percentile: float | None
+    mask_SHW: VolumeMask, truth_SHW: VolumeMask, spacing_mm: Spacing, percentile: float | None
 ) -> float | None:
     filled = bool(mask_SHW.any()), bool(truth_SHW.any())
     if filled == (False, False):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.cases import Case, read_case
-from evaluation.dice import Volume
+from evaluation.dice import VolumeMask
 from evaluation.pairs import find_pairs
 from evaluation.scoring import CaseScore, Evaluation, evaluate_cases
 from stages.ingest.options import IngestOptions
@@ -27,7 +27,7 @@ def evaluate(
     segment: SegmentOptions,
     device: str,
     progress: Callable[[str], None] | None = None,
-    keep: Callable[[Case, CaseScore, Volume], None] | None = None,
+    keep: Callable[[Case, CaseScore, VolumeMask], None] | None = None,
 ) -> Evaluation:
     """Score every case of ``source``; ``progress`` receives names, ``keep`` each case with its mask.
 

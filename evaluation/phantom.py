@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-Plane = tuple[NDArray[np.float64], NDArray[np.float64]]  # x and y of every pixel, mm
-Pair = tuple[float, float]  # x, y in mm
+Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]  # x and y of every pixel, mm
+Point = tuple[float, float]  # x, y in mm
 _LEAST_SWELL = 0.15  # of the gland's radius: beyond its ends there is none
 _AIR = 30
 
@@ -64,7 +64,7 @@ class Phantom:
         magnitude: NDArray[np.uint16] = np.hypot(np.stack(series) * flare + real, imaginary).astype(np.uint16)
         return magnitude
 
-    def _pelvis(self, plane: Plane, centre_mm: Pair, ry: float) -> NDArray[np.float64]:
+    def _pelvis(self, plane: Coordinates, centre_mm: Point, ry: float) -> NDArray[np.float64]:
         half = self.size * self.spacing_mm / 2
         rectum_mm = (centre_mm[0], centre_mm[1] + ry + 16)
         image = 420 * _inside(plane, (0.97 * half, 0.80 * half), (0, 0))  # fat
@@ -92,7 +92,11 @@ def write_series(folder: Path, phantom: Phantom, count: int, patient: str) -> li
 
 
 def _with_gland(
-    image: NDArray[np.float64], plane: Plane, radii_mm: Pair, centre_mm: Pair, nodules: NDArray[np.float64]
+    image: NDArray[np.float64],
+    plane: Coordinates,
+    radii_mm: Point,
+    centre_mm: Point,
+    nodules: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """A dark capsule, a bright peripheral zone and a nodular transition zone towards the front."""
     (rx, ry), (cx, cy) = radii_mm, centre_mm
@@ -101,7 +105,9 @@ def _with_gland(
     return _over(image, 230 + nodules, _inside(plane, (0.78 * rx, 0.72 * ry), (cx, cy - 0.22 * ry)))
 
 
-def _inside(plane: Plane, radii_mm: Pair, centre_mm: Pair, edge_mm: float = 1.5) -> NDArray[np.float64]:
+def _inside(
+    plane: Coordinates, radii_mm: Point, centre_mm: Point, edge_mm: float = 1.5
+) -> NDArray[np.float64]:
     """A soft-edged ellipse, 0 to 1."""
     (x, y), (rx, ry), (cx, cy) = plane, radii_mm, centre_mm
     distance: NDArray[np.float64] = np.hypot((x - cx) / rx, (y - cy) / ry)

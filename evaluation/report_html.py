@@ -19,7 +19,7 @@ from stages.preprocess.intensity import clip_percentiles, unit_range
 
 if TYPE_CHECKING:
     from evaluation.cases import Case
-    from evaluation.dice import Volume
+    from evaluation.dice import VolumeMask
     from evaluation.scoring import CaseScore, Evaluation
     from stages.batches import Frame
 
@@ -50,9 +50,9 @@ footer { color: #8d979e; margin-top: 2rem }
 class WorstCases:
     """Keeps the worst cases during an evaluation; their number bounds its memory."""
 
-    worst: list[tuple[CaseScore, Case, Volume]] = field(default_factory=list)
+    worst: list[tuple[CaseScore, Case, VolumeMask]] = field(default_factory=list)
 
-    def keep(self, case: Case, score: CaseScore, mask_SHW: Volume) -> None:
+    def keep(self, case: Case, score: CaseScore, mask_SHW: VolumeMask) -> None:
         """Add a case; when there are too many, the best of them is dropped."""
         self.worst.append((score, case, mask_SHW))
         self.worst.sort(key=lambda one: one[0].dice_volume)
@@ -93,7 +93,7 @@ def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f}"
 
 
-def _section(score: CaseScore, case: Case, mask_SHW: Volume) -> str:
+def _section(score: CaseScore, case: Case, mask_SHW: VolumeMask) -> str:
     figures = []
     for number in chosen(mask_SHW, case.truth_SHW):
         picture = base64.b64encode(picture_png(case, mask_SHW, number)).decode()
@@ -106,7 +106,7 @@ def _section(score: CaseScore, case: Case, mask_SHW: Volume) -> str:
     return f'{title}<div class="case">{"".join(figures)}</div>'
 
 
-def chosen(mask_SHW: Volume, truth_SHW: Volume) -> list[int]:
+def chosen(mask_SHW: VolumeMask, truth_SHW: VolumeMask) -> list[int]:
     """Up to SLICES slice numbers, evenly over those where either is; over all where neither is."""
     shown = np.flatnonzero((mask_SHW != 0).any((1, 2)) | (truth_SHW != 0).any((1, 2)))
     shown = shown if len(shown) else np.arange(len(mask_SHW))
@@ -114,7 +114,7 @@ def chosen(mask_SHW: Volume, truth_SHW: Volume) -> list[int]:
     return [int(number) for number in shown[at]]
 
 
-def picture_png(case: Case, mask_SHW: Volume, number: int) -> bytes:
+def picture_png(case: Case, mask_SHW: VolumeMask, number: int) -> bytes:
     """One slice in display orientation and true aspect, around the structure, with both outlines."""
     frame = case.frames.frames[number]
     near = _near((mask_SHW != 0).any(0) | case.truth_SHW.any(0), frame)

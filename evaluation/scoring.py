@@ -76,7 +76,7 @@ def predict(
     case: Case,
     preprocess: Callable[[Frames], Split[Prepared]],
     segment: Callable[[Prepared], Split[Segmented]],
-) -> metrics.Volume:
+) -> metrics.VolumeMask:
     """The case's mask, [S, H, W]; a slice that a stage rejects counts as empty."""
     mask_SHW = np.zeros(case.truth_SHW.shape, np.bool_)
     number = {key: i for i, key in enumerate(case.frames.rows.keys)}
@@ -86,7 +86,7 @@ def predict(
     return mask_SHW
 
 
-def score(case: Case, mask_SHW: metrics.Volume) -> CaseScore:
+def score(case: Case, mask_SHW: metrics.VolumeMask) -> CaseScore:
     """Every figure for one patient."""
     truth_SHW, spacing_mm = case.truth_SHW, case.spacing_mm
     return CaseScore(
@@ -105,7 +105,7 @@ def evaluate_cases(
     preprocess: Callable[[Frames], Split[Prepared]],
     segment: Callable[[Prepared], Split[Segmented]],
     progress: Callable[[str], None] | None = None,
-    keep: Callable[[Case, CaseScore, metrics.Volume], None] | None = None,
+    keep: Callable[[Case, CaseScore, metrics.VolumeMask], None] | None = None,
 ) -> Evaluation:
     """Predict and score every case; ``keep`` receives each with its mask, ``progress`` its name."""
     scores, pairs = [], []

@@ -77,7 +77,7 @@ def without_islands(mask_HW: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Labelled:
+class _Objects:
     """The face-connected objects of one slice, numbered over the volume from ``first``."""
 
     shape: tuple[int, ...]
@@ -93,15 +93,15 @@ class _Labelled:
         return slice(top, top + height), slice(left, left + width)
 
 
-def _labelled(mask_HW: NDArray[Any], first: int) -> _Labelled:
+def _labelled(mask_HW: NDArray[Any], first: int) -> _Objects:
     inside_HW = (mask_HW != 0).view(np.uint8)
     left, top, width, height = cv2.boundingRect(inside_HW)
     cut_HW = inside_HW[top : top + height, left : left + width]
     if not cut_HW.size:
         nothing = np.zeros((0, 0), np.int32)
-        return _Labelled(mask_HW.shape, (0, 0), nothing, np.zeros(0, np.int64), first)
+        return _Objects(mask_HW.shape, (0, 0), nothing, np.zeros(0, np.int64), first)
     labels_HW, sizes = _sizes(cut_HW, connectivity=4)
-    return _Labelled(mask_HW.shape, (top, left), labels_HW, sizes[1:], first)
+    return _Objects(mask_HW.shape, (top, left), labels_HW, sizes[1:], first)
 
 
 def _sizes(mask_HW: NDArray[Any], connectivity: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -115,7 +115,7 @@ def _sizes(mask_HW: NDArray[Any], connectivity: int) -> tuple[NDArray[np.int32],
     return labels_HW, np.array([byte_HW.size - inside, inside][:count], np.int64)
 
 
-def _touching(one: _Labelled, other: _Labelled) -> NDArray[np.int64]:
+def _touching(one: _Objects, other: _Objects) -> NDArray[np.int64]:
     """The pairs of objects that share a pixel of two neighbouring slices, [K, 2]."""
     nothing = np.zeros((0, 2), np.int64)
     if one.shape != other.shape:

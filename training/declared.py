@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.errors import OperatorError
 
-Declared = TypeVar("Declared")
+Content = TypeVar("Content")
 
 
-def read_toml(path: Path, kind: type[Declared]) -> Declared:
+def read_toml(path: Path, kind: type[Content]) -> Content:
     """What the file declares. Raises OperatorError, which names the place in the file."""
     try:
         return TypeAdapter(kind).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))

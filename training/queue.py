@@ -45,7 +45,7 @@ Cache = Annotated[
 Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
 PlanFile = Annotated[Path, typer.Option("--plan", help="The list of trainings.")]
 SplitsFile = Annotated[Path, typer.Option("--splits", help="Which patients teach and which measure.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 HERE = Path("../shared/data")
 
 
@@ -75,7 +75,7 @@ def run(
 
 
 @app.command()
-def status(cache: Cache, plan: PlanFile = PLAN, as_json: Json = False) -> None:
+def status(cache: Cache, plan: PlanFile = PLAN, as_json: JsonFlag = False) -> None:
     """Show the progress of every training; until its end with the Dice of left-out patients on the field."""
     pid = background.worker(cache)
     found = [_standing(one, cache, pid) for one in read_plan(plan).trainings]

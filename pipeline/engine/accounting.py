@@ -42,7 +42,7 @@ class Rejected:
 
 
 @dataclass
-class Unit:
+class Account:
     """The open account of one unit."""
 
     parts: int
@@ -59,8 +59,8 @@ class Unit:
     delivered: bool = False
     # Its turn among units that have a name in common with it (turns.py):
     names: frozenset[Hashable] = frozenset()
-    after: list[Unit] = field(default_factory=list, repr=False)
-    followers: list[Unit] = field(default_factory=list, repr=False)
+    after: list[Account] = field(default_factory=list, repr=False)
+    followers: list[Account] = field(default_factory=list, repr=False)
     held: bool = False
     under_way: bool = False  # to delivery
     closed: bool = False

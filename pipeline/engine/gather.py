@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline.engine.accounting import Unit
+    from pipeline.engine.accounting import Account
     from stages.base import Reject
 
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Share:
     """Consecutive rows of a trip that belong to one unit."""
 
-    unit: Unit
+    unit: Account
     keys: tuple[bytes, ...]
     first: int = 0  # the unit-wide number of the first row, where it matters
 

@@ -17,7 +17,7 @@ from stages.base import Batch, Divisible
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pipeline.engine.turns import Names
+    from pipeline.engine.turns import NamesOf
     from stages.base import Stage
 
 A = TypeVar("A", bound=Batch)
@@ -37,7 +37,7 @@ class Graph(Generic[A, B]):
     front: tuple[Stage[Any, Any], ...]
     side: tuple[Stage[Any, Any], ...] = ()
     side_join: Callable[[Sequence[Any]], Any] | None = None
-    apart: Names | None = None
+    apart: NamesOf | None = None
     narrow: Callable[[Any], Any] | None = None
     block_join: Callable[[Sequence[Any]], Any] | None = None
     back: tuple[Stage[Any, Any], ...] = ()
@@ -61,7 +61,7 @@ class Graph(Generic[A, B]):
         return replace(self, back=(*self.back, stage))  # type: ignore[return-value]  # B becomes C
 
     def beside(
-        self, leg: Graph[C, Any], join: Callable[[Sequence[B]], C], apart: Names | None = None
+        self, leg: Graph[C, Any], join: Callable[[Sequence[B]], C], apart: NamesOf | None = None
     ) -> Graph[A, B]:
         """Give complete series to a chain of stages whose answer is not part of the stream.
 
@@ -124,7 +124,7 @@ class Hops:
     front: tuple[Hop, ...]
     back: tuple[Hop, ...]
     side: tuple[Hop, ...]
-    apart: Names | None = None  # see ``Graph.beside``
+    apart: NamesOf | None = None  # see ``Graph.beside``
 
     def legs(self) -> dict[str, tuple[Hop, ...]]:
         """The hops a batch passes in one go, by the leg's name; a leg without hops is left out."""

@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from actors.crew import Lost
-from pipeline.engine.accounting import Finished, Rejected, Unit
+from pipeline.engine.accounting import Account, Finished, Rejected
 from pipeline.engine.gather import Gather, Share, claim
 from pipeline.engine.readahead import ReadAhead
 from pipeline.engine.retries import Retries, Trip
@@ -69,7 +69,7 @@ class Pump:
         self._retries = Retries()
         self._turns = Turns(hops.apart)
         self._numbers = count()
-        self._groups: dict[tuple[int, bytes], Unit] = {}  # of each source
+        self._groups: dict[tuple[int, bytes], Account] = {}  # of each source
         self._bytes_per_row = 0.0
         self._ahead: ReadAhead[tuple[int, Item]] | None = None
         self.stopped = False
@@ -156,11 +156,11 @@ class Pump:
         """Whether this is a further piece of a series that has entered the stream."""
         return isinstance(item, Located) and item.group is not None and (source, item.group) in self._groups
 
-    def _unit(self, source: int, piece: Located) -> Unit:
+    def _unit(self, source: int, piece: Located) -> Account:
         if piece.group is None:
-            return Unit(1, next(self._numbers))
+            return Account(1, next(self._numbers))
         group = (source, piece.group)
-        unit = self._groups.get(group) or Unit(piece.parts, next(self._numbers))
+        unit = self._groups.get(group) or Account(piece.parts, next(self._numbers))
         self._groups[group] = unit
         if len(unit.pieces) + 1 == unit.parts:
             del self._groups[group]
@@ -225,7 +225,7 @@ class Pump:
                 unit.indexed += len(kept)
         yield from self._forward(unit)
 
-    def _forward(self, unit: Unit) -> Iterator[Event]:
+    def _forward(self, unit: Account) -> Iterator[Event]:
         """Deliver the unit and close it, as far as it is due and its turn; then those that waited for it."""
         due = deque([unit])
         while due:
@@ -238,7 +238,7 @@ class Pump:
             if one is unit or before != (one.delivered, one.closed):
                 due.extend(one.followers)
 
-    def _deliver(self, unit: Unit) -> None:
+    def _deliver(self, unit: Account) -> None:
         outputs = tuple(unit.outputs[first] for first in sorted(unit.outputs))
         unit.outputs.clear()
         if outputs and "side" in self._legs:

@@ -12,21 +12,21 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.engine.accounting import Unit
+    from pipeline.engine.accounting import Account
     from stages.batches import Located
 
-Names = Callable[["Located"], Iterable[Hashable]]
+NamesOf = Callable[["Located"], Iterable[Hashable]]
 
 
 class Turns:
     """Who waits for whom. It holds the units that are not finished, and nothing of the others."""
 
-    def __init__(self, names: Names | None) -> None:
+    def __init__(self, names: NamesOf | None) -> None:
         self._names = names
-        self._last: dict[Hashable, Unit] = {}  # the last unit that came, by each of its names
+        self._last: dict[Hashable, Account] = {}  # the last unit that came, by each of its names
         self.held = 0  # units that wait for their delivery
 
-    def enter(self, unit: Unit) -> None:
+    def enter(self, unit: Account) -> None:
         """Take a place behind those that have a name in common; all pieces are there."""
         if self._names is None:
             return
@@ -37,7 +37,7 @@ class Turns:
             one.followers.append(unit)
         self._last.update(dict.fromkeys(unit.names, unit))
 
-    def may_deliver(self, unit: Unit) -> bool:
+    def may_deliver(self, unit: Account) -> bool:
         """Whether the unit is through and it is its turn; from then on it is under way."""
         if unit.under_way or not unit.through:
             return False
@@ -46,7 +46,7 @@ class Turns:
         unit.held, unit.under_way = not ready, ready
         return ready
 
-    def may_close(self, unit: Unit) -> bool:
+    def may_close(self, unit: Account) -> bool:
         """Whether nothing is open any more, nor of those before it; then its place is free."""
         if unit.closed or not unit.finished or not all(one.closed for one in unit.after):
             return False

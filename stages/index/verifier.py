@@ -490,8 +490,8 @@ def _key(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey,
     return VerifiedProof("absence", log, key)
 
 
-_Check = Callable[[list[str], list[bytes], Checkpoint, tuple[LogKey, ...]], VerifiedProof]
-_KINDS: Final[dict[str, tuple[tuple[str, ...], _Check]]] = {
+_Verify = Callable[[list[str], list[bytes], Checkpoint, tuple[LogKey, ...]], VerifiedProof]
+_KINDS: Final[dict[str, tuple[tuple[str, ...], _Verify]]] = {
     INCLUSION: (("extra", "index"), _inclusion),
     GROWTH: (("old",), _growth),
     KEY: (("key", "leaf"), _key),

@@ -29,7 +29,7 @@ from stages.batches import Frame
 from stages.grid import Display
 from stages.ingest.codecs import decoded
 from stages.ingest.deidentify import DICOM_TAGS, of_dataset
-from stages.ingest.elements import Parsed, Stream, parse
+from stages.ingest.elements import Parsed, Readable, parse
 from stages.ingest.faults import BadData
 from stages.ingest.files import open_regular
 from stages.ingest.fragments import Fragments, check_frames, code_stream, find_fragments
@@ -96,7 +96,7 @@ def count_verified(file: BufferedReader, size: int, options: IngestOptions) -> i
     return count
 
 
-def _header(stream: Stream, size: int, options: IngestOptions) -> PixelHeader:
+def _header(stream: Readable, size: int, options: IngestOptions) -> PixelHeader:
     parsed = parse(stream, size, _TAGS)
     if not parsed.syntax:
         raise BadData(Reason.CORRUPT, "The file names no transfer syntax to decode its pixels by.")

@@ -31,7 +31,7 @@ from stages.base import Reason
 from stages.ingest.faults import BadData
 from stages.ingest.purpose import Declared, why_no_slice, why_no_source
 
-Stream = BytesIO | BufferedReader
+Readable = BytesIO | BufferedReader
 
 _PREAMBLE_BYTES: Final = 132  # 128 and "DICM"
 _META_GROUP: Final = 0x0002
@@ -73,11 +73,11 @@ class Parsed:
     dataset: Dataset
     syntax: UID  # empty where the file names none
     pixels: Pixels
-    stream: Stream  # what ``pixels.offset`` counts in: the file, or what a deflated file unfolds to
+    stream: Readable  # what ``pixels.offset`` counts in: the file, or what a deflated file unfolds to
     size: int
 
 
-def parse(stream: Stream, size: int, tags: Sequence[int]) -> Parsed:
+def parse(stream: Readable, size: int, tags: Sequence[int]) -> Parsed:
     """The wanted elements of the file; what has no pixels, or is no image to segment, is refused."""
     stream.seek(0)
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
@@ -110,7 +110,7 @@ class _Walk:
     In a whole file that is the end of the file; else the file is cut inside a value or a tag.
     """
 
-    def __init__(self, stream: Stream, stop: Callable[[BaseTag], bool], end: int | None = None) -> None:
+    def __init__(self, stream: Readable, stop: Callable[[BaseTag], bool], end: int | None = None) -> None:
         self._stop, self._tell = stop, stream.tell
         self.end = end
 
@@ -121,7 +121,7 @@ class _Walk:
         return False
 
 
-def _encoding(syntax: str, stream: Stream) -> tuple[bool, bool]:
+def _encoding(syntax: str, stream: Readable) -> tuple[bool, bool]:
     """Implicit VR and little endian; guessed from the first element where no syntax is named."""
     if syntax:
         return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
@@ -132,7 +132,7 @@ def _encoding(syntax: str, stream: Stream) -> tuple[bool, bool]:
     return not explicit, not (explicit and first.startswith(b"\0"))
 
 
-def _inflated(stream: Stream) -> tuple[BytesIO, int]:
+def _inflated(stream: Readable) -> tuple[BytesIO, int]:
     """The dataset of a deflated file (PS3.5 annex A.5), unfolded no further than the limit."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     body = inflater.decompress(stream.read(), _UNFOLDED_BYTES)
@@ -143,7 +143,7 @@ def _inflated(stream: Stream) -> tuple[BytesIO, int]:
     return BytesIO(body), len(body)
 
 
-def _pixels(stream: Stream, dataset: Dataset) -> Pixels | None:
+def _pixels(stream: Readable, dataset: Dataset) -> Pixels | None:
     """The pixel element that the parser stopped before (PS3.5 section 7.1), if there is one."""
     implicit, little = dataset.original_encoding
     order = "<" if little else ">"

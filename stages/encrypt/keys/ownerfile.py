@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.encrypt.keys.secretfiles import read_secret
+from stages.encrypt.public.bundle import Hex32
 from stages.encrypt.public.keyfiles import KeyFileError
 
 SEED_BYTES: Final = 32
@@ -31,7 +32,6 @@ LEAST_CHARACTERS: Final = 15  # NIST SP 800-63B-4, 3.1.1.2: of a password that s
 _R: Final = 8
 _P: Final = 1
 
-_Hex32 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Hex16 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 _Hex12 = Annotated[str, Field(pattern="^[0-9a-f]{24}$")]
 _Hex48 = Annotated[str, Field(pattern="^[0-9a-f]{96}$")]
@@ -59,8 +59,8 @@ class Clear(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["NONE: this file alone opens the index"] = "NONE: this file alone opens the index"
-    seed: _Hex32
-    check: _Hex32
+    seed: Hex32
+    check: Hex32
 
 
 class OwnerFile(BaseModel):
@@ -71,7 +71,7 @@ class OwnerFile(BaseModel):
     format: Literal["medsecure-owner-key"] = "medsecure-owner-key"
     version: Literal[1] = 1
     parameters: str
-    key_id: _Hex32
+    key_id: Hex32
     created: str
     protection: Annotated[Passphrase | Clear, Field(discriminator="kind")]
 

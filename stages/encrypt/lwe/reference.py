@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stages.encrypt.lwe.parameters import Parameters
 
-Matrix = NDArray[np.object_]
+BigMatrix = NDArray[np.object_]
 
 A_LABEL, S_LABEL, E_LABEL, R_LABEL, E1_LABEL, E2_LABEL = 1, 2, 3, 4, 5, 6
 
@@ -26,33 +26,33 @@ def stream(key: bytes, label: int, count: int) -> bytes:
     return aes.update(blocks.tobytes())[:count]
 
 
-def integers(key: bytes, label: int, rows: int, columns: int, width: int) -> Matrix:
+def integers(key: bytes, label: int, rows: int, columns: int, width: int) -> BigMatrix:
     """Little-endian integers of a given width in bytes, row by row."""
     data = stream(key, label, width * rows * columns)
-    numbers: Matrix = np.frombuffer(data, f"<u{width}").astype(object).reshape(rows, columns)
+    numbers: BigMatrix = np.frombuffer(data, f"<u{width}").astype(object).reshape(rows, columns)
     return numbers
 
 
-def uniform(key: bytes, label: int, rows: int, columns: int, q: int) -> Matrix:
+def uniform(key: bytes, label: int, rows: int, columns: int, q: int) -> BigMatrix:
     """Words of log2(q) bits."""
     return integers(key, label, rows, columns, (q.bit_length() - 1) // 8)
 
 
-def cbd(key: bytes, label: int, rows: int, columns: int) -> Matrix:
+def cbd(key: bytes, label: int, rows: int, columns: int) -> BigMatrix:
     """CBD(1): of each byte, bit 0 less bit 1."""
     byte = integers(key, label, rows, columns, 1)
-    samples: Matrix = (byte & 1) - (byte >> 1 & 1)
+    samples: BigMatrix = (byte & 1) - (byte >> 1 & 1)
     return samples
 
 
-def tu(key: bytes, label: int, rows: int, columns: int, b: int) -> Matrix:
+def tu(key: bytes, label: int, rows: int, columns: int, b: int) -> BigMatrix:
     """TU(b): the low b + 2 bits u of a byte, or of 4 bytes where b > 6, give (u >> 1) + (u & 1) - 2^b."""
     u = integers(key, label, rows, columns, 1 if b <= 6 else 4) % 2 ** (b + 2)  # noqa: PLR2004 - fits a byte
-    samples: Matrix = (u >> 1) + (u & 1) - 2**b
+    samples: BigMatrix = (u >> 1) + (u & 1) - 2**b
     return samples
 
 
-def keygen(p: Parameters, seed: bytes, seed_A: bytes) -> tuple[Matrix, Matrix]:
+def keygen(p: Parameters, seed: bytes, seed_A: bytes) -> tuple[BigMatrix, BigMatrix]:
     """B = A S + E mod q, and S."""
     q = 2**p.q_bits
     A = uniform(seed_A, A_LABEL, p.n, p.n, q)
@@ -62,8 +62,8 @@ def keygen(p: Parameters, seed: bytes, seed_A: bytes) -> tuple[Matrix, Matrix]:
 
 
 def encrypt(
-    p: Parameters, seed_A: bytes, B: Matrix, X: Matrix, *, slot: int, key: bytes
-) -> tuple[Matrix, Matrix]:
+    p: Parameters, seed_A: bytes, B: BigMatrix, X: BigMatrix, *, slot: int, key: bytes
+) -> tuple[BigMatrix, BigMatrix]:
     """X [D, m] into slots slot..slot+m-1: C1 = R A + E1 [D, n], C2 = R B_slots + E2 + Delta X [D, m].
 
     E2 is read from its stream record by record, that is column by column.
@@ -76,20 +76,22 @@ def encrypt(
     return (R @ A + E1) % q, (R @ B[:, slot : slot + m] + E2 + 2**p.delta_bits * X) % q
 
 
-def add(p: Parameters, a: tuple[Matrix, Matrix], b: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix]:
+def add(
+    p: Parameters, a: tuple[BigMatrix, BigMatrix], b: tuple[BigMatrix, BigMatrix]
+) -> tuple[BigMatrix, BigMatrix]:
     """The ciphertext of the sums."""
     return (a[0] + b[0]) % 2**p.q_bits, (a[1] + b[1]) % 2**p.q_bits
 
 
-def score(p: Parameters, C1: Matrix, C2: Matrix, w: Matrix) -> tuple[Matrix, Matrix]:
+def score(p: Parameters, C1: BigMatrix, C2: BigMatrix, w: BigMatrix) -> tuple[BigMatrix, BigMatrix]:
     """(w C1, w C2): the ciphertext, one row, of w X."""
     return (w @ C1) % 2**p.q_bits, (w @ C2) % 2**p.q_bits
 
 
-def decrypt(p: Parameters, S: Matrix, C1: Matrix, C2: Matrix, slot: int) -> Matrix:
+def decrypt(p: Parameters, S: BigMatrix, C1: BigMatrix, C2: BigMatrix, slot: int) -> BigMatrix:
     """round((C2 - C1 S_slots) / Delta) as signed plaintexts; halves go up."""
     q, delta = 2**p.q_bits, 2**p.delta_bits
     phase = (C2 - C1 @ S[:, slot : slot + C2.shape[-1]]) % q
     rounded = (phase + delta // 2) // delta % (q // delta)
-    signed: Matrix = np.where(rounded < q // delta // 2, rounded, rounded - q // delta)
+    signed: BigMatrix = np.where(rounded < q // delta // 2, rounded, rounded - q // delta)
     return signed

@@ -47,7 +47,7 @@ def _to_base64(value: bytes) -> str:
 
 
 _BASE64 = (BeforeValidator(_from_base64), PlainSerializer(_to_base64, return_type=str))
-_Hex32 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Hex32 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Time = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$")]
 _Key32 = Annotated[bytes, *_BASE64, Field(min_length=32, max_length=32)]  # raw X25519 or Ed25519
 _Key44 = Annotated[bytes, *_BASE64, Field(min_length=1312, max_length=1312)]  # FIPS 204, ML-DSA-44
@@ -62,7 +62,7 @@ class _Strict(BaseModel):
 class VerificationKey(_Strict):
     """The public half of a worker's key."""
 
-    id: _Hex32
+    id: Hex32
     ed25519: _Key32
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class RevokedKey(VerificationKey):
 class EarlierKey(_Strict):
     """The id of an LWE key of before, and when the next one took its place."""
 
-    key_id: _Hex32
+    key_id: Hex32
     until: _Time
 
 
@@ -102,12 +102,12 @@ class Contents(_Strict):
 
     number: Annotated[int, Field(strict=True, ge=1, lt=1 << 63)]
     created: _Time
-    site_id: _Hex32  # by chance; the owner's other sites have others
+    site_id: Hex32  # by chance; the owner's other sites have others
     owner: OwnerPublic
     parameters: str
-    key_id: _Hex32  # SHA-256 of lwe.pub
+    key_id: Hex32  # SHA-256 of lwe.pub
     hpke_suite: Literal["X25519, HKDF-SHA256, AES-256-GCM"] = _SUITE
-    hpke_id: _Hex32
+    hpke_id: Hex32
     hpke_public: _Key32
     verification_keys: tuple[VerificationKey, ...]
     revoked: tuple[RevokedKey, ...] = ()  # in the order of revocation

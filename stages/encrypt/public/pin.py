@@ -14,12 +14,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages import files
-from stages.encrypt.public.bundle import Bundle, is_unsigned, parse_bundle
+from stages.encrypt.public.bundle import Bundle, Hex32, is_unsigned, parse_bundle
 from stages.encrypt.public.keyfiles import KeyFileError, read
 from stages.encrypt.public.layout import BUNDLE, PIN, PUBLIC_FOLDER, site_folder
 from stages.errors import RefusedError
 
-_Hex32 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _OTHERS_WRITE = 0o022
 
 
@@ -34,10 +33,10 @@ class Pin(BaseModel):
 
     format: Literal["medsecure-bundle-pin"] = "medsecure-bundle-pin"
     version: Literal[1] = 1
-    owner_id: _Hex32
-    site_id: _Hex32
+    owner_id: Hex32
+    site_id: Hex32
     number: Annotated[int, Field(strict=True, ge=1, lt=1 << 63)]  # of the newest bundle seen
-    digest: _Hex32  # of its contents
+    digest: Hex32  # of its contents
 
     def encode(self) -> bytes:
         """The file's bytes."""

@@ -42,7 +42,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stated:
+class _Claimed:
     """A bundle's records or a tile's hashes; None from the place ``good`` on, if there is trouble."""
 
     file: str
@@ -57,8 +57,8 @@ class Comparison:
     def __init__(self, tiles: Tiles) -> None:
         self._tiles = tiles
         self._number = -1  # of the bundle and the tile in memory
-        self._bundle = _Stated("", [])
-        self._tile = _Stated("", [])
+        self._bundle = _Claimed("", [])
+        self._tile = _Claimed("", [])
 
     def of(self, found: Found) -> tuple[list[bytes], list[Finding]]:
         """The leaf hash that each record should have in the tree, and what is wrong."""
@@ -100,28 +100,28 @@ class Comparison:
         key = named.key.hex() if named else None
         return right, [Finding(index, key, file, reason) for file, reason in wrong if reason]
 
-    def _load_tile(self, number: int) -> _Stated:
+    def _load_tile(self, number: int) -> _Claimed:
         width = self._tiles.width(0, number)
         try:
             data, file = self._tiles.read(0, number)
         except DamagedError as error:
-            return _Stated(error.file, [None] * width, 0, error.reason)
+            return _Claimed(error.file, [None] * width, 0, error.reason)
         hashes = [data[i : i + HASH_BYTES] for i in range(0, len(data) - HASH_BYTES + 1, HASH_BYTES)]
         if len(data) == width * HASH_BYTES:
-            return _Stated(file, hashes)
+            return _Claimed(file, hashes)
         return _good_part(
             file, hashes, len(hashes), width, f"has {len(data)} bytes, not {width * HASH_BYTES}"
         )
 
-    def _load_bundle(self, number: int) -> _Stated:
+    def _load_bundle(self, number: int) -> _Claimed:
         width = self._tiles.width(None, number)
         try:
             data, file = self._tiles.read(None, number)
         except DamagedError as error:
-            return _Stated(error.file, [None] * width, 0, error.reason)
+            return _Claimed(error.file, [None] * width, 0, error.reason)
         records = list(split_bundle(data))
         if len(records) == width and bundle_bytes(records) == len(data):
-            return _Stated(file, records)
+            return _Claimed(file, records)
         pairs = zip(records, self._tile.items, strict=False)
         good = len(list(takewhile(lambda pair: leaf_hash(pair[0]) == pair[1], pairs)))
         return _good_part(
@@ -129,10 +129,10 @@ class Comparison:
         )
 
 
-def _good_part(file: str, items: Sequence[bytes], good: int, width: int, trouble: str) -> _Stated:
+def _good_part(file: str, items: Sequence[bytes], good: int, width: int, trouble: str) -> _Claimed:
     """The first ``good`` items of a file that is damaged after them."""
     good = min(good, width - 1)
-    return _Stated(file, [*items[:good], *[None] * (width - good)], good, trouble)
+    return _Claimed(file, [*items[:good], *[None] * (width - good)], good, trouble)
 
 
 def _majority(votes: Sequence[bytes]) -> bytes:

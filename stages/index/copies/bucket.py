@@ -30,7 +30,7 @@ PARTS: Final = "part"  # what is being written, where it would be seen
 SMALL_BYTES: Final = 1 << 20  # checkpoint, keys, notes: far less
 T = TypeVar("T")
 R = TypeVar("R")
-Progress = Callable[[int, int, int], None]  # objects done, objects to do, bytes done
+OnProgress = Callable[[int, int, int], None]  # objects done, objects to do, bytes done
 
 
 class StoreError(IndexStoreError):

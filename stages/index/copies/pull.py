@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from stages.errors import UnwritableError
-from stages.index.copies.bucket import SMALL_BYTES, MissingError, Progress, Store, side_by_side
+from stages.index.copies.bucket import SMALL_BYTES, MissingError, OnProgress, Store, side_by_side
 from stages.index.copies.listing import LISTING_BYTES, block_name, check_apart, listing_name
 from stages.index.copies.remote import RemoteTiles, check_block, check_bundle, is_tile, read_edge, read_rows
 from stages.index.copies.replica import Replica, make_replica
@@ -60,7 +60,7 @@ def pull(
     store: Store,
     directory: Path,
     keys: tuple[LogKey, ...] | None = None,
-    on_progress: Progress = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> Pulled:
     """Bring the directory up to the checkpoint in the storage, under the given keys or the directory's own.
 
@@ -90,7 +90,7 @@ def _newest(store: Store) -> tuple[bytes, bytes | None]:
 
 
 def _pull(
-    store: Store, replica: Replica, note: bytes, keys: tuple[LogKey, ...] | None, on_progress: Progress
+    store: Store, replica: Replica, note: bytes, keys: tuple[LogKey, ...] | None, on_progress: OnProgress
 ) -> Pulled:
     home = replica.directory
     notes = {} if is_index(home) else _identity(store, replica)
@@ -182,7 +182,7 @@ def _fetch_tile(
 
 
 def _blocks(
-    store: Store, replica: Replica, old: Sequence[Extent], rows: Sequence[Extent], on_progress: Progress
+    store: Store, replica: Replica, old: Sequence[Extent], rows: Sequence[Extent], on_progress: OnProgress
 ) -> Iterator[int]:
     """Bring the blocks here; the length of each that had to be fetched."""
     tiles = Tiles(replica.directory, rows[-1].stop if rows else 0)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from stages.index.copies.bucket import PARTS, SMALL_BYTES, Progress, Store, side_by_side
+from stages.index.copies.bucket import PARTS, SMALL_BYTES, OnProgress, Store, side_by_side
 from stages.index.copies.listing import (
     BLOCKS,
     LISTING_BYTES,
@@ -53,7 +53,7 @@ class Pushed:
     removed: int  # objects
 
 
-def push(directory: Path, store: Store, on_progress: Progress = lambda *_: None) -> Pushed:
+def push(directory: Path, store: Store, on_progress: OnProgress = lambda *_: None) -> Pushed:
     """Bring the log in the storage up to the directory's checkpoint.
 
     Raises ForkedError where the storage holds no prefix of this log.
@@ -72,7 +72,7 @@ def push(directory: Path, store: Store, on_progress: Progress = lambda *_: None)
 
 
 def _push(
-    directory: Path, store: Store, reader: Reader, rows: Sequence[Extent], on_progress: Progress
+    directory: Path, store: Store, reader: Reader, rows: Sequence[Extent], on_progress: OnProgress
 ) -> Pushed:
     note = reader.checkpoint
     old = _check(directory, store, reader)
@@ -149,7 +149,7 @@ def _notes(directory: Path) -> Mapping[str, bytes]:
     return {name: (directory / name).read_bytes() for name in (IDENTITY, PUBLIC_KEY)}
 
 
-def _sent(store: Store, loads: Mapping[str, Load], on_progress: Progress) -> Iterator[int]:
+def _sent(store: Store, loads: Mapping[str, Load], on_progress: OnProgress) -> Iterator[int]:
     """The length of each object, once it is sent."""
 
     def send(item: tuple[str, Load]) -> int:

@@ -26,12 +26,12 @@ def listed_series(directory: Path) -> list[list[Path]]:
     """
     try:
         with reading():
-            return _Directory(directory).series()
+            return _Dicomdir(directory).series()
     except BadData:
         return []
 
 
-class _Directory:
+class _Dicomdir:
     """Records that point at one another by their offset in the file (PS3.3 section F.3.2.2)."""
 
     def __init__(self, path: Path) -> None:

@@ -30,8 +30,8 @@ from stages.ingest.sources.dicomdir import listed_series
 from stages.ingest.sources.manifest import Line, listed
 from stages.ingest.stacks import stacked
 
-Found = Series | Refused | Copied
-Earlier = Callable[[bytes], Sequence[Path]]
+Scanned = Series | Refused | Copied
+FilesBefore = Callable[[bytes], Sequence[Path]]
 
 
 def nothing_earlier(_series: bytes) -> Sequence[Path]:
@@ -51,7 +51,7 @@ class FolderSource:
         paths: Sequence[Path],
         site: Site,
         options: IngestOptions,
-        earlier: Earlier = nothing_earlier,
+        earlier: FilesBefore = nothing_earlier,
         manifests: Sequence[Path] = (),
     ) -> None:
         self._paths = paths
@@ -82,7 +82,7 @@ def scan(sources: Sequence[Path], site: Site, options: IngestOptions) -> Iterato
 class Scan:
     """One pass over files and folders. ``files`` counts those looked at so far."""
 
-    def __init__(self, site: Site, options: IngestOptions, earlier: Earlier = nothing_earlier) -> None:
+    def __init__(self, site: Site, options: IngestOptions, earlier: FilesBefore = nothing_earlier) -> None:
         self.files = 0
         self._site = site
         self._options = options
@@ -98,7 +98,7 @@ class Scan:
 
     def _found(
         self, sources: Sequence[Path], manifests: Sequence[Path], catalogue: Catalogue
-    ) -> Iterator[Found]:
+    ) -> Iterator[Scanned]:
         absolute = [source.absolute() for source in sources]
         catalogue.name(absolute)
         for manifest in manifests:
@@ -115,7 +115,7 @@ class Scan:
             yield from self._below(folder, catalogue)
         yield from self._whole(catalogue)
 
-    def _below(self, top: Path, catalogue: Catalogue) -> Iterator[Found]:
+    def _below(self, top: Path, catalogue: Catalogue) -> Iterator[Scanned]:
         """The folder and those below it, files before folders, by name."""
         waiting = [iter((top,))]
         while waiting:
@@ -133,7 +133,7 @@ class Scan:
                 yield from self._inside(folder, catalogue)
                 waiting.append(catalogue.inside(folder, below=True))
 
-    def _inside(self, folder: Path, catalogue: Catalogue) -> Iterator[Found]:
+    def _inside(self, folder: Path, catalogue: Catalogue) -> Iterator[Scanned]:
         """The files of a listed folder."""
         for directory in catalogue.directories(folder):
             yield from self._of_medium(directory, catalogue)
@@ -142,18 +142,18 @@ class Scan:
         if self._options.layout is Layout.SERIES_PER_FOLDER:
             yield from self._whole(catalogue)
 
-    def _of_medium(self, directory: Path, catalogue: Catalogue) -> Iterator[Found]:
+    def _of_medium(self, directory: Path, catalogue: Catalogue) -> Iterator[Scanned]:
         """The series that a DICOMDIR lists, each as soon as its files are read."""
         for files in listed_series(directory):
             since = catalogue.count()
             yield from self._of_named(files, catalogue)
             yield from self._whole(catalogue, since)
 
-    def _of_named(self, paths: Iterable[Path], catalogue: Catalogue) -> Iterator[Found]:
+    def _of_named(self, paths: Iterable[Path], catalogue: Catalogue) -> Iterator[Scanned]:
         """Files that are named by themselves, each the first time."""
         return self._of_files((path for path in paths if catalogue.list_file(path)), catalogue)
 
-    def _of_files(self, paths: Iterable[Path], catalogue: Catalogue) -> Iterator[Found]:
+    def _of_files(self, paths: Iterable[Path], catalogue: Catalogue) -> Iterator[Scanned]:
         """What is whole by itself or refused; slices of series go into the catalogue."""
         for path in paths:
             self.files += 1
@@ -170,7 +170,7 @@ class Scan:
             else:
                 yield Copied(str(path), len(found.slices))
 
-    def _whole(self, catalogue: Catalogue, since: int = 0) -> Iterator[Found]:
+    def _whole(self, catalogue: Catalogue, since: int = 0) -> Iterator[Scanned]:
         """The series that have slices which are not on their way yet, some of them found ``since`` then."""
         for series in catalogue.waiting(since):
             given, fresh = catalogue.given(series), catalogue.take(series)

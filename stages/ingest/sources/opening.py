@@ -9,14 +9,14 @@ from typing import Final
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.base import Source
-from stages.ingest.sources.folder import Earlier, FolderSource, nothing_earlier
+from stages.ingest.sources.folder import FilesBefore, FolderSource, nothing_earlier
 from stages.ingest.sources.manifest import check
 
 MANIFEST: Final = "manifest:"
 
 
 def open_sources(
-    given: Sequence[str], site: Site, options: IngestOptions, earlier: Earlier = nothing_earlier
+    given: Sequence[str], site: Site, options: IngestOptions, earlier: FilesBefore = nothing_earlier
 ) -> list[Source]:
     """One source of all files and folders, listed ones included, so that a series may lie in any of them.
 

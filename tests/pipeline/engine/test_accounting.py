@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.accounting import Unit
+from pipeline.engine.accounting import Account
 from stages.base import Reason, Reject
 from stages.batches import FileKind, Located, Place
 from tests.pipeline.toys import key_of, piece
@@ -14,8 +14,8 @@ def reject(number: int) -> Reject:
     return Reject(key_of(number), "read", Reason.CORRUPT)
 
 
-def opened(*sizes: int) -> Unit:
-    unit = Unit(len(sizes))
+def opened(*sizes: int) -> Account:
+    unit = Account(len(sizes))
     at = 0
     for size in sizes:
         unit.add(piece(range(at, at + size)))
@@ -25,14 +25,14 @@ def opened(*sizes: int) -> Unit:
 
 def test_rows_are_numbered_through_the_pieces() -> None:
     """The number of a piece's first row counts all pieces before it."""
-    unit = Unit(3)
+    unit = Account(3)
     assert [unit.add(piece(range(size))) for size in (4, 3, 5)] == [0, 4, 7]
     assert unit.rows == 12
 
 
 def test_a_unit_without_all_its_pieces_is_never_through() -> None:
     """Rows that are to come keep it open."""
-    unit = Unit(2)
+    unit = Account(2)
     unit.add(piece(range(4)))
     unit.passed = unit.indexed = 4
     unit.delivered = True
@@ -85,7 +85,7 @@ def test_an_undelivered_row_is_told_but_not_counted() -> None:
 def test_copies_of_a_file_have_a_letter_each() -> None:
     """Two files with one key that are both rejected are both named."""
     places = tuple(Place(name, 0, FileKind.DICOM) for name in ("original", "copy"))
-    unit = Unit(1)
+    unit = Account(1)
     unit.add(Located((key_of(1),) * 2, (key_of(9),) * 2, places))
     letters = [*unit.reject([reject(1)]), *unit.reject([reject(1)])]
     assert [letter.place.path for letter in letters] == ["original", "copy"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.accounting import Unit
+from pipeline.engine.accounting import Account
 from pipeline.engine.gather import Gather, Share, claim, cut
 from stages.base import Reason, Reject
 
@@ -18,7 +18,7 @@ LONG_S = 1e9
 
 
 def share(size: int, start: int = 0, first: int = 0) -> Share:
-    return Share(Unit(1), tuple(number.to_bytes(2, "big") for number in range(start, start + size)), first)
+    return Share(Account(1), tuple(number.to_bytes(2, "big") for number in range(start, start + size)), first)
 
 
 def shares_of(sizes: Sequence[int]) -> list[Share]:
@@ -120,7 +120,7 @@ def rejects_of(keys: Sequence[bytes]) -> list[Reject]:
 )
 def test_each_reject_is_claimed_by_a_share_that_has_its_key(keys: list[list[bytes]], random: Any) -> None:
     """No reject is lost or claimed twice, and no share claims a key more often than it has it."""
-    shares = [Share(Unit(1), tuple(own)) for own in keys]
+    shares = [Share(Account(1), tuple(own)) for own in keys]
     every = [key for own in keys for key in own]
     rejected = rejects_of(random.sample(every, random.randint(0, len(every))))
     claims = claim(shares, rejected)
@@ -131,5 +131,5 @@ def test_each_reject_is_claimed_by_a_share_that_has_its_key(keys: list[list[byte
 
 def test_a_key_that_stands_twice_is_claimed_once_each() -> None:
     """Two copies of a row in two units: each unit has one reject."""
-    shares = [Share(Unit(1), (b"a", b"b")), Share(Unit(1), (b"a",))]
+    shares = [Share(Account(1), (b"a", b"b")), Share(Account(1), (b"a",))]
     assert [len(mine) for _, mine in claim(shares, rejects_of([b"a", b"a"]))] == [1, 1]

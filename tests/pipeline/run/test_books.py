@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load
-from pipeline.engine.accounting import Finished, Rejected, Unit
+from pipeline.engine.accounting import Account, Finished, Rejected
 from pipeline.engine.pump import Admitted
 from pipeline.run.books import Books
 from pipeline.run.dead_letters import DeadLetters, read
@@ -36,13 +36,13 @@ def books(job: Job) -> Iterator[Books]:
         yield books
 
 
-def reject(unit: Unit, number: int, *, counted: bool = True) -> Rejected:
+def reject(unit: Account, number: int, *, counted: bool = True) -> Rejected:
     (letter,) = unit.reject([Reject(key_of(number), "read", Reason.CORRUPT, "bad")], counted=counted)
     return letter
 
 
-def unit_of(*pieces: Located) -> Unit:
-    unit = Unit(len(pieces), int.from_bytes(pieces[0].keys[0], "big"))
+def unit_of(*pieces: Located) -> Account:
+    unit = Account(len(pieces), int.from_bytes(pieces[0].keys[0], "big"))
     for one in pieces:
         unit.add(one)
     return unit
