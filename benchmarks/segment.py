@@ -25,7 +25,8 @@ from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, at_most, emit
 from evaluation.phantom import Phantom
-from stages.batches import Frame, Frames, Packed, Rows
+from stages.batches import Frame, Frames, Rows
+from stages.packed import Packed
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint, export, int8, runtime
 from stages.segment.options import Runtime, SegmentOptions

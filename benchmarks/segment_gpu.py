@@ -19,7 +19,7 @@ import torch
 from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
 from benchmarks.report import Goal, at_least, emit, seconds
-from stages.batches import Packed
+from stages.packed import Packed
 from stages.segment import checkpoint, runtime
 from stages.segment.capture import WARM_UP, capture
 from stages.segment.graphs import GraphedSegmenter, form_of

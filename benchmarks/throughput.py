@@ -75,12 +75,7 @@ def stream(
 
 def main() -> None:
     """Generate, run both engines, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--frames", type=int, default=2000)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    parser.add_argument("--replicas", nargs="*", default=[], metavar="STAGE=N", help="as flow.replicas")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     replicas = {stage: int(count) for stage, count in (one.split("=") for one in arguments.replicas)}
     flow = {"replicas": json.dumps(replicas)} if replicas else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -114,6 +109,15 @@ def main() -> None:
     ]
     packages = ("ray", "torch", "openvino", "numpy", "pydicom", "highdicom", "pyarrow")
     emit("throughput", results, goals, packages, as_json=arguments.json)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    parser.add_argument("--replicas", nargs="*", default=[], metavar="STAGE=N", help="as flow.replicas")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
 
 
 def _figures(run: dict[str, Any]) -> dict[str, float]:

@@ -69,6 +69,7 @@ STAGES: Final = (
             "stages.database",
             "stages.batches",
             "stages.grid",
+            "stages.packed",
             "stages.doubt",
             "stages.base",
             "stages.errors",

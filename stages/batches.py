@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stages.base import Reason
 from stages.doubt import Doubt
 from stages.grid import STORED, Display, Grid, Mask
+from stages.packed import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,11 +70,10 @@ class Uncounted:
 class Located(Uncounted):
     """A piece of work: frames in stream order, still unread.
 
-    A series longer than the batch size is cut into ``parts`` pieces that share ``group``; such a
-    piece holds no other series. Short series travel together, whole, with ``group`` None and
-    ``parts`` 1. Rows of one stack follow each other in its order. ``before`` and ``after`` are the
-    neighbours of a cut: context for 2.5-D input, never counted, delivered or indexed. They belong to the
-    stacks of the first and of the last row.
+    A series longer than the batch size is cut into ``parts`` pieces that share ``group``; such a piece holds
+    no other series. Short series travel together, whole, with ``group`` None and ``parts`` 1. Rows of one
+    stack follow each other in its order. ``before`` and ``after`` are the neighbours of a cut: context for
+    2.5-D input, never counted, delivered or indexed. They belong to the stacks of the first and last row.
     """
 
     keys: tuple[bytes, ...]  # 32 bytes each: HMAC-SHA-256 under the site secret
@@ -178,7 +178,7 @@ def _fill_stacks(rows: Located | Rows) -> None:
         object.__setattr__(rows, "stacks", (StackId(),) * len(rows.keys))
 
 
-class OfRows:
+class OfRows(Uncounted):
     """A batch that carries ``Rows``."""
 
     __slots__ = ()
@@ -188,11 +188,6 @@ class OfRows:
     def keys(self) -> tuple[bytes, ...]:
         """See ``Batch.keys``."""
         return self.rows.keys
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """See ``Batch.counters``."""
-        return {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -215,52 +210,6 @@ class Frames(OfRows):
     frames: tuple[Frame, ...]
     before: Frame | None = None
     after: Frame | None = None
-
-
-class Packed(NamedTuple):
-    """The network's input, each slice once, although up to three rows see it.
-
-    Row n's channels (previous, self, next) are the fields ``channels_NC[n]``, each as ``field * slope +
-    intercept``. A field holds 8-bit levels where contrast is equalised, which has 256 bins, else float32.
-    """
-
-    field_MHW: NDArray[np.uint8 | np.float32]
-    slope_M: NDArray[np.float32]
-    intercept_M: NDArray[np.float32]
-    channels_NC: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, x_NCHW: NDArray[np.float32]) -> Packed:
-        """Of input that is no longer packed: each channel is a field."""
-        count, channels = x_NCHW.shape[:2]
-        ones_M = np.ones(count * channels, np.float32)
-        channels_NC = np.arange(count * channels).reshape(count, channels)
-        return cls(x_NCHW.reshape(-1, *x_NCHW.shape[2:]), ones_M, 0 * ones_M, channels_NC)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """N, C, H, W of ``unpacked``."""
-        return (*self.channels_NC.shape, *self.field_MHW.shape[1:])
-
-    def take(self, part: slice) -> Packed:
-        """Some of the rows, and the fields that they see."""
-        fields, places = np.unique(self.channels_NC[part], return_inverse=True)
-        return Packed(
-            self.field_MHW[fields],
-            self.slope_M[fields],
-            self.intercept_M[fields],
-            places.reshape(-1, self.channels_NC.shape[1]),
-        )
-
-    def unpacked(self) -> NDArray[np.float32]:
-        """What the network sees, [N, C, H, W]."""
-        x_NCHW = np.empty(self.shape, np.float32)
-        for row, fields in enumerate(self.channels_NC):
-            for channel, field in enumerate(fields):
-                x_HW = x_NCHW[row, channel]
-                np.multiply(self.field_MHW[field], self.slope_M[field], out=x_HW)
-                x_HW += self.intercept_M[field]
-        return x_NCHW
 
 
 @dataclass(frozen=True, slots=True)

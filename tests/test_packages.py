@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,28 @@ def test_every_folder_with_modules_is_a_package() -> None:
     assert folders == set(PACKAGES)
 
 
-def test_no_class_name_stands_twice() -> None:
-    """A reader who searches a name finds one class; what is private to a module counts too."""
+def type_names(module: ast.Module) -> Iterator[str]:
+    """Its classes and type aliases, without the underscores of private ones."""
+    for node in module.body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name.lstrip("_")
+            case ast.Assign(targets=[ast.Name(id=name)]) if re.match("_*[A-Z].*[a-z]", name):
+                yield name.lstrip("_")
+
+
+def test_type_names_are_those_of_classes_and_aliases_public_or_not() -> None:
+    """Constants, functions and what a function holds are none."""
+    text = "class _One: ...\nTwo = int | str\n_Three = list[One]\nMOST = 3\nfour = 4\ndef f(): Five = int"
+    assert list(type_names(ast.parse(text))) == ["One", "Two", "Three"]
+
+
+def test_no_type_name_stands_twice() -> None:
+    """A reader who searches a name finds one class or alias; what is private to a module counts too."""
     names = Counter(
-        node.name
+        name
         for top in TOP
         for file in (ROOT / top).rglob("*.py")
-        for node in ast.parse(file.read_text()).body
-        if isinstance(node, ast.ClassDef)
+        for name in type_names(ast.parse(file.read_text()))
     )
     assert [name for name, count in names.items() if count > 1] == []

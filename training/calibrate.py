@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from evaluation.dice import dice
 from evaluation.phantom import Phantom
-from stages.batches import Frame, Frames, Packed, Rows
+from stages.batches import Frame, Frames, Rows
+from stages.packed import Packed
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint, int8, runtime

@@ -6,12 +6,16 @@ import os
 import socket
 import ssl
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from pipeline.cli.console import Directory, Json, emit
 from stages.errors import OperatorError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from uvicorn import Server
 
 _CONCURRENT: Final = 32  # requests at a time; further ones get status 503
 
@@ -37,8 +41,6 @@ def serve(
 
     Example: medsecure index serve index/ --port 8443 --certificate tls.pem --certificate-key tls.key
     """
-    import uvicorn
-
     from api.replica import application
     from pipeline.queries.replicas import is_loopback
     from stages.index.reader import open_reader
@@ -52,20 +54,7 @@ def serve(
             "and set MEDSECURE_TOKEN"
         )
     reader = open_reader(directory)
-    config = uvicorn.Config(
-        application(directory, token),
-        log_level="warning",
-        ssl_certfile=certificate,
-        ssl_keyfile=certificate_key,
-        limit_concurrency=_CONCURRENT,
-        lifespan="off",
-    )
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise OperatorError(
-            f"{certificate} and {certificate_key} are not a certificate and its private key"
-        ) from error
+    server = _server(application(directory, token), certificate, certificate_key)
     with _listening(host, port) as listener:
         url = f"{'http' if certificate is None else 'https'}://{host}:{listener.getsockname()[1]}"
         if as_json:
@@ -73,7 +62,26 @@ def serve(
         else:
             typer.echo(f"serving {directory} ({reader.size:,} records) at {url}; stop with SIGINT")
         typer.get_text_stream("stdout").flush()
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+
+
+def _server(application: Starlette, certificate: Path | None, key: Path | None) -> Server:
+    """One that takes up to ``_CONCURRENT`` requests at a time. Raises OperatorError."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        limit_concurrency=_CONCURRENT,
+        lifespan="off",
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise OperatorError(f"{certificate} and {key} are not a certificate and its private key") from error
+    return uvicorn.Server(config)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -18,7 +18,7 @@ from stages.index.options import IndexOptions
 from stages.index.publish import Publisher
 from stages.index.recovery import recover
 from stages.index.store.blocks import Statements, StoredBlock
-from stages.index.store.durable import SYNCS, locked
+from stages.index.store.durable import SYNCS, Fence, locked
 from stages.index.store.identity import (
     LOCK,
     STAGING,
@@ -48,32 +48,10 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
     refused.
     """
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
         try:
-            refuse_foreign(directory)
-            make_directory(directory)
-            fence = stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
-            (directory / STAGING).mkdir(exist_ok=True)  # a copy may lack it: it is empty
-            if not is_index(directory):
-                create(directory, pool)
-            identity, public = read_identity(directory)
-            checkpoint, _ = read_checkpoint(directory, public)
-            if model is not None:
-                refuse_other_model(directory, checkpoint.model, model)
-            private = read_signing_keys(directory, public)
-            signer = NoteSigner(identity.origin, private, checkpoint.keys, checkpoint.model or model)
-            recovered = recover(directory, checkpoint)
-            tail = stack.enter_context(closing(Tail(directory, pool, fence)))
-            lookup = stack.enter_context(
-                closing(open_lookup(directory, Tiles(directory, recovered.edge.size), fence.holds))
-            )
-            publisher = Publisher(directory, pool, signer, lookup, recovered.edge, fence)
-            _take_in(publisher, recovered.tail)
-            if signer.model != checkpoint.model:
-                publisher.restate(signer.keys)  # before the first record: a killed run's are this model's
+            writer, publisher, fence = _recovered(stack, directory, options, model)
         except (OSError, sqlite3.Error) as error:
             raise UnwritableError(f"{directory} cannot be written: {error}") from error
-        writer = Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher)
         keeper = KeyKeeper(directory, publisher)
         publisher.start()
         keeper.start()
@@ -87,6 +65,35 @@ def open_writer(directory: Path, options: IndexOptions, model: bytes | None = No
             writer.publish()
             fence.check()
             keeper.keep()
+
+
+def _recovered(
+    stack: ExitStack, directory: Path, options: IndexOptions, model: bytes | None
+) -> tuple[Writer, Publisher, Fence]:
+    """The writer of the recovered index and its publisher, not started; the stack closes what they hold."""
+    pool = stack.enter_context(ThreadPoolExecutor(SYNCS))
+    refuse_foreign(directory)
+    make_directory(directory)
+    fence = stack.enter_context(locked(directory / LOCK, LOCK_WAIT_S))
+    (directory / STAGING).mkdir(exist_ok=True)  # a copy may lack it: it is empty
+    if not is_index(directory):
+        create(directory, pool)
+    identity, public = read_identity(directory)
+    checkpoint, _ = read_checkpoint(directory, public)
+    if model is not None:
+        refuse_other_model(directory, checkpoint.model, model)
+    private = read_signing_keys(directory, public)
+    signer = NoteSigner(identity.origin, private, checkpoint.keys, checkpoint.model or model)
+    recovered = recover(directory, checkpoint)
+    tail = stack.enter_context(closing(Tail(directory, pool, fence)))
+    lookup = stack.enter_context(
+        closing(open_lookup(directory, Tiles(directory, recovered.edge.size), fence.holds))
+    )
+    publisher = Publisher(directory, pool, signer, lookup, recovered.edge, fence)
+    _take_in(publisher, recovered.tail)
+    if signer.model != checkpoint.model:
+        publisher.restate(signer.keys)  # before the first record: a killed run's are this model's
+    return Writer(directory, options, pool, fence, recovered.head, tail, lookup, publisher), publisher, fence
 
 
 def _take_in(publisher: Publisher, tail: Iterable[StoredBlock | Statements]) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from stages.base import Reason, Reject, Split
-from stages.batches import Frame, Frames, Packed, Prepared, Rows, same_stack
+from stages.batches import Frame, Frames, Prepared, Rows, same_stack
+from stages.packed import Packed
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.single import PreparedSlice, prepare
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.batches import Packed
+from stages.packed import Packed
 from stages.segment.capture import capture
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.batches import Packed
+from stages.packed import Packed
 from stages.segment import checkpoint, int8
 from stages.segment.export import to_openvino
 from stages.segment.graphs import GraphedSegmenter

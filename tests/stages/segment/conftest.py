@@ -11,8 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from stages.batches import Packed, Prepared, Rows
+from stages.batches import Prepared, Rows
 from stages.grid import Display, Grid
+from stages.packed import Packed
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint
 from stages.segment.features import Segmenter

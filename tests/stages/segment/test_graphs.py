@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.batches import Packed
+from stages.packed import Packed
 from stages.segment import checkpoint, stage
 from stages.segment.features import Segmenter
 from stages.segment.graphs import Form, FromPacked, GraphedSegmenter, form_of, forms_up_to

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.batches import Packed
+from stages.packed import Packed
 from stages.segment import checkpoint, int8, runtime
 from stages.segment.int8 import ArtefactError
 

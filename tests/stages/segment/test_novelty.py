@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.batches import Packed, Prepared
+from stages.batches import Prepared
 from stages.errors import OperatorError
+from stages.packed import Packed
 from stages.preprocess.options import PreprocessOptions
 from stages.segment import checkpoint, runtime
 from stages.segment.features import Segmenter

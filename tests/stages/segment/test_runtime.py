@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.batches import Packed
+from stages.packed import Packed
 from stages.segment import runtime
 from stages.segment.options import Runtime
 
