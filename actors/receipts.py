@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.base import Reject
+from stages.base import Counted, Reject
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Lap:
     rows: int
     kept: int
     seconds: float
-    counters: Mapping[str, int] = field(default_factory=dict)  # of the rows kept, see ``Batch.counters``
+    counters: Mapping[Counted, int] = field(default_factory=dict)  # of the rows kept, see ``Batch.counters``
 
 
 @dataclass(frozen=True, slots=True)

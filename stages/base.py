@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
+class Counted(StrEnum):
+    """What an operator watches of a stage's work. Closed: each is a metric (``pipeline/run/exporter.py``)."""
+
+    OUT_OF_DISTRIBUTION = "out_of_distribution"  # rows
+    SERIES_TO_REVIEW = "series_to_review"
+    OUT_OF_SCOPE = "out_of_scope"  # series
+
+
 class Batch(Protocol):
     """What flows: rows, each named by its record id."""
 
@@ -26,8 +34,8 @@ class Batch(Protocol):
         """The rows' record ids, 32 bytes each, in order."""
 
     @property
-    def counters(self) -> Mapping[str, int]:
-        """Numbers of rows that an operator watches, by name; each becomes a metric."""
+    def counters(self) -> Mapping[Counted, int]:
+        """What an operator watches of these rows."""
 
     def __len__(self) -> int: ...
 

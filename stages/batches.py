@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.base import Reason
+from stages.base import Counted, Reason
 from stages.doubt import Doubt
 from stages.grid import STORED, Display, Grid, Mask
 from stages.packed import Packed
@@ -61,7 +61,7 @@ class Uncounted:
     __slots__ = ()
 
     @property
-    def counters(self) -> Mapping[str, int]:
+    def counters(self) -> Mapping[Counted, int]:
         """See ``Batch.counters``."""
         return {}
 
@@ -238,9 +238,9 @@ class Segmented(OfRows):
     novelty_N: NDArray[np.float32]  # above 1: out of distribution; NaN: unknown
 
     @property
-    def counters(self) -> Mapping[str, int]:
+    def counters(self) -> Mapping[Counted, int]:
         """How many rows a person should look at, since they are out of the training images' distribution."""
-        return {"out_of_distribution": int((self.novelty_N > 1).sum())}
+        return {Counted.OUT_OF_DISTRIBUTION: int((self.novelty_N > 1).sum())}
 
     @classmethod
     def join(cls, many: Sequence[Segmented]) -> Segmented:

@@ -13,17 +13,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from pipeline.engine.accounting import Finished, Rejected
 from pipeline.engine.pump import Event, Measured
 from pipeline.metrics import TABLE, Kind
+from stages.base import Counted
 from stages.batches import Entries, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from wsgiref.simple_server import WSGIServer
 
-# What stages count of their rows (``Batch.counters``), and the metric that sums it.
+# The metric that sums what stages count (``Batch.counters``); it has every member of Counted.
 _COUNTED = {
-    "out_of_distribution": "medsecure_out_of_distribution_frames_total",
-    "series_to_review": "medsecure_series_to_review_total",
-    "out_of_scope": "medsecure_out_of_scope_series_total",
+    Counted.OUT_OF_DISTRIBUTION: "medsecure_out_of_distribution_frames_total",
+    Counted.SERIES_TO_REVIEW: "medsecure_series_to_review_total",
+    Counted.OUT_OF_SCOPE: "medsecure_out_of_scope_series_total",
 }
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 

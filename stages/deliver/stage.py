@@ -19,7 +19,7 @@ from typing import ClassVar
 import cv2
 
 from stages import files
-from stages.base import Reason, Reject, Split
+from stages.base import Counted, Reason, Reject, Split
 from stages.batches import Segmented
 from stages.deliver import measure, sheet, versions
 from stages.deliver.caveats import fewer
@@ -48,9 +48,12 @@ class Delivered:
     out_of_scope: frozenset[str] = frozenset()  # those of which nothing is to be used
 
     @property
-    def counters(self) -> Mapping[str, int]:
+    def counters(self) -> Mapping[Counted, int]:
         """How many series a person should look at, and of how many nothing is to be used."""
-        return {"series_to_review": len(self.to_review), "out_of_scope": len(self.out_of_scope)}
+        return {
+            Counted.SERIES_TO_REVIEW: len(self.to_review),
+            Counted.OUT_OF_SCOPE: len(self.out_of_scope),
+        }
 
     def __len__(self) -> int:
         return len(self.keys)
