@@ -1,7 +1,7 @@
 """The root of the command line, and how errors become exit codes.
 
 0: done. 1: too many rejects, or findings. 2: usage, configuration, keys or storage. 3: the engine failed.
-4: another party's bundle is refused.
+4: another party's bundle is refused. 130: interrupted.
 """
 
 from __future__ import annotations
