@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from struct import calcsize, unpack
-from typing import Final
+from typing import Final, Literal
 
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
@@ -194,12 +194,24 @@ def text(dataset: Dataset, tag: int) -> str:
 
 def integer(dataset: Dataset, tag: int) -> int | None:
     """An unsigned 16-bit value (US); None where it is missing or of another size."""
+    value = _held(dataset, tag, "H")
+    return value if isinstance(value, int) else None
+
+
+def real(dataset: Dataset, tag: int, kind: Literal["f", "d"]) -> float | None:
+    """A binary real number (FL or FD); None where it is missing or of another size."""
+    value = _held(dataset, tag, kind)
+    return value if isinstance(value, float) else None
+
+
+def _held(dataset: Dataset, tag: int, kind: str) -> object:
+    """A binary value as ``struct`` reads this kind, or as pydicom has converted it; else None."""
     element = dataset.get_item(tag)
     value = None if element is None else element.value
-    if isinstance(value, bytes):
-        order = "<H" if getattr(element, "is_little_endian", True) else ">H"
-        return int(unpack(order, value)[0]) if len(value) == calcsize(order) else None
-    return value if isinstance(value, int) else None
+    if not isinstance(value, bytes):
+        return value
+    order = ("<" if getattr(element, "is_little_endian", True) else ">") + kind
+    return unpack(order, value)[0] if len(value) == calcsize(order) else None
 
 
 def numbers(dataset: Dataset, tag: int, count: int) -> tuple[float, ...] | None:

@@ -6,19 +6,18 @@ their field with it, MR writers what they cut away; left in, it is brighter or d
 
 from __future__ import annotations
 
-from struct import calcsize, unpack
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.tag import BaseTag
 
-from stages.ingest.elements import integer
+from stages.ingest.elements import integer, real
 
 # Tags of the value and of the range's other end, and how a real number is held.
 _WHOLE: Final = (BaseTag(0x00280120), BaseTag(0x00280121))
-_REAL: Final = {
+_REAL: Final[dict[str, tuple[BaseTag, BaseTag, Literal["f", "d"]]]] = {
     "FloatPixelData": (BaseTag(0x00280122), BaseTag(0x00280124), "f"),
     "DoubleFloatPixelData": (BaseTag(0x00280123), BaseTag(0x00280125), "d"),
 }
@@ -35,7 +34,7 @@ def padding_span(dataset: Dataset, keyword: str, *, signed: bool) -> Span | None
     """
     if keyword in _REAL:
         first_tag, second_tag, kind = _REAL[keyword]
-        first, second = _real(dataset, first_tag, kind), _real(dataset, second_tag, kind)
+        first, second = real(dataset, first_tag, kind), real(dataset, second_tag, kind)
     else:
         first, second = (_whole(dataset, tag, signed) for tag in _WHOLE)
     if first is None:
@@ -79,12 +78,3 @@ def _whole(dataset: Dataset, tag: int, signed: bool) -> int | None:
         return None
     value %= 1 << _HELD_BITS
     return value - (1 << _HELD_BITS) if signed and value >> _HELD_BITS - 1 else value
-
-
-def _real(dataset: Dataset, tag: int, kind: str) -> float | None:
-    element = dataset.get_item(tag)
-    value = None if element is None else element.value
-    if isinstance(value, bytes):
-        order = ("<" if getattr(element, "is_little_endian", True) else ">") + kind
-        return float(unpack(order, value)[0]) if len(value) == calcsize(order) else None
-    return float(value) if isinstance(value, float) else None
