@@ -162,7 +162,7 @@ def _lack(stack: Stack) -> str:
         (lambda: "" in references, "The source states no frame of reference."),
         (lambda: any(plane.position_mm is None for plane in planes), "The source states no positions."),
         (lambda: len(normals) < count, "The source states no sound orientation of its slices."),
-        (lambda: len(spacings) < count, _why_no_spacing(planes)),
+        (lambda: len(spacings) < count, _first_without_spacing(planes)),
         (lambda: len(references) > 1, "The slices are in several frames of reference."),
         (lambda: len({plane.result.mask.shape for plane in planes}) > 1, "The slices are of several sizes."),
         (lambda: any(float(one @ normals[0]) < PARALLEL for one in normals), "The slices are not parallel."),
@@ -175,7 +175,7 @@ def _lack(stack: Stack) -> str:
     return next((lack for fails, lack in checks if fails()), "")
 
 
-def _why_no_spacing(planes: Sequence[Plane]) -> str:
+def _first_without_spacing(planes: Sequence[Plane]) -> str:
     """Of the first plane that has none; empty where all have one."""
     return next(
         (

@@ -81,7 +81,7 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]
     return {name: list(rows.values()) for name, rows in series.items()}
 
 
-def without_small_components(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
+def masks_without_small_components(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
     """The slices of one stack in its order, without what belongs to no large component of it."""
     small = small_components(len(results), lambda i: results[i].mask.unpack())
     return [

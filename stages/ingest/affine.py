@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.ingest.geometry import why_no_spacing
+from stages.ingest.geometry import spacing_fault
 
 TEMPLATE_CODES: Final = frozenset({3, 4, 5})  # Talairach, MNI 152, another template: not this patient
 _ALIKE: Final = 0.01  # lengths closer than this share are one, rounded
@@ -49,7 +49,7 @@ class Geometry:
 def reconciled(stated: Stated) -> Geometry:
     """The most believable geometry, and what was not believed."""
     steps = np.abs(stated.steps_mm)  # a sign is a flip of an old writer's, no length
-    good = tuple(not why_no_spacing((float(step),)) for step in steps)
+    good = tuple(not spacing_fault((float(step),)) for step in steps)
     sform = stated.sform if stated.sform is not None and sound(stated.sform) else None
     rotation = stated.rotation
     rigid = rotation if rotation is not None and np.isfinite(rotation).all() else None
@@ -71,7 +71,7 @@ def _from_sform(stated: Stated, sform: Matrix, rigid: Matrix | None, note: str) 
     It is where a qform bears it out, the sform leads into a template's space, or pixdim is not all ones.
     """
     steps = np.abs(stated.steps_mm)
-    good = tuple(not why_no_spacing((float(step),)) for step in steps)
+    good = tuple(not spacing_fault((float(step),)) for step in steps)
     if not _is_box(stated, good):
         return Geometry(sform, True, (True, True, True), f"{note} Its pixdim holds no distances.".strip())
     if _alike(sform, steps, good):
@@ -95,7 +95,7 @@ def sound(affine: Matrix) -> bool:
     if not np.isfinite(affine).all():
         return False
     edges = lengths(affine)
-    if why_no_spacing(tuple(map(float, edges))):
+    if spacing_fault(tuple(map(float, edges))):
         return False
     return bool(abs(np.linalg.det(affine[:3, :3])) > _SINGULAR * np.prod(edges))
 

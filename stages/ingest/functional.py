@@ -61,7 +61,7 @@ def why_no_spacing(dataset: Dataset, frame: int) -> str:
     for holder, tag in _spacing_places(dataset, frame):
         stated = _distances(holder, tag)
         if stated is not None:
-            return f"The {_NAMES[tag]} of the source is {geometry.why_no_spacing(stated)}."
+            return f"The {_NAMES[tag]} of the source is {geometry.spacing_fault(stated)}."
         if text(holder, tag):
             return f"The {_NAMES[tag]} of the source is not one or two decimal numbers."
     return "The source states no pixel spacing."

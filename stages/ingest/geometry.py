@@ -35,13 +35,13 @@ def display(down_lps: ArrayLike, right_lps: ArrayLike) -> Display:
 
 def spacing(values_mm: tuple[float, ...] | None) -> tuple[float, float] | None:
     """Row and column spacing, or None where they are no believable millimetres."""
-    if values_mm is None or why_no_spacing(values_mm):
+    if values_mm is None or spacing_fault(values_mm):
         return None
     row, column = values_mm
     return row, column
 
 
-def why_no_spacing(values_mm: tuple[float, ...]) -> str:
+def spacing_fault(values_mm: tuple[float, ...]) -> str:
     """What is wrong with these distances, as the end of a sentence; empty where they are believable."""
     shown = " by ".join(f"{value:g}" for value in values_mm)
     low, high = _SPACING_MM

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.grid import Display
-from stages.ingest.geometry import display, spacing, why_no_spacing
+from stages.ingest.geometry import display, spacing, spacing_fault
 
 LEFT, POSTERIOR, HEAD = np.eye(3)
 
@@ -69,4 +69,4 @@ def test_spacing_is_unknown_where_it_is_not_believable(
     """Zero, negative or huge millimetres are a header's mistake; a wrong scale is worse than none."""
     assert spacing(values) == believed
     if values is not None:
-        assert (why_no_spacing(values) == "") is (believed is not None)
+        assert (spacing_fault(values) == "") is (believed is not None)
