@@ -82,9 +82,18 @@ def test_every_module_of_the_queries_is_denied_the_keys_or_known_to_use_them() -
 
 
 def test_every_package_of_the_stages_has_its_place_behind_the_walls() -> None:
-    """A new stage is named where servers and the verifier are forbidden to go."""
+    """A new stage is named where servers, the verifier and the engine are forbidden to go."""
     children = grimp.build_graph("stages", cache_dir=None).find_children("stages")
     servers = CONTRACTS["servers know errors of the stages and nothing else"]["forbidden_modules"]
     assert set(servers) == children - {"stages.errors"}
     alone = CONTRACTS["the verifier stands alone"]["forbidden_modules"]
     assert children - {"stages.index"} <= set(alone)
+    engine = CONTRACTS["the engine names no stage"]["forbidden_modules"]
+    assert set(engine) == {f"stages.{path.parent.name}" for path in ROOT.glob("stages/*/options.py")}
+
+
+def test_dashboards_are_kept_from_all_of_the_pipeline_but_the_metrics_table() -> None:
+    """A new room of the pipeline is named where dashboards are forbidden to go."""
+    rooms = grimp.build_graph("pipeline", cache_dir=None).find_children("pipeline")
+    denied = CONTRACTS["dashboards read the metrics table and nothing else"]["forbidden_modules"]
+    assert rooms - set(denied) == {"pipeline.metrics"}
