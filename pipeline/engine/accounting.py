@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A unit's last word."""
+    """A unit is finished."""
 
     pieces: tuple[Located, ...]
     kept: int
@@ -108,6 +108,6 @@ class Unit:
         return letters
 
     def close(self) -> Finished:
-        """The unit's last word."""
+        """Mark the unit as finished."""
         seconds = time.monotonic() - self.admitted_s
         return Finished(tuple(self.pieces), self.indexed, self.rejected, seconds, self.number)
