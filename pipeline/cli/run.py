@@ -121,7 +121,7 @@ def verdict(summary: Summary, max_rejects: float) -> int:
 
 
 def refuse_imageless(sources: Sequence[str], summary: Summary) -> None:
-    """Raise OperatorError where nothing of the sources was an image to segment."""
+    """Raise OperatorError if the sources hold no image to segment."""
     if summary.found_no_image:
         found = ", ".join(f"{count} {reason}" for reason, count in summary.rejects_by_reason.items())
         raise OperatorError(f"there is no image to segment in {', '.join(sources)}; found instead: {found}")

@@ -179,7 +179,7 @@ def exists(index: Path) -> bool:
 
 CHECKS: Final = (
     Check("sources", "Every source is there and holds something.", _sources),
-    Check("folders", "Results and index can be written and hold nothing of one another.", _folders),
+    Check("folders", "Results and index can be written, and no folder lies inside another.", _folders),
     Check(
         "storage", "The address of the copy holds no secret, since it is written down.", _no_secret_in_storage
     ),
