@@ -108,6 +108,6 @@ class Unit:
         return letters
 
     def close(self) -> Finished:
-        """Mark the unit as finished."""
+        """The outcome of the finished unit."""
         seconds = time.monotonic() - self.admitted_s
         return Finished(tuple(self.pieces), self.indexed, self.rejected, seconds, self.number)
