@@ -34,7 +34,7 @@ demo: setup ## run the stream on phantom images, into demo/
 test: setup ## run all tests, in two processes
 	$(TESTS)
 
-quick: setup ## run the tests that need no GPU, Ray, data or patience
+quick: setup ## run the tests without a marker: no GPU, Ray or data, none that is slow
 	$(TESTS) -m "not (gpu or cluster or slow or data)"
 
 fuzz: setup ## search the properties with fresh seeds (FUZZ_SECONDS=600)

@@ -141,7 +141,7 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
             field = Settings.model_fields.get(section)
             known = {one.name for one in fields(field.annotation)} if field else set()  # type: ignore[arg-type]  # every section is a dataclass
             if key.partition("__")[0] not in known:
-                raise ConfigError(f"{name}: there is no such key; `medsecure config show` lists them all")
+                raise ConfigError(f"{name}: there is no such option; `medsecure config show` lists them all")
 
 
 def _sentences(error: ValidationError | SettingsError) -> str:
@@ -154,6 +154,6 @@ def _sentences(error: ValidationError | SettingsError) -> str:
 def _sentence(problem: ErrorDetails) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-        return f"{key}: there is no such key"
+        return f"{key}: there is no such option"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{key}: {message[0].lower()}{message[1:]}" if key else message

@@ -124,7 +124,7 @@ TABLE = (
     ),
     Metric(
         "medsecure_out_of_scope_series_total", Kind.COUNTER,
-        "Series of a modality out of scope: nothing of them is to be used.",
+        "Series of a modality out of scope: do not use their results.",
         (),
         (Panel("Rejects", "Series out of scope", "short",
                ((_sum("medsecure_out_of_scope_series_total"), "out of scope"),)),),

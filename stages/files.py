@@ -271,7 +271,7 @@ def _sync(path: Path, flags: int) -> None:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Errors of calls that take a descriptor name no file: then they name this one."""
+    """Adds the path to errors of descriptor calls."""
     try:
         yield
     except OSError as error:

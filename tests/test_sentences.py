@@ -1,4 +1,4 @@
-"""One voice: what the program says of a bad row, and what it says when it refuses a request."""
+"""One voice: the details of rejects, the messages of errors, and the documents."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from tests.idiom import idioms
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("api", "pipeline", "training", "evaluation", "stages", "actors", "cluster")
+DOCUMENTS = (
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
 DETAILS = {"Reject": 3, "BadData": 1, "Refusal": 1, "Refused": 3, "CannotSegment": 0}  # where the detail is
 # Functions that make sentences for a detail elsewhere.
 MAKERS = {
@@ -209,3 +213,26 @@ def test_a_fault_of_a_reject_is_seen(text: str, fault: str) -> None:
 def test_a_fault_of_an_error_is_seen(text: str) -> None:
     """The reader can fail here too."""
     assert list(refusal_faults(text))
+
+
+def document_faults(text: str) -> list[str]:
+    """The private idiom of each paragraph, with the number of the paragraph's first line."""
+    faults, line = [], 1
+    for paragraph in text.split("\n\n"):
+        faults += [f"line {line}: says {word!r}" for word in idioms(paragraph)]
+        line += paragraph.count("\n") + 2
+    return faults
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_is_in_plain_english(document: Path) -> None:
+    """No private idiom in a guide, a specification or a decision."""
+    assert document_faults(document.read_text()) == []
+
+
+def test_the_idiom_of_a_document_is_seen() -> None:
+    """Across the end of a line and with a capital first; the line is that of the paragraph."""
+    assert document_faults("A title\n\nIt is\nsaid.\n\nWhoever reads.") == [
+        "line 3: says 'is said'",
+        "line 6: says 'whoever'",
+    ]

@@ -15,40 +15,40 @@ from stages.segment.options import ModelConfig
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
 class TrainOptions:
-    """The recipe; recorded in the weights file."""
+    """The training recipe, which the weights file records."""
 
     epochs: Annotated[int, Ge(1), Le(100_000)] = 60
-    """Passes over as many slices as there are; ``minutes`` takes their place."""
+    """The number of passes, each over as many slices as the data has. ``minutes`` replaces it."""
     minutes: Annotated[float, Gt(0)] | None = None
-    """End after this time, with the schedule stretched to it, instead of after ``epochs``; None counts
-    epochs, reproducibly."""
+    """Training ends after this time instead of after ``epochs``, and the schedule is stretched to it. None
+    counts epochs, which is reproducible."""
     batch: Annotated[int, Ge(2), Le(1024)] = 8
-    """Slices per step."""
+    """The number of slices per step."""
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1.5e-3
-    """At the top of the schedule."""
+    """The learning rate at the peak of the schedule."""
     weight_decay: Annotated[float, Ge(0), Le(1)] = 0.02
-    """Of AdamW."""
+    """The weight decay of AdamW."""
     average_decay: Annotated[float, Ge(0), Le(0.99999)] = 0.995
-    """Of the moving average, per step."""
+    """The decay per step of the moving average of the weights."""
     structure_share: Annotated[float, Gt(0), Le(1)] = 0.67
-    """Share of slices drawn that show the structure."""
+    """The share of drawn slices that show the structure."""
     adversarial_share: Annotated[float, Ge(0), Le(1)] = 0.25
-    """Share of steps whose input is attacked first by one signed gradient step; 0 attacks none."""
+    """The share of steps whose input is first moved by one signed gradient step; 0 turns this off."""
     adversarial_step: Annotated[float, Gt(0), Le(1)] = 0.08
-    """Largest change of a pixel by the attack, in standard deviations: about 4/255 of the grey range."""
+    """The largest change of a pixel by the attack, in standard deviations: about 4/255 of the grey range."""
     crop: Annotated[int, Ge(16), Le(4096)] = 96
     """Side in pixels of the squares that all but the last fifth of the schedule trains on, cut anywhere on
     the field: less work per step. The field's side means whole fields. A multiple of the network's stride."""
     init: Path | None = None
     """A weights file to start from; None starts from random weights."""
     seed: Annotated[int, Ge(0)] = 0
-    """Of initial weights, order and augmentation."""
+    """The seed of initial weights, order and augmentation."""
     threads: Annotated[int, Ge(1), Le(256)] = 1
-    """CPU threads."""
+    """The number of CPU threads."""
     validation: Path | None = None
-    """Folder of cases that are measured and never trained on."""
+    """The folder of cases that are measured and never trained on."""
     validation_epochs: Annotated[int, Ge(1), Le(100_000)] = 5
-    """Epochs between two measurements of the validation cases during training."""
+    """The number of epochs between two measurements of the validation cases during training."""
     compile: bool = False
     """On CUDA, compile the network before its passes are captured: a minute and more at the start."""
     model: ModelConfig = field(default_factory=ModelConfig)

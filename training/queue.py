@@ -101,7 +101,7 @@ def stop(cache: Cache) -> None:
 
 @app.command()
 def measure(
-    name: Annotated[str, typer.Argument(help="A finished training that learned from all folds.")],
+    name: Annotated[str, typer.Argument(help="A finished training on all folds.")],
     cache: Cache,
     data: Data = HERE,
     threads: Threads = 1,
@@ -113,7 +113,7 @@ def measure(
 
     if read_plan(plan).named(name).fold is not None:
         raise OperatorError(
-            f"{name} is measured on its fold: only what learned from all folds is a candidate"
+            f"{name} is measured on its fold: only a model trained on all folds can be measured here"
         )
     parts = read_splits(splits)
     parts.check(data)

@@ -73,7 +73,7 @@ class Splits:
         if unlearned := sorted(set(self.soft_labels) - learned):
             raise ValueError(f"{', '.join(unlearned)}: labels are softened only where they are learned from")
         if any(one.labels == "AI" and (one.folds or one.held_out) for one in self.sets):
-            raise ValueError("labels made by an AI are uncommitted: they neither teach nor measure")
+            raise ValueError("labels made by an AI are not used for training or evaluation")
         if len({len(one.folds) for one in self.sets if one.folds}) != 1:
             raise ValueError("the sets that are learned from need the same number of folds")
 

@@ -21,7 +21,7 @@ def audit(
     ],
     as_json: Json = False,
 ) -> None:
-    """Recompute the answers of a search from blocks that the log proves. Exit code 1 if one is wrong.
+    """Recompute the answers of a search from blocks verified against the log. Exit code 1 if one is wrong.
 
     Example: medsecure index audit index/ --answers search.answers --blocks 20
     """

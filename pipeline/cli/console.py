@@ -212,7 +212,7 @@ def show_summary(summary: Summary, results: Path, index: Path) -> None:
             f"{summary.series_to_review:,} series to review: see review and flags in their measurements.json"
         )
     if summary.out_of_scope:
-        out.print(f"{summary.out_of_scope:,} series out of scope: nothing of their results is to be used")
+        out.print(f"{summary.out_of_scope:,} series out of scope: do not use their results")
     if not summary.complete:
         out.print("Stopped before the end of the sources: run again with --resume to continue")
     records = f"{summary.checkpoint['size']:,} records"

@@ -30,7 +30,7 @@ def new(
     passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make keys: owner/ (secret, goes home with the owner) and site/ (stays where images are encrypted).
+    """Make keys: owner/ (secret: the owner keeps it elsewhere) and site/ (stays where images are encrypted).
 
     Example: medsecure keys new keys/
     """
@@ -133,7 +133,7 @@ def revoke(
     passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
-    """Take no more blocks of a worker; give out site/public/ again afterwards.
+    """Refuse new blocks from a worker; give out site/public/ again afterwards.
 
     Example: medsecure keys revoke-worker keys/ 3f0a91
     """

@@ -26,7 +26,8 @@ def plan(
         int | None, typer.Option("--cores", help="For a machine of this many cores.", min=1)
     ] = None,
     memory_gib: Annotated[
-        float | None, typer.Option("--memory-gib", help="Its memory; half of it is /dev/shm.", min=1)
+        float | None,
+        typer.Option("--memory-gib", help="Memory in GiB; the plan assumes half of it as /dev/shm.", min=1),
     ] = None,
     gpus: Annotated[int, typer.Option("--gpus", help="Its number of GPUs.", min=0)] = 0,
     device: DeviceOption = None,

@@ -26,7 +26,7 @@ def prove(
     directory: Directory,
     out: Annotated[Path, typer.Option("--out", help="The proof file to write.")],
     record_id: Annotated[
-        str | None, typer.Argument(metavar="RECORD_ID", help="The record to prove, or its absence.")
+        str | None, typer.Argument(metavar="RECORD_ID", help="The record whose presence or absence to prove.")
     ] = None,
     old: Annotated[
         Path | None,

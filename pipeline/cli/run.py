@@ -38,13 +38,13 @@ def share(text: str | None) -> float | None:
 def run(
     source: Annotated[
         list[str],
-        typer.Option(
-            "--source", help="A file, a folder, or manifest:FILE with a path a line; may be repeated."
-        ),
+        typer.Option("--source", help="A file, a folder, or manifest:FILE (one path per line); repeatable."),
     ],
-    index: Annotated[Path, typer.Option("--index", help="The index folder; made if absent.")],
+    index: Annotated[Path, typer.Option("--index", help="The index folder; created if missing.")],
     results: Annotated[Path, typer.Option("--results", help="The folder for segmentations and the summary.")],
-    keys: Annotated[Path, typer.Option("--keys", help="The site's keys: DIR/site, or DIR around it.")],
+    keys: Annotated[
+        Path, typer.Option("--keys", help="The site's key folder, or the folder that contains it.")
+    ],
     engine: EngineOption = None,
     device: DeviceOption = None,
     config: Config = None,
@@ -121,7 +121,7 @@ def verdict(summary: Summary, max_rejects: float) -> int:
 
 
 def refuse_imageless(sources: Sequence[str], summary: Summary) -> None:
-    """Raise OperatorError where nothing of the sources was an image to segment."""
+    """Raise OperatorError if the sources hold no image to segment."""
     if summary.found_no_image:
         found = ", ".join(f"{count} {reason}" for reason, count in summary.rejects_by_reason.items())
         raise OperatorError(f"there is no image to segment in {', '.join(sources)}; found instead: {found}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A unit's last word."""
+    """A unit is finished."""
 
     pieces: tuple[Located, ...]
     kept: int
@@ -108,6 +108,6 @@ class Account:
         return letters
 
     def close(self) -> Finished:
-        """The unit's last word."""
+        """The outcome of the finished unit."""
         seconds = time.monotonic() - self.admitted_s
         return Finished(tuple(self.pieces), self.indexed, self.rejected, seconds, self.number)

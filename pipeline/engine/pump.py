@@ -5,6 +5,19 @@ receipts, and keeps what a retry would need. Admission stops while the window is
 queue before the last stage, or while deliveries queue: a slow last stage stops the source.
 
 Bad world: a lost flight goes to ``retries``; the single row that kills its worker becomes a Reject(POISON).
+
+An example with ``block`` = 5: series U has the rows 1 2 3, series V has the rows 4 5 6. Row 2 is damaged, and
+row 5 kills the worker that encrypts it.
+
+1. Both series pass the front. Row 2 is rejected there, so U keeps 1 3 and V keeps 4 5 6. Both are delivered.
+2. ``Gather`` holds 2 rows, then 5: the block 1 3 4 5 6 is submitted to the back. Its worker dies.
+3. ``Retries`` submits the block again, and it is lost again. Now it is a suspect: the pump admits nothing,
+   waits until nothing else is in the air, and submits the block alone. It is lost a third time.
+4. The block is halved. 1 3 lands: U closes with 2 indexed + 1 rejected = 3 rows. 4 5 6 is lost and halved.
+5. 4 lands. 5 6 is lost and halved. 5 is lost, 6 lands, and 5 is lost once more: it becomes Reject(POISON).
+   V closes with 2 indexed + 1 rejected = 3 rows. Row 5 cost no other row, and none was indexed twice.
+
+``tests/pipeline/engine/test_pump_faults.py`` runs this example.
 """
 
 from __future__ import annotations

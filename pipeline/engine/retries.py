@@ -78,7 +78,7 @@ class Retries:
         return self._suspects.popleft()
 
     def lost(self, trip: Trip) -> bool:
-        """Queue what is left to try; False where nothing is: the single row, or the delivery, is deadly."""
+        """Queue what is left to try; False if nothing is: the single row or the delivery kills its worker."""
         trip.losses += 1
         rows = trip.rows if trip.rows is not None and len(trip.rows) > 1 else None
         if not trip.suspect:

@@ -35,7 +35,9 @@ def shared(hops: Hops, on_gpu: Collection[str], named: Mapping[str, float], gpus
     rest = [hop.name for hop in wanting if not units[hop.name]]
     even = _even(left, sum(hop.replicas for hop in wanting if hop.name in rest)) if rest else 0
     if rest and not even:
-        raise GraphError(f"gpu_shares leave no part of {gpus} GPU(s) for {' and '.join(rest)}: name less")
+        raise GraphError(
+            f"gpu_shares leave no part of {gpus} GPU(s) for {' and '.join(rest)}: lower flow.gpu_shares"
+        )
     part = {name: (found or even) / UNITS for name, found in units.items()}
     front, back, side = (
         tuple(replace(hop, gpus=part.get(hop.name, 0.0)) for hop in leg)
@@ -71,7 +73,7 @@ def _placed(wanted: Sequence[tuple[Hop, int]], gpus: int) -> list[int]:
 
 
 def _even(left: Sequence[int], replicas: int) -> int:
-    """The largest part, one over a whole number, of which so many fit; 0 where none does."""
+    """The largest 1/k share that fits ``replicas`` times; 0 if none."""
     for tenants in range(1, UNITS + 1):
         part = UNITS // tenants
         if sum(free // part for free in left) >= replicas:

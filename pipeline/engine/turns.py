@@ -1,7 +1,7 @@
 """Turns: units that have something in common are delivered one after another, and finished in that order.
 
 Two deliveries of one series at a time would destroy each other's files, and of two accounts of one frame
-the later must be the last word. What units have in common is for the graph to say (``Graph.beside``). A unit
+the later must count. What units have in common is for the graph to say (``Graph.beside``). A unit
 takes its place when the last of its pieces is admitted: whoever it waits for came before it and needs nothing
 more of the sources, so waiting ends, also while nothing is admitted.
 """
@@ -19,7 +19,7 @@ NamesOf = Callable[["Located"], Iterable[Hashable]]
 
 
 class Turns:
-    """Who waits for whom. It holds the units that are not finished, and nothing of the others."""
+    """Who waits for whom. It holds the units that are not finished, and no others."""
 
     def __init__(self, names: NamesOf | None) -> None:
         self._names = names

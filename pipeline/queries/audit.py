@@ -1,4 +1,4 @@
-"""Audit of a search: recompute some of its answers from blocks that the log proves.
+"""Audit of a search: recompute some of its answers from blocks verified against the log.
 
 Scoring is deterministic integer work, so an honest answer equals the recomputed one in every word. The
 auditor needs the answers' file and a copy of the index with its ciphertexts; no key. Of a search of B blocks

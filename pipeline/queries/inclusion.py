@@ -36,7 +36,7 @@ def check_prefix(directory: Path, reader: Reader, pinned: Checkpoint, whose: str
     """Refuse a checkpoint that is not one of this log's, now or earlier."""
     if pinned.size > reader.size:
         raise OtherLogError(
-            f"{directory} has {reader.size} records, {whose} is about {pinned.size}: bring it up to date"
+            f"{directory} has {reader.size} records, {whose} covers {pinned.size}: bring it up to date"
         )
     if root_at(directory, reader, pinned.size) != pinned.root:
         raise OtherLogError(

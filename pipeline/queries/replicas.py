@@ -79,7 +79,7 @@ class Replicas:
             at = 0
             for first, second in zip_longest(one, other):
                 if first is None or second is None or _place(first) != _place(second):
-                    raise ReplicaError(f"{self._both} do not answer for the same records from {at} on")
+                    raise ReplicaError(f"{self._both} answered about different records from {at} on")
                 self._require_gone(at, first.first_index)
                 at = first.first_index + first.records
                 yield self._joined(first, second)
@@ -131,7 +131,7 @@ class Replicas:
                 return replace(one, answer=join(one.answer, other.answer))
         except LweError:
             pass
-        raise ReplicaError(f"{self._both} answer for different blocks from record {one.first_index} on")
+        raise ReplicaError(f"{self._both} answered about different blocks from record {one.first_index} on")
 
     @contextmanager
     def _asked(self, url: str, parameters: Parameters, share_D: Words) -> Iterator[Iterator[Scored]]:

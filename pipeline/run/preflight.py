@@ -48,7 +48,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that a run needs. ``run`` raises OperatorError, one sentence, where it is not so."""
+    """One thing that a run needs. ``run`` raises OperatorError, one sentence, if the check fails."""
 
     name: str
     about: str
@@ -98,7 +98,7 @@ def _holds_a_file(folder: Path) -> bool:
 
 
 def _folders(given: Given) -> None:
-    """Nothing that is written lies in what is read: the index may be given away."""
+    """No output folder lies inside an input: the index may be given away."""
     job = given.job
     sources = tuple(location(source) for source in job.sources)
     for name, folder in {"results": job.results, "index": job.index}.items():
@@ -179,7 +179,7 @@ def exists(index: Path) -> bool:
 
 CHECKS: Final = (
     Check("sources", "Every source is there and holds something.", _sources),
-    Check("folders", "Results and index can be written and hold nothing of one another.", _folders),
+    Check("folders", "Results and index can be written, and no folder lies inside another.", _folders),
     Check(
         "storage", "The address of the copy holds no secret, since it is written down.", _no_secret_in_storage
     ),

@@ -1,6 +1,7 @@
 """Counting what a source gives again: a series that has grown comes once more, whole, its frames count once.
 
-The last unit has the last word, but for frames that an earlier one has indexed: these stay indexed.
+The counts of the last unit replace the earlier ones, except for frames that an earlier unit has indexed:
+these stay indexed.
 """
 
 from __future__ import annotations

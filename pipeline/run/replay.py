@@ -23,7 +23,7 @@ def replayed(results: Path) -> Job:
     there = {path for path in paths if path.exists()}
     if not there:
         reason = "none of its rejected files is there any more" if paths else "it has no dead letters"
-        raise JobError(f"nothing of {results} can be run again: {reason}")
+        raise JobError(f"no dead letter of {results} can be run again: {reason}")
     try:
         request = json.loads((results / "job.json").read_text())
         settings = load(None, request["settings"])

@@ -125,7 +125,7 @@ def _crew(settings: Settings, hops: Hops) -> Crew:
 
 @contextmanager
 def _drained_by_signals(pump: Pump) -> Iterator[None]:
-    """First signal: take nothing more and finish what is in flight. Second: as without us."""
+    """First signal: take nothing more and finish what is in flight. A second signal has its usual effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

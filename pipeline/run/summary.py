@@ -22,7 +22,7 @@ _BATCHES = 10_000  # percentiles are of the newest batches, so that memory stays
 
 
 class LostRowsError(EngineError):
-    """The sum does not come out: a bug in the engine or the index."""
+    """The counts do not add up: a bug in the engine or the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Tally:
             raise LostRowsError(
                 f"{self.frames} frames came in, {self.kept} were kept, {self.copies} were "
                 f"copies and {self.rejected} rejected, "
-                f"and the index grew by {indexed}: the sum does not come out"
+                f"and the index grew by {indexed}: the counts do not add up"
             )
         seconds = time.monotonic() - self.began_s
         skipped = skipped or Skipped()

@@ -42,7 +42,7 @@ class Flag(StrEnum):
     NO_GEOMETRY = "no_geometry"  # no DICOM Segmentation, or no volume, for want of geometry
     GEOMETRY_NOTE = "geometry_note"  # statements that disagree, and which one was taken
     NOT_AXIAL = "not_axial"  # the model learned from axial slices
-    OUT_OF_DISTRIBUTION = "out_of_distribution"  # too many slices unlike the training images
+    OUT_OF_DISTRIBUTION = "out_of_distribution"  # too many slices out of distribution
     OUT_OF_SCOPE = "out_of_scope"  # a modality that the product is not for
     FEWER_SLICES = "fewer_slices"  # than an earlier result, which stays the current one
 
@@ -64,7 +64,7 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.NO_GEOMETRY: "{why}",
     Flag.GEOMETRY_NOTE: "{why}",
     Flag.NOT_AXIAL: "The slices are {degrees:g} degrees off axial; the model learned from axial slices.",
-    Flag.OUT_OF_DISTRIBUTION: "Slices unlike the training images: {slices} of {of}. Do not rely on them.",
+    Flag.OUT_OF_DISTRIBUTION: "Out of distribution: {slices} of {of} slices. Do not rely on them.",
     Flag.OUT_OF_SCOPE: "The modality is {modality}; in scope is {modalities}. Do not use the result.",
     Flag.FEWER_SLICES: "Slices that version {version} has and this one lacks: {slices}. "
     "Version {version} stays the result of the series.",

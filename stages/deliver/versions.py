@@ -2,7 +2,7 @@
 
 ``results/<series>/`` is the current result. A delivery that holds all slices which lie there replaces it as
 a whole, with the next version number. One that lacks some is written beside, whole, as ``version-K/``, and
-goes when a delivery comes that holds all of its slices. A delivery that changes no byte changes nothing.
+is removed when a delivery comes that holds all of its slices. A delivery with the same bytes changes nothing.
 """
 
 from __future__ import annotations

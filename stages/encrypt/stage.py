@@ -49,7 +49,7 @@ def encrypt_batch(encryptor: Encryptor, signer: BlockSigner, batch: Features) ->
     """One signed block in the key's first slots; the engine promises no more rows than slots."""
     most = encryptor.public.parameters.slots
     if len(batch) > most:
-        raise ValueError(f"{len(batch)} rows came for an LWE block of at most {most}: gather fewer")
+        raise ValueError(f"{len(batch)} rows came for an LWE block of at most {most}: lower flow.block")
     scale = scale_for(encryptor.public.parameters, batch.feature_ND.shape[1])
     plain_ND, fits_N = quantise_rows(batch.feature_ND, scale)
     kept = [row for row, fits in enumerate(fits_N) if fits]

@@ -79,7 +79,7 @@ def erase(writer: Writer, records: Mapping[int, bytes], cause: Cause) -> int:
     for index, key in sorted(records.items()):
         extent, block = segments.holder(index)
         if not isinstance(block, StoredBlock) or block.keys[index - block.first_index] != key:
-            raise IndexStoreError(f"record {index} does not have the key {key.hex()}")
+            raise IndexStoreError(f"record {index} does not have the record id {key.hex()}")
         if block.eraser(index - block.first_index) is None:
             left[index] = key
             dead[Dead(extent.file, extent.offset, extent.length)] = None

@@ -483,7 +483,9 @@ def _growth(fields: list[str], path: list[bytes], log: Checkpoint, keys: tuple[L
 def _key(fields: list[str], path: list[bytes], log: Checkpoint, _: tuple[LogKey, ...]) -> VerifiedProof:
     key, leaf = map(decode_base64, fields)
     if log.keys is None or len(key) != HASH_BYTES or not verify_key(key, leaf, path, log.keys.root):
-        raise ProofError("the proof does not hold: it does not lead along the key to the key tree's root")
+        raise ProofError(
+            "the proof does not hold: its path does not lead from the record id to the key tree's root"
+        )
     hashed, index = KEY_LEAF.unpack(leaf) if leaf else (b"", None)
     if hashed == sha256(key).digest():
         return VerifiedProof("presence", log, key, index)

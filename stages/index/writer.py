@@ -135,7 +135,7 @@ class Writer:
             tiles = Tiles(self.directory, self._publisher.published)
             there = {key: one.number for key, one in known.items() if not one.erased}
             if any(tiles.key(number) != key for key, number in there.items()):
-                raise DamagedError(LOOKUP, "is damaged: remove it, it is made again")
+                raise DamagedError(LOOKUP, "is damaged: delete it; the writer rebuilds it")
             places |= {key: Uncached(number, tiles.node(0, number)) for key, number in there.items()}
         return _entries(keys, places, rows)
 

@@ -50,7 +50,7 @@ TABLE: Final = (
     Kept("StudyDate", 0x00080020, "Z", "course over time"),
     Kept("StudyTime", 0x00080030, "Z", "course over time"),
     Kept("AcquisitionDate", 0x00080022, "X/Z", "course over time"),
-    Kept("StudyDescription", 0x00081030, "X", "what was asked for"),
+    Kept("StudyDescription", 0x00081030, "X", "the requested study"),
     Kept("SeriesDescription", 0x0008103E, "X", "which sequence or reconstruction it is"),
     Kept("InstitutionName", 0x00080080, "X/Z/D", "where it was acquired"),
     Kept("SOPClassUID", 0x00080016, "kept", "what kind of object it is"),

@@ -99,7 +99,7 @@ def count_verified(file: BufferedReader, size: int, options: IngestOptions) -> i
 def _header(stream: Readable, size: int, options: IngestOptions) -> PixelHeader:
     parsed = parse(stream, size, _TAGS)
     if not parsed.syntax:
-        raise BadData(Reason.CORRUPT, "The file names no transfer syntax to decode its pixels by.")
+        raise BadData(Reason.CORRUPT, "The file names no transfer syntax.")
     decoder = get_decoder(parsed.syntax)
     pixels = as_pixel_options(
         parsed.dataset,

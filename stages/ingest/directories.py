@@ -1,6 +1,6 @@
 """The chain of a TIFF's directories (TIFF 6.0 section 2; BigTIFF), held against the file that it lies in.
 
-Walked here because tifffile follows a chain that bites its own tail without end, paints strips that are
+Walked here because tifffile follows a chain that forms a loop without end, paints strips that are
 missing, and reads past those that are short. A page counts where its strips or tiles are all there, inside
 the file, and can hold its pixels. Read for that are the directories and the tables of strips, no pixels.
 """
@@ -47,7 +47,7 @@ def count_pages(stream: BufferedReader, most: int) -> int:
     seen: set[int] = set()
     while at and len(seen) <= most:
         if at in seen:
-            raise BadData(Reason.CORRUPT, "The TIFF's chain of directories bites its own tail.")
+            raise BadData(Reason.CORRUPT, "The TIFF's directories form a loop.")
         seen.add(at)
         fields, at = walk.directory(at)
         _check_page(fields, walk.size)
@@ -104,7 +104,7 @@ class _DirectoryWalk:
     def _read(self, at: int, wanted: int) -> bytes:
         """Checked before it is read: nothing is allocated for a length that the file does not have."""
         if at + wanted > self.size:
-            raise BadData(Reason.TRUNCATED, "The TIFF's directories lead out of the file.")
+            raise BadData(Reason.TRUNCATED, "The TIFF's directories point outside the file.")
         if self.spare < 0:
             raise BadData(Reason.CORRUPT, "The TIFF's directories share their tables.")
         self.stream.seek(at)

@@ -27,7 +27,7 @@ def open_regular(path: str, max_bytes: int) -> Iterator[tuple[BufferedReader, in
 
 def _check(status: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise BadData(Reason.UNREADABLE, "It is no regular file but a pipe, a socket, a device or a folder.")
+        raise BadData(Reason.UNREADABLE, "Not a regular file (pipe, socket, device or folder).")
     if status.st_size == 0:
         raise BadData(Reason.EMPTY, "The file has no bytes.")
     if status.st_size > max_bytes:

@@ -122,6 +122,6 @@ def has(dataset: Dataset, tag: BaseTag) -> bool:
 
 
 def items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
-    """The items of a sequence; none where there is none."""
+    """The items of a sequence; empty if absent."""
     value = dataset[tag].value if has(dataset, tag) else None
     return value if isinstance(value, Items) else ()

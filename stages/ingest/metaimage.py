@@ -49,8 +49,11 @@ def metaimage(head: bytes) -> Outline:
     """The header in the first bytes of a file."""
     fields, start = _fields(head)
     sizes = whole_numbers(required(fields, "DimSize"))
-    if len(sizes) != whole_numbers(required(fields, "NDims"))[0]:
-        raise BadData(Reason.CORRUPT, "The header has other dimensions than it counts.")
+    stated = whole_numbers(required(fields, "NDims"))[0]
+    if len(sizes) != stated:
+        raise BadData(
+            Reason.CORRUPT, f"The header states {stated} dimensions but lists {len(sizes)} in DimSize."
+        )
     channels = fields.get("ElementNumberOfChannels", "1")
     if channels != "1" or fields.get("BinaryData", "True") == "False":
         raise BadData(

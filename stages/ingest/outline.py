@@ -94,4 +94,4 @@ def _parsed(kind: type[Any], part: str) -> Any:
     try:
         return kind(part)
     except ValueError:
-        raise BadData(Reason.CORRUPT, "The header has words where numbers belong.") from None
+        raise BadData(Reason.CORRUPT, "The header has text where a number is required.") from None

@@ -37,7 +37,7 @@ class _Unfolding(RawIOBase):
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         if whence != SEEK_SET:
-            raise ValueError("a folded stream is sought from its start only")
+            raise ValueError("a compressed stream is sought from its start only")
         if offset < self._at:
             self._rewind()
         while self._at < offset and self.read(min(_PIECE_BYTES, offset - self._at)):

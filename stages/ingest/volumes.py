@@ -105,7 +105,7 @@ def _placed(
     start = size - voxels if outline.start == FROM_END else outline.start
     if outline.folded:
         if outline.start == FROM_END:
-            raise BadData(Reason.CORRUPT, "The header does not say where the folded voxels begin.")
+            raise BadData(Reason.CORRUPT, "The header does not say where the compressed voxels begin.")
         check_size(outline.volume, max(size - start, 0) * _DEFLATE_MOST, options)
         return outline.volume, unfolding(file, start)
     volume = replace(outline.volume, offset=start)

@@ -1,4 +1,4 @@
-"""Novelty of a slice: distance to the nearest of them in the bottleneck's averages.
+"""Novelty of a slice: distance to the nearest training slice, between the bottleneck's averages.
 
 Nearest neighbour after scaling each channel to unit deviation (Sun et al. 2022, arXiv:2204.06507). The unit
 of distance is its own limit: the distance that SHARE of the training slices stay below when their own patient

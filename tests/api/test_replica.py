@@ -181,9 +181,9 @@ def flipped(world: World, data: bytes) -> bytes:
 
 
 DAMAGE = {
-    "do not answer for the same records from 7 on": without_last,
-    "do not answer for the same records from 11 on": once_more,
-    "answer for different blocks from record 0 on": others_header,
+    "answered about different records from 7 on": without_last,
+    "answered about different records from 11 on": once_more,
+    "answered about different blocks from record 0 on": others_header,
     "gave a damaged answer": flipped,
     "is cut short": lambda world, data: flipped(world, data)[:500],
 }

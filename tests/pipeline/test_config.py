@@ -70,9 +70,9 @@ def test_the_tree_is_frozen() -> None:
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("[run]\nengin = 'local'", "run.engin: there is no such key"),
-        ("[rum]\nengine = 'local'", "rum: there is no such key"),
-        ("block = 3", "block: there is no such key"),
+        ("[run]\nengin = 'local'", "run.engin: there is no such option"),
+        ("[rum]\nengine = 'local'", "rum: there is no such option"),
+        ("block = 3", "block: there is no such option"),
         ("[flow]\nblock = 'many'", "flow.block: input should be a valid integer"),
         ("[flow]\nblock = 1.5", "flow.block: input should be a valid integer"),
         ("[flow]\nhops = 'segment'", "flow.hops: input should be a valid tuple"),
@@ -101,10 +101,10 @@ def test_every_bad_key_is_named_at_once(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("MEDSECURE__RUN__ENGIN", "local", "MEDSECURE__RUN__ENGIN: there is no such key"),
-        ("MEDSECURE__RUM__ENGINE", "local", "MEDSECURE__RUM__ENGINE: there is no such key"),
-        ("medsecure__rum__engine", "local", "medsecure__rum__engine: there is no such key"),
-        ("MEDSECURE__RUN", "{}", "MEDSECURE__RUN: there is no such key"),
+        ("MEDSECURE__RUN__ENGIN", "local", "MEDSECURE__RUN__ENGIN: there is no such option"),
+        ("MEDSECURE__RUM__ENGINE", "local", "MEDSECURE__RUM__ENGINE: there is no such option"),
+        ("medsecure__rum__engine", "local", "medsecure__rum__engine: there is no such option"),
+        ("MEDSECURE__RUN", "{}", "MEDSECURE__RUN: there is no such option"),
         ("MEDSECURE__FLOW__BLOCK__SIZE", "3", "flow.block: input should be a valid integer"),
         ("MEDSECURE__FLOW__BLOCK", "many", "flow.block: input should be a valid integer"),
         ("MEDSECURE__FLOW__BLOCK", "0", "flow.block: input should be greater than or equal to 1"),
@@ -133,8 +133,8 @@ def test_other_programs_variables_are_not_ours(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"run": {"engin": "local"}}, "run.engin: there is no such key"),
-        ({"rum": {"engine": "local"}}, "rum: there is no such key"),
+        ({"run": {"engin": "local"}}, "run.engin: there is no such option"),
+        ({"rum": {"engine": "local"}}, "rum: there is no such option"),
         ({"flow": {"block": 0}}, "flow.block: input should be greater"),
     ],
 )

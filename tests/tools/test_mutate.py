@@ -219,7 +219,7 @@ def test_an_interrupted_run_leaves_the_tree_as_it_was(toy: Path, with_signal: si
         sleep(0.1)
     sleep(1)
     process.send_signal(with_signal)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert "toy/tested: 0 of 3 mutants were judged in the time" in out
     assert verdicts_of(toy, "toy/tested") == []

@@ -88,7 +88,7 @@ def test_patient_that_no_split_names_is_an_error(toy: Toy, folder: Path) -> None
         ('together = [["CaseA", "CaseC"]]\n' + TOY, "CaseA, CaseC: must be on one side"),
         ('together = [["CaseX", "CaseY"]]\n' + TOY, "CaseX, CaseY: must be on one side"),
         ('soft_labels = ["CaseA", "CaseD"]\n' + TOY, "CaseD: labels are softened only"),
-        (TOY.replace('"expert"', '"AI"'), "labels made by an AI are uncommitted"),
+        (TOY.replace('"expert"', '"AI"'), "labels made by an AI are not used"),
         (TOY + f'[[sets]]\n{HEAD}folds = [["CaseE"]]\n', "the same number of folds"),
         (TOY + "colour = 1\n", "colour"),
         ("sets = 1\n[[", "cannot be read as TOML"),

@@ -80,7 +80,7 @@ def standing_still() -> Iterator[None]:
     with ExitStack() as stack:
         for target, value in {
             "stages.encrypt.keys.folder.os": SimpleNamespace(urandom=lambda length: SEED[:length]),
-            "stages.encrypt.keys.folder.datetime": Fixed,
+            "stages.encrypt.keys.ownerfile.datetime": Fixed,
             "stages.index.store.identity.datetime": Fixed,
             "stages.index.store.identity.Ed25519PrivateKey": SimpleNamespace(generate=lambda: classic),
             "stages.index.store.identity.MLDSA44PrivateKey": SimpleNamespace(generate=lambda: lattice),

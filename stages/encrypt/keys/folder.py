@@ -1,6 +1,6 @@
 """Key files: the owner's secret, the site's pseudonym secret, the worker's key, the public bundle.
 
-A key folder holds ``owner/``, which goes home with the owner:
+A key folder holds ``owner/``, which the owner keeps elsewhere:
 
 * ``owner.key``: one 32-byte master seed, under scrypt (RFC 7914) and AES-256-GCM, or in the clear where
   the owner chose no passphrase. The LWE secret, the seed of the LWE matrix, the HPKE private key and the

@@ -68,7 +68,7 @@ class VerificationKey(_Strict):
     @model_validator(mode="after")
     def _is_its_id(self) -> Self:
         if worker_id(self.ed25519).hex() != self.id:
-            raise ValueError("the key is not the one of this id")
+            raise ValueError("the id does not match the key")
         return self
 
 
@@ -120,7 +120,7 @@ class Contents(_Strict):
         if len({*workers, *generations}) != len(workers) + len(generations):
             raise ValueError("a key is named twice")
         if hpke_id(self.hpke_public) != self.hpke_id:
-            raise ValueError("the HPKE key is not the one of this id")
+            raise ValueError("the id does not match the HPKE key")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""Where the keys lie: ``owner/`` goes home with the owner, ``site/`` stays where images are encrypted.
+"""Where the keys lie: the owner keeps ``owner/`` elsewhere, ``site/`` stays where images are encrypted.
 
 A key folder holds both. Whatever encrypts, appends or ingests is given ``site/``, or the folder around it;
 a folder that has the owner's secret on the same level as the site's keys is refused, so that nobody gives

@@ -65,7 +65,7 @@ def fsck(path: Path) -> FileCheck:
 
 
 def repair(path: Path, options: IndexOptions) -> FileCheck:
-    """Make again what is derived, take in what was committed, finish what was begun; then check again."""
+    """Rebuild derived files, replay committed blocks, finish interrupted work; then check again."""
     with suppress(DamagedError), ThreadPoolExecutor(SYNCS) as pool, locked(path / LOCK, LOCK_WAIT_S) as fence:
         _, verifier = read_identity(path)
         checkpoint, _ = read_checkpoint(path, verifier)

@@ -182,7 +182,7 @@ def _alone(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BusyError(f"{directory} is being pushed already: wait for that") from None
+            raise BusyError(f"{directory} is being pushed already: wait until that push ends") from None
         yield
     finally:
         os.close(fd)

@@ -34,7 +34,7 @@ class Leaf:
 
     def __post_init__(self) -> None:
         if len(self.key) != KEY_BYTES:  # struct would pad it
-            raise LeafError(f"a key has {KEY_BYTES} bytes, not {len(self.key)}")
+            raise LeafError(f"a record id has {KEY_BYTES} bytes, not {len(self.key)}")
 
     @classmethod
     def of(cls, key: bytes, position: int, column: Any, head: Any, header: bytes, sealed: bytes) -> Leaf:

@@ -24,7 +24,7 @@ class Source(Protocol):
     """
 
     def __iter__(self) -> Iterator[Located | Refused | Copied]:
-        """All work, pieces of one series behind one another; and copies, which are no work."""
+        """All work, the pieces of one series consecutively; and copies, which are no work."""
 
     @property
     def scanned(self) -> int:

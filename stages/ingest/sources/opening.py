@@ -1,4 +1,4 @@
-"""From what an operator gives as ``--source`` to sources: paths, and ``SCHEME:REST`` for other kinds."""
+"""Parses ``--source``: paths, and ``SCHEME:REST`` for other kinds."""
 
 from __future__ import annotations
 

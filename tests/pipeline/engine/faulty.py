@@ -99,6 +99,7 @@ class FaultyCrew:
         self._lone_kills = 1
         self._losses: Counter[tuple[str, bytes]] = Counter()
         self._turns = 0
+        self.flown: list[tuple[str, tuple[bytes, ...]]] = []  # the leg and rows of each flight
 
     def submit(self, leg: str, rows: range | None, loads: Sequence[Any]) -> Flight:
         flight = Flight(leg, len(self._hosts[leg]), Output(), Output())
@@ -106,6 +107,7 @@ class FaultyCrew:
         keys = tuple(key for batch in batches for key in batch.keys)
         keys = keys if rows is None else keys[rows.start : rows.stop]
         self._queues[leg, 0].append(Airborne(flight, keys, rows, batches))
+        self.flown.append((leg, keys))
         self._check_suspects_are_alone()
         self._check_series_are_apart()
         return flight
@@ -168,6 +170,16 @@ class FaultyCrew:
         self._losses.update((place[0], key) for one in self._queues[place] for key in one.keys)
         self._queues[place].clear()
         return lost
+
+
+class Steady(Random):
+    """No accident, and always the first choice."""
+
+    def random(self) -> float:
+        return 0.5
+
+    def choice(self, seq: Any) -> Any:
+        return seq[0]
 
 
 class PatientReadAhead:

@@ -18,7 +18,7 @@ from pipeline.engine.graph import Graph
 from pipeline.engine.pump import Admitted, Event, Pump
 from stages.base import Reason, Reject
 from stages.batches import Located, Refused
-from tests.pipeline.engine.faulty import Batch, FaultyCrew, Pass, PatientReadAhead
+from tests.pipeline.engine.faulty import Batch, FaultyCrew, Pass, PatientReadAhead, Steady
 from tests.pipeline.toys import key_of, piece
 
 
@@ -91,6 +91,7 @@ class History:
     world: World
     events: list[Event]
     stages: dict[str, Pass]
+    crew: FaultyCrew
 
     def all(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -107,8 +108,8 @@ class History:
         return Counter(key for keys in self.stages["log"].passed for key in keys)
 
 
-def run(world: World, monkeypatch: pytest.MonkeyPatch) -> History:
-    random = Random(world.seed)  # noqa: S311 (a test's choices)
+def run(world: World, monkeypatch: pytest.MonkeyPatch, steady: Random | None = None) -> History:
+    random = steady or Random(world.seed)  # noqa: S311 (a test's choices)
     stages = {name: Pass(name, world.bad[name], world.deadly[name]) for name in STAGES}
     graph = Graph.of(stages["read"]).then(stages["double"])
     if world.side:
@@ -120,8 +121,9 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch) -> History:
     monkeypatch.setattr(PatientReadAhead, "random", random, raising=False)
     located = [item for items in world.sources for item in items if isinstance(item, Located)]
     series = {key: name for item in located for key, name in zip(item.keys, item.series, strict=True)}
-    pump = Pump(hops, FaultyCrew(hops.legs(), random, world.kills, series), world.flow)
-    history = History(world, [], stages)
+    crew = FaultyCrew(hops.legs(), random, world.kills, series)
+    pump = Pump(hops, crew, world.flow)
+    history = History(world, [], stages, crew)
     for number, event in enumerate(pump.run(*world.sources)):
         history.events.append(event)
         if number == world.stop_after:
@@ -247,3 +249,22 @@ def test_the_books_come_out_after_a_stop(world: World, monkeypatch: pytest.Monke
     history = run(world, monkeypatch)
     for promise in (*PROMISES, no_series_begins_after_the_stop):
         promise(history)
+
+
+def test_the_example_of_the_pump_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the docstring of ``pump`` walks through: its flights, its rejects and its sums."""
+    sources = (
+        tuple(replace(piece(rows), series=(key_of(99 + rows[0]),) * 3) for rows in [(1, 2, 3), (4, 5, 6)]),
+    )
+    nothing: dict[str, frozenset[bytes]] = dict.fromkeys(STAGES, frozenset())
+    bad, deadly = {**nothing, "read": frozenset({key_of(2)})}, {**nothing, "seal": frozenset({key_of(5)})}
+    flow = FlowOptions(block=5, block_age_s=1e9, hops=())
+    history = run(World(sources, bad, deadly, flow, side=True, kills=0, seed=0), monkeypatch, Steady())
+    numbers = {key_of(number): number for number in range(7)}
+    blocks = [[numbers[key] for key in keys] for leg, keys in history.crew.flown if leg == "back"]
+    whole, poison = [1, 3, 4, 5, 6], [5]
+    assert blocks == [whole, whole, whole, [1, 3], [4, 5, 6], [4], [5, 6], poison, [6], poison]
+    rejects = [(numbers[one.key], one.reason) for one in history.rejects()]
+    assert rejects == [(2, Reason.CORRUPT), (5, Reason.POISON)]
+    assert [(unit.kept, unit.rejected) for unit in history.all(Finished)] == [(2, 1), (2, 1)]
+    assert set(history.indexed.values()) == {1}

@@ -66,11 +66,11 @@ def test_a_frame_lies_as_the_table_says() -> None:
 
 
 def test_domains_and_fields_are_the_documented_ones() -> None:
-    """Names of the bundle's fields, and the strings that ids and signatures begin with."""
+    """Names of the fields that the owner signs, and the strings that ids and signatures begin with."""
     table = TEXT.split("## Public bundle")[1]
     named = set(re.findall(r"`([a-z_0-9]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
-    assert named == set(bundle.Bundle.model_fields)
-    for domain in (bundle._HPKE_ID, bundle._WORKER_ID, signing._DOMAIN):
+    assert named == set(bundle.Contents.model_fields)
+    for domain in (bundle._DOMAIN, bundle._OWNER_ID, bundle._HPKE_ID, bundle._WORKER_ID, signing._DOMAIN):
         assert f"`{domain[:-1].decode()}` ‖ 0x00" in TEXT
         assert domain[-1:] == b"\x00"
 

@@ -67,7 +67,7 @@ def test_a_bundle_from_before_the_rotation_is_refused_afterwards(job: Job, tmp_p
 @pytest.mark.parametrize("name", ["site.key", "worker.key"])
 def test_a_key_that_a_worker_needs_is_missed_before_anything_starts(job: Job, name: str) -> None:
     """Not when the first image is read or the first record signed."""
-    (job.keys / name).unlink()
+    (job.keys / "site" / name).unlink()
     with pytest.raises(JobError, match=name.replace(".", r"\.")):
         check(job)
 

@@ -343,7 +343,7 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
         ),
         (
             Caveat(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": 12, "of": 20}),
-            "Slices unlike the training images: 12 of 20. Do not rely on them.",
+            "Out of distribution: 12 of 20 slices. Do not rely on them.",
         ),
         (
             Caveat(Flag.OUT_OF_SCOPE, numbers={"modality": "CT", "modalities": "MR"}),

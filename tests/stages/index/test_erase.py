@@ -173,7 +173,7 @@ def test_erasing_twice_changes_nothing_and_a_wrong_key_is_refused(index: tuple[P
     run(path, 7)
     with open_writer(path, OPTIONS) as writer:
         assert erase(writer, {7: key}, Cause.REQUEST) == 0
-        with pytest.raises(IndexStoreError, match="does not have the key"):
+        with pytest.raises(IndexStoreError, match="does not have the record id"):
             erase(writer, {8: key}, Cause.REQUEST)
     assert open_reader(path).size == 548
 

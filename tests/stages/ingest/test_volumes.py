@@ -180,7 +180,7 @@ def test_an_unstated_spacing_is_unknown(tmp_path: Path) -> None:
         ("mha", b"NDims = 3", b"NDims = 3\nElementNumberOfChannels = 3", Reason.UNSUPPORTED, "channels"),
         ("mha", b"MET_SHORT", b"MET_BANANA", Reason.UNSUPPORTED, "ElementType"),
         ("mha", b"6 5 4", b"6 5", Reason.CORRUPT, "dimensions"),
-        ("mha", b"6 5 4", b"6 5 x", Reason.CORRUPT, "words"),
+        ("mha", b"6 5 4", b"6 5 x", Reason.CORRUPT, "text"),
         ("mha", b"6 5 4", b"6 5 0", Reason.CORRUPT, "impossible"),
         ("mha", b"6 5 4", b"6 5 -4", Reason.CORRUPT, "impossible"),
         ("mha", b"6 5 4", b"999999999 5 4", Reason.TRUNCATED, "claims"),

@@ -38,7 +38,7 @@ def test_other_bytes_are_no_leaf(data: bytes) -> None:
 
 def test_a_key_of_another_length_is_refused() -> None:
     """It would be padded silently."""
-    with pytest.raises(LeafError, match="a key has 32 bytes, not 31"):
+    with pytest.raises(LeafError, match="a record id has 32 bytes, not 31"):
         Leaf(bytes(31), 0, *[bytes(32)] * 4)
 
 

@@ -95,7 +95,7 @@ def test_presence_does_not_pass_for_absence_nor_absence_for_presence() -> None:
         replace(there, note=NoteSigner(NAME, PRIVATE, None).checkpoint(11, CHECKPOINT.root)),
     ]
     for proof in wrong:
-        with pytest.raises(ProofError, match="does not lead along the key"):
+        with pytest.raises(ProofError, match="does not lead from the record id"):
             verify_proof(proof.encode(), LOG)
 
 
