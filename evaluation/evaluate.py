@@ -36,4 +36,4 @@ def evaluate(
     describe(segment.weights).refuse_other_recipe(preprocess)
     cases = (read_case(pair, ingest) for pair in find_pairs(source))
     with Preprocess(preprocess).open() as prepare, Segment(segment, device).open() as infer:
-        return evaluate_cases(cases, prepare, infer, progress, keep)
+        return evaluate_cases(cases, prepare, infer, progress, keep, largest=segment.largest_component)

@@ -13,6 +13,7 @@ import numpy as np
 
 from evaluation import dice as metrics
 from evaluation.intervals import Interval, mean_interval
+from stages.components import mended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,14 +77,16 @@ def predict(
     case: Case,
     preprocess: Callable[[Frames], Split[Prepared]],
     segment: Callable[[Prepared], Split[Segmented]],
+    *,
+    largest: bool = True,
 ) -> metrics.VolumeMask:
-    """The case's mask, [S, H, W]; a slice that a stage rejects counts as empty."""
+    """The case's mask as delivery mends it, [S, H, W]; a slice that a stage rejects counts as empty."""
     mask_SHW = np.zeros(case.truth_SHW.shape, np.bool_)
     number = {key: i for i, key in enumerate(case.frames.rows.keys)}
     segmented = segment(preprocess(case.frames).kept).kept
     for key, mask in zip(segmented.rows.keys, segmented.masks, strict=True):
         mask_SHW[number[key]] = mask.unpack()
-    return mask_SHW
+    return np.stack([mask_HW for mask_HW, _ in mended(len(mask_SHW), mask_SHW.__getitem__, largest=largest)])
 
 
 def score(case: Case, mask_SHW: metrics.VolumeMask) -> CaseScore:
@@ -106,11 +109,16 @@ def evaluate_cases(
     segment: Callable[[Prepared], Split[Segmented]],
     progress: Callable[[str], None] | None = None,
     keep: Callable[[Case, CaseScore, metrics.VolumeMask], None] | None = None,
+    *,
+    largest: bool = True,
 ) -> Evaluation:
-    """Predict and score every case; ``keep`` receives each with its mask, ``progress`` its name."""
+    """Predict and score every case; ``keep`` receives each with its mask, ``progress`` its name.
+
+    ``largest`` is ``SegmentOptions.largest_component``.
+    """
     scores, pairs = [], []
     for case in cases:
-        mask_SHW = predict(case, preprocess, segment)
+        mask_SHW = predict(case, preprocess, segment, largest=largest)
         scores.append(score(case, mask_SHW))
         if keep is not None:
             keep(case, scores[-1], mask_SHW)

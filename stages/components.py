@@ -1,13 +1,13 @@
-"""The small connected components of a binary volume, found slice by slice, and the islands of one slice.
+"""The masks of a stack, mended as a whole: stray objects, the islands and the holes of each slice.
 
-No more than two slices are in memory at once, so that a series of any length can be processed as a whole.
+Only a few slices are in memory at once, so that a series of any length can be processed as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, Final
 
 import cv2
@@ -21,30 +21,59 @@ from scipy.sparse.csgraph import connected_components
 LEAST: Final = 0.8
 # Of a slice's largest area: a smaller island or hole of it is an error of the network, not anatomy.
 SMALL: Final = 0.05
+# Empty slices that a structure may have in it: the network can miss a slice or two of a gland.
+BRIDGED: Final = 2
+# Of their union, what two slices share at least if they are parts of one structure with empty slices between.
+ALIKE: Final = 0.25
+
+Corner = tuple[int, int]  # row and column of a slice's first pixel, in pixels common to the stack
+
+
+def mended(
+    count: int, mask_of: Callable[[int], NDArray[Any]], corners: Sequence[Corner] = (), *, largest: bool
+) -> Iterator[tuple[NDArray[np.bool_], int]]:
+    """Each slice without its small islands and holes, [H, W], in order.
+
+    Where ``largest`` is set, first without what belongs to no large object of the stack; so many pixels
+    are the second value. See ``small_components`` for the other parameters.
+    """
+    small = small_components(count, mask_of, corners) if largest else repeat(None, count)
+    for number, small_HW in enumerate(small):
+        mask_HW = mask_of(number) != 0
+        if small_HW is None:
+            yield without_islands(mask_HW), 0
+        else:
+            yield without_islands(mask_HW & ~small_HW), int(np.count_nonzero(small_HW))
 
 
 def small_components(
-    count: int, mask_of: Callable[[int], NDArray[Any]]
+    count: int, mask_of: Callable[[int], NDArray[Any]], corners: Sequence[Corner] = ()
 ) -> Iterator[NDArray[np.bool_] | None]:
-    """Each slice's pixels of face-connected objects of the volume that are not large, [H, W], in order.
+    """Each slice's pixels of connected objects of the volume that are not large, [H, W], in order.
 
     None where a slice has no such pixel. ``mask_of`` gives the slice of a number below ``count``, [H, W],
-    non-zero inside; it may be called twice. Slices of different shapes do not touch.
+    non-zero inside; it may be called twice. ``corners`` has one for each slice; where none are given all
+    slices have the same. Objects are connected by faces, and across at most ``BRIDGED`` slices
+    without any object where they are alike. Slices of different shapes do not touch.
     """
+    corners = corners or [(0, 0)] * count
     flat: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]  # sizes of the objects within the slices
     links: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]  # between those of neighbouring slices
-    firsts, first, before = [], 1, None
-    for number in range(count):
-        here = _labelled(mask_of(number), first)
-        if before is not None:
-            links.append(_touching(before, here))
-        flat.append(here.sizes)
+    firsts, first, before, empty = [], 1, None, 0
+    for number, corner in enumerate(corners):
+        here = _labelled(mask_of(number), first, corner)
         firsts.append(first)
-        first, before = first + len(here.sizes), here
+        if not len(here.sizes):
+            empty += 1
+            continue
+        if before is not None and empty <= BRIDGED:
+            links.append(_touching(before, here, ALIKE if empty else 0.0))
+        flat.append(here.sizes)
+        first, before, empty = first + len(here.sizes), here, 0
     small = ~_large(np.concatenate(flat), np.concatenate(links))
     for number, (start, stop) in enumerate(pairwise([*firsts, first])):
         if small[start:stop].any():
-            found = _labelled(mask_of(number), start)
+            found = _labelled(mask_of(number), start, corners[number])
             small_HW = np.zeros(found.shape, np.bool_)
             small_HW[found.box] = np.append(False, small[start:stop])[found.labels]
             yield small_HW
@@ -81,7 +110,8 @@ class _Objects:
     """The face-connected objects of one slice, numbered over the volume from ``first``."""
 
     shape: tuple[int, ...]
-    corner: tuple[int, int]  # of the rectangle that holds them
+    corner: Corner  # of the rectangle that holds them, within the slice
+    place: Corner  # of that rectangle, in the stack
     labels: NDArray[np.int32]  # [h, w], from 1 within the slice, 0 outside
     sizes: NDArray[np.int64]
     first: int
@@ -93,15 +123,16 @@ class _Objects:
         return slice(top, top + height), slice(left, left + width)
 
 
-def _labelled(mask_HW: NDArray[Any], first: int) -> _Objects:
+def _labelled(mask_HW: NDArray[Any], first: int, corner: Corner) -> _Objects:
     inside_HW = (mask_HW != 0).view(np.uint8)
     left, top, width, height = cv2.boundingRect(inside_HW)
     cut_HW = inside_HW[top : top + height, left : left + width]
     if not cut_HW.size:
         nothing = np.zeros((0, 0), np.int32)
-        return _Objects(mask_HW.shape, (0, 0), nothing, np.zeros(0, np.int64), first)
+        return _Objects(mask_HW.shape, (0, 0), corner, nothing, np.zeros(0, np.int64), first)
     labels_HW, sizes = _sizes(cut_HW, connectivity=4)
-    return _Objects(mask_HW.shape, (top, left), labels_HW, sizes[1:], first)
+    place = (corner[0] + top, corner[1] + left)
+    return _Objects(mask_HW.shape, (top, left), place, labels_HW, sizes[1:], first)
 
 
 def _sizes(mask_HW: NDArray[Any], connectivity: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -115,27 +146,32 @@ def _sizes(mask_HW: NDArray[Any], connectivity: int) -> tuple[NDArray[np.int32],
     return labels_HW, np.array([byte_HW.size - inside, inside][:count], np.int64)
 
 
-def _touching(one: _Objects, other: _Objects) -> NDArray[np.int64]:
-    """The pairs of objects that share a pixel of two neighbouring slices, [K, 2]."""
+def _touching(one: _Objects, other: _Objects, alike: float) -> NDArray[np.int64]:
+    """The pairs of objects of two slices that share a pixel, and this part of their union, [K, 2]."""
     nothing = np.zeros((0, 2), np.int64)
     if one.shape != other.shape:
         return nothing
-    corner = np.maximum(one.corner, other.corner)
-    end = np.minimum(np.add(one.corner, one.labels.shape), np.add(other.corner, other.labels.shape))
+    corner = np.maximum(one.place, other.place)
+    end = np.minimum(np.add(one.place, one.labels.shape), np.add(other.place, other.labels.shape))
     if (end <= corner).any():
         return nothing
     cuts = []
     for here in (one, other):
-        (top, left), (bottom, right) = corner - here.corner, end - here.corner
+        (top, left), (bottom, right) = corner - here.place, end - here.place
         cuts.append(here.labels[top:bottom, left:right])
     both = np.logical_and(*cuts)
     if len(one.sizes) == len(other.sizes) == 1:
-        return np.array([[one.first, other.first]]) if both.any() else nothing
+        shared = np.count_nonzero(both)
+        meet = shared and shared >= alike * (one.sizes[0] + other.sizes[0] - shared)
+        return np.array([[one.first, other.first]]) if meet else nothing
     most = len(other.sizes) + 1
     # Of single numbers, not of rows: ten times faster.
-    pairs = np.unique(cuts[0][both].astype(np.int64) * most + cuts[1][both])
+    numbers = cuts[0][both].astype(np.int64) * most + cuts[1][both]
+    pairs, shared_K = np.unique(numbers, return_counts=True)
     upper, lower = np.divmod(pairs, most)
-    return np.stack((upper + one.first - 1, lower + other.first - 1), 1)
+    meet = shared_K >= alike * (one.sizes[upper - 1] + other.sizes[lower - 1] - shared_K)
+    found: NDArray[np.int64] = np.stack((upper + one.first - 1, lower + other.first - 1), 1)[meet]
+    return found
 
 
 def _large(sizes: NDArray[np.int64], links: NDArray[np.int64]) -> NDArray[np.bool_]:

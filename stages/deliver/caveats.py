@@ -15,7 +15,16 @@ from typing import Any, Final
 import numpy as np
 
 from stages.batches import FileKind
-from stages.deliver.extent import depths_mm, gaps_mm, pixels, repeated, usual_mm, usual_near_mm
+from stages.deliver.extent import (
+    depths_mm,
+    gaps_mm,
+    pixels,
+    removed,
+    repeated,
+    usual_mm,
+    usual_near_mm,
+    volume_ml,
+)
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, Stack
 from stages.doubt import Doubt
@@ -24,6 +33,8 @@ from stages.ingest.geometry import AXIAL_DEGREES
 WIDE: Final = 1.5  # of the usual distance: in a wider gap a slice is missing
 EVEN: Final = 0.1  # of the usual distance: distances that differ by less are even
 SPARSE_MM: Final = 10.0  # a prostate is some 40 mm long: it lies on three or four slices then
+STRAY: Final = 0.05  # of what is kept: a network adds that much here and there
+NOVEL_AREA: Final = 0.25  # of the mask; one slice in twenty of an ordinary patient is novel
 DIGITS: Final = 3  # of millimetres and degrees in a sentence
 
 
@@ -36,6 +47,8 @@ class Flag(StrEnum):
     SPARSE_SLICES = "sparse_slices"  # too far apart for the volume of a prostate, as in a scout
     REJECTED_SLICES = "rejected_slices"  # the source holds them, the result does not
     GLAND_AT_END = "gland_at_end"  # on the first or last slice: the rest may lie outside
+    GLAND_INTERRUPTED = "gland_interrupted"  # slices without mask between slices with it
+    OBJECTS_REMOVED = "objects_removed"  # stray, as smaller than the largest, but not small
     ONE_SLICE = "one_slice"  # no neighbour
     DIVIDED_BY_ORDER = "divided_by_order"  # images of one place, told apart by numbers or times alone
     NOT_PARALLEL = "not_parallel"  # a plane of a fan: no volume
@@ -43,6 +56,7 @@ class Flag(StrEnum):
     GEOMETRY_NOTE = "geometry_note"  # statements that disagree, and which one was taken
     NOT_AXIAL = "not_axial"  # the model learned from axial slices
     OUT_OF_DISTRIBUTION = "out_of_distribution"  # too many slices out of distribution
+    MASK_OUT_OF_DISTRIBUTION = "mask_out_of_distribution"  # much of the mask lies on such slices
     OUT_OF_SCOPE = "out_of_scope"  # a modality that the product is not for
     FEWER_SLICES = "fewer_slices"  # than an earlier result, which stays the current one
 
@@ -56,6 +70,10 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.SPARSE_SLICES: "Slices lie {usual_mm:g} mm apart: a volume from them is rough.",
     Flag.REJECTED_SLICES: "Slices that the source holds and this result lacks: {slices} of {of}.",
     Flag.GLAND_AT_END: "The prostate reaches the {end} slice: a part of it may lie outside.",
+    Flag.GLAND_INTERRUPTED: "Slices without prostate between slices with it: {slices}. "
+    "The prostate may be there and not found.",
+    Flag.OBJECTS_REMOVED: "Objects apart from the largest were removed, on slices: {slices}. "
+    "They had {percent:g} % of the size of what is kept, and may be the prostate or a part of it.",
     Flag.ONE_SLICE: "There is one slice only.",
     Flag.DIVIDED_BY_ORDER: "Only the order of numbers or times tells images of one place apart: "
     "some may belong elsewhere.",
@@ -65,6 +83,7 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.GEOMETRY_NOTE: "{why}",
     Flag.NOT_AXIAL: "The slices are {degrees:g} degrees off axial; the model learned from axial slices.",
     Flag.OUT_OF_DISTRIBUTION: "Out of distribution: {slices} of {of} slices. Do not rely on them.",
+    Flag.MASK_OUT_OF_DISTRIBUTION: "Slices out of distribution hold {percent:g} % of the outlined area.",
     Flag.OUT_OF_SCOPE: "The modality is {modality}; in scope is {modalities}. Do not use the result.",
     Flag.FEWER_SLICES: "Slices that version {version} has and this one lacks: {slices}. "
     "Version {version} stays the result of the series.",
@@ -127,6 +146,9 @@ def _of_volume(stack: Stack) -> Iterator[Caveat]:
         yield Caveat(Flag.ONE_SLICE, any(found))
     elif ends:
         yield Caveat(Flag.GLAND_AT_END, numbers={"end": " and the ".join(ends)})
+    inside = np.flatnonzero(found)
+    if inside.size and (empty := int(np.ptp(inside)) + 1 - inside.size):
+        yield Caveat(Flag.GLAND_INTERRUPTED, numbers={"slices": empty})
     if stack.tilt_degrees is not None and stack.tilt_degrees > AXIAL_DEGREES:
         yield Caveat(Flag.NOT_AXIAL, any(found), {"degrees": round(stack.tilt_degrees, 1)})
     if stack.note:
@@ -193,10 +215,31 @@ def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
     if stack.lack:
         picture = stack.planes[0].result.place.kind is FileKind.RASTER  # has none by its nature
         yield Caveat(Flag.NO_GEOMETRY, not picture, {"why": stack.lack})
+    yield from _of_removed(stack)
     novel = sum(out_of_distribution(plane) is True for plane in stack.planes)
+    area = sum(map(pixels, stack.planes))
+    novel_area = sum(pixels(plane) for plane in stack.planes if out_of_distribution(plane))
+    if novel_area > NOVEL_AREA * area:
+        yield Caveat(Flag.MASK_OUT_OF_DISTRIBUTION, numbers={"percent": round(100 * novel_area / area)})
     if novel > options.out_of_distribution_share * count:
         yield Caveat(Flag.OUT_OF_DISTRIBUTION, numbers={"slices": novel, "of": count})
     if options.modalities and not set(stack.modalities) <= set(options.modalities):
         shown = (", ".join(names) for names in (stack.modalities, options.modalities))
         numbers_ = dict(zip(("modality", "modalities"), shown, strict=True))
         yield Caveat(Flag.OUT_OF_SCOPE, False, numbers_)
+
+
+def _of_removed(stack: Stack) -> Iterator[Caveat]:
+    gone_ml, kept_ml = volume_ml(stack, removed), volume_ml(stack)
+    gone: float = sum(map(removed, stack.planes))
+    kept: float = sum(map(pixels, stack.planes))
+    if gone_ml is not None and kept_ml:
+        gone, kept = gone_ml, kept_ml
+    if gone > STRAY * kept:
+        numbers = {
+            "slices": sum(plane.removed > 0 for plane in stack.planes),
+            "percent": round(100 * gone / kept),
+            "removed_ml": gone_ml,
+            "kept_ml": kept_ml,
+        }
+        yield Caveat(Flag.OBJECTS_REMOVED, numbers=numbers)

@@ -9,7 +9,7 @@ is usual there: what a wide gap would add, nobody has seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -81,16 +81,24 @@ def pixels(plane: Plane) -> int:
     return int(np.bitwise_count(plane.result.mask.bits).sum())
 
 
-def area_mm2(plane: Plane) -> float | None:
-    """The size of the mask in the patient."""
+def removed(plane: Plane) -> int:
+    """The pixels of stray objects that the mask lost."""
+    return plane.removed
+
+
+def area_mm2(plane: Plane, size: Callable[[Plane], int] = pixels) -> float | None:
+    """The size of the mask in the patient, or of so many pixels."""
     if plane.pixel_area_mm2 is None or not plane.result.spacing_known:
         return None
-    return pixels(plane) * plane.pixel_area_mm2
+    return size(plane) * plane.pixel_area_mm2
 
 
-def volume_ml(stack: Stack) -> float | None:
-    """The volume of the structure in one stack; None where sizes or positions are unknown, or in a fan."""
-    areas = [area for plane in stack.planes if (area := area_mm2(plane)) is not None]
+def volume_ml(stack: Stack, size: Callable[[Plane], int] = pixels) -> float | None:
+    """The volume of the structure in one stack; None where sizes or positions are unknown, or in a fan.
+
+    ``size`` gives the pixels of a plane that count.
+    """
+    areas = [area for plane in stack.planes if (area := area_mm2(plane, size)) is not None]
     if len(areas) < len(stack.planes) or stack.id.doubt is Doubt.TURNED:
         return None
     if len(stack.planes) == 1:

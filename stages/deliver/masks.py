@@ -7,7 +7,7 @@ several pages ``NAME_mask.tif``; there 0 is outside and 255 the structure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -19,6 +19,7 @@ from PIL.TiffImagePlugin import SOFTWARE
 from stages.batches import FileKind
 from stages.deliver import dicom, nifti, seg
 from stages.deliver.caveats import Caveat, Flag, has, of_stack
+from stages.deliver.mend import mended_stack
 from stages.deliver.names import stem
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
@@ -27,7 +28,6 @@ from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 
 Failed = dict[bytes, str]  # key to the sentence why it was not delivered
-Clean = Callable[[Sequence[SegmentedFrame]], list[SegmentedFrame]]  # the slices of a stack, mended as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class MaskMaker:
     options: DeliverOptions
     limits: IngestOptions
     model: str
-    clean: Clean
+    largest: bool  # whether stray objects go
 
     def of(self, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
         """Each kind of source gets the file that its reader expects; what has none is added to ``failed``."""
@@ -59,10 +59,11 @@ class MaskMaker:
         yield from self._of_raster(of_kind[FileKind.RASTER])
 
     def _of_dicom(self, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[MaskFile]:
-        stack, unreadable = dicom.read_stack(self.clean(rows))
+        read, unreadable = dicom.read_stack(rows)
         failed |= unreadable
-        if not stack.planes:
+        if not read.planes:
             return
+        stack = mended_stack(read, largest=self.largest)
         caveats = of_stack(stack, self.options)
         why = next((one.text for one in caveats if one.flag is Flag.OUT_OF_SCOPE), stack.lack)
         if why:
@@ -81,7 +82,7 @@ class MaskMaker:
         for path, results in by_file(rows).items():
             try:
                 with reading():
-                    stack, data = nifti.encode(path, self.clean(results), self.limits)
+                    stack, data = nifti.encode(path, results, self.limits, largest=self.largest)
             except BadData as bad:
                 failed |= {
                     row.key: f"The source cannot be read again. {bad.refusal.detail}" for row in results
@@ -95,7 +96,11 @@ class MaskMaker:
         in_order = sorted(rows, key=lambda row: row.place.frame)  # page by page, as the source
         for path, results in by_file(in_order).items():
             lack = "A picture states no geometry."
-            stack = Stack(results[0].stack, tuple(Plane(row) for row in results), lack=lack)
+            # Pages need not be neighbours: each is mended alone.
+            ones = (Stack(row.stack, (Plane(row),)) for row in results)
+            mended = (mended_stack(one, largest=self.largest) for one in ones)
+            planes = tuple(plane for one in mended for plane in one.planes)
+            stack = Stack(results[0].stack, planes, lack=lack)
             several = len(results) > 1 or results[0].place.frame > 0
             data = pages(stack.planes) if several else png(stack.planes[0])
             name = unique(f"{stem(path)}_mask", ".tif" if several else ".png", taken)

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from stages.base import Reason
+from stages.deliver.mend import mended_stack
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.deliver.product import PRODUCT, VERSION
 from stages.ingest import volumes
@@ -26,32 +27,42 @@ NIFTI1_MOST: Final = 32767  # voxels along an axis
 GZIP_LEVEL: Final = 4  # masks are almost empty: more gains nothing
 
 
-def encode(path: str, results: Sequence[SegmentedFrame], limits: IngestOptions) -> tuple[Stack, bytes]:
-    """The planes of one file and its gzipped mask: same shape, sform and qform; other slices are empty."""
+def encode(
+    path: str, results: Sequence[SegmentedFrame], limits: IngestOptions, *, largest: bool
+) -> tuple[Stack, bytes]:
+    """The planes of one file, mended, and its gzipped mask: same shape, sform and qform.
+
+    Slices that are not among the results are empty.
+    """
     volume, header, kind = _grid(path, limits)
     mask_DHW = np.zeros(volume.shape, np.uint8)
     by_frame_NHW = np.moveaxis(mask_DHW, volume.axis, 0)
     for result in results:
         if result.mask.shape != by_frame_NHW.shape[1:] or result.place.frame >= volume.frames:
             raise BadData(Reason.CORRUPT, "The volume has another shape than when it was segmented.")
-        by_frame_NHW[result.place.frame] = result.mask.unpack()
+    stack = mended_stack(_stack(volume, results), largest=largest)
+    for plane in stack.planes:
+        by_frame_NHW[plane.result.place.frame] = plane.result.mask.unpack()
     header.set_data_dtype(np.uint8)
     header["descrip"] = f"{PRODUCT} {VERSION} prostate mask".encode()
     header["cal_max"], header["cal_min"] = 1, 0
     # Without an affine of our own nibabel keeps both transforms and their codes as the header has them.
     image = kind(mask_DHW.reshape(header.get_data_shape()), None, header)
-    return _stack(volume, results), gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
+    return stack, gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
 
 
 def _stack(volume: Volume, results: Sequence[SegmentedFrame]) -> Stack:
     """The planes with their distances along the normal, not along a sheared axis."""
     area_mm2, distance_mm = volume.pixel_area_mm2, volume.slice_distance_mm
+    orientation = _orientation(volume)
     planes = tuple(
         Plane(
             result,
             volume.spacing_mm,
             area_mm2,
             None if distance_mm is None else distance_mm * result.place.frame,
+            position_mm=volume.affine[:3, volume.axis] * result.place.frame + volume.affine[:3, 3],
+            orientation=orientation,
         )
         for result in results
     )
@@ -61,6 +72,14 @@ def _stack(volume: Volume, results: Sequence[SegmentedFrame]) -> Stack:
     return Stack(
         results[0].stack, planes, distance_mm, tilt_degrees=tilt, lack=lack, note=volume.geometry_note
     )
+
+
+def _orientation(volume: Volume) -> tuple[float, ...] | None:
+    """Direction cosines of a row and of a column, in the axes of the affine."""
+    if volume.spacing_mm is None or volume.slice_distance_mm is None:
+        return None
+    rows, columns = (volume.affine[:3, axis] for axis in volume.in_plane)
+    return (*(columns / np.linalg.norm(columns)).tolist(), *(rows / np.linalg.norm(rows)).tolist())
 
 
 def _tilt_degrees(volume: Volume) -> float:

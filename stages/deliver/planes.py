@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
 from stages.batches import Place, Segmented, StackId
-from stages.components import small_components
 from stages.grid import Mask
 from stages.ingest.site import Site
 
@@ -38,6 +37,7 @@ class Plane:
     header: Dataset = field(default_factory=Dataset)  # the DICOM instance without its pixels; else empty
     position_mm: NDArray[np.float64] | None = None  # [3], of the first pixel, patient coordinates
     orientation: tuple[float, ...] | None = None  # direction cosines of a row and of a column
+    removed: int = 0  # pixels of the network's mask that are not in the result's, as stray objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +79,6 @@ def by_series(batch: Segmented, site: Site) -> dict[bytes, list[SegmentedFrame]]
             batch.rows.stacks[i],
         )
     return {name: list(rows.values()) for name, rows in series.items()}
-
-
-def masks_without_small_components(results: Sequence[SegmentedFrame]) -> list[SegmentedFrame]:
-    """The slices of one stack in its order, without what belongs to no large component of it."""
-    small = small_components(len(results), lambda i: results[i].mask.unpack())
-    return [
-        one if small_HW is None else replace(one, mask=Mask.pack(one.mask.unpack() & ~small_HW))
-        for one, small_HW in zip(results, small, strict=True)
-    ]
 
 
 def by_file(results: Iterable[SegmentedFrame]) -> dict[str, list[SegmentedFrame]]:

@@ -26,7 +26,7 @@ from stages.deliver.caveats import fewer
 from stages.deliver.masks import Failed, MaskMaker
 from stages.deliver.measure import Listed, Measurements
 from stages.deliver.options import DeliverOptions
-from stages.deliver.planes import SegmentedFrame, by_series, masks_without_small_components, stacks_of
+from stages.deliver.planes import SegmentedFrame, by_series, stacks_of
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.faults import silence
 from stages.ingest.options import IngestOptions
@@ -68,7 +68,7 @@ class Deliver:
     keys: Path  # where the site secret lies
     model: str = ""  # what names the weights
     limits: IngestOptions = field(default_factory=IngestOptions)
-    largest_component: bool = True  # as in the segment stage, which saw a long series in pieces only
+    largest_component: bool = True  # SegmentOptions.largest_component
     name: ClassVar[str] = "deliver"
 
     @contextmanager
@@ -141,8 +141,7 @@ class Deliver:
 
     def _masks(self, part: Path, rows: Sequence[SegmentedFrame], failed: Failed) -> Iterator[Listed]:
         """Write the mask files of every stack; several stacks have a folder each."""
-        clean = masks_without_small_components if self.largest_component else list
-        maker = MaskMaker(self.options, self.limits, self.model, clean)
+        maker = MaskMaker(self.options, self.limits, self.model, self.largest_component)
         several = max(row.stack.of for row in rows) > 1
         for stack in stacks_of(rows):
             home = f"stack-{stack[0].stack.number}/" if several else ""

@@ -32,7 +32,7 @@ class SegmentOptions:
     threshold: Annotated[float, Ge(0.05), Le(0.95)] = 0.5
     """The probability from which a pixel is inside."""
     largest_component: bool = True
-    """Keep the largest connected object of each series, and others of about its size: a patient has one
+    """Deliver the largest connected object of each stack, and others of about its size: a patient has one
     prostate, a series may show it several times."""
 
 

@@ -2,7 +2,8 @@
 
 Confidence of a slice is the mean of |2p - 1| over its mask: 0 is a coin toss, 1 is certainty. Where the
 mask is empty it is |2p - 1| at the pixel most like the structure, so that an empty slice can be unsure too.
-It ranks slices; it is not calibrated.
+It ranks slices; it is not calibrated. Masks are as the network gives them: what is stray in a stack is known
+only where the stack is whole and its positions are at hand, in delivery (deliver/mend.py).
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.base import Reason, Reject, Split
-from stages.batches import Prepared, Rows, Segmented, same_stack
-from stages.components import small_components, without_islands
+from stages.batches import Prepared, Segmented
 from stages.grid import Mask
 from stages.preprocess.grid import mask_to_original
 from stages.segment import checkpoint
@@ -87,11 +86,9 @@ class Segment:
         rows = batch.rows.take(kept)
         threshold = self.options.threshold
         probability_NHW = probability_NHW if sound_N.all() else probability_NHW[kept]
-        if self.options.largest_component:
-            probability_NHW = without_small_components(probability_NHW, rows, threshold)
         grids = [batch.grids[i] for i in kept]
         masks = tuple(
-            Mask.pack(without_islands(mask_to_original(probability_HW, grid, threshold)))
+            Mask.pack(mask_to_original(probability_HW, grid, threshold))
             for probability_HW, grid in zip(probability_NHW, grids, strict=True)
         )
         known_N = np.array([grid.spacing_known for grid in grids], np.bool_)
@@ -108,28 +105,6 @@ class Segment:
             Reject(batch.rows.keys[i], self.name, Reason.DEGENERATE, detail) for i in np.flatnonzero(~sound_N)
         )
         return Split(segmented, rejected)
-
-
-def without_small_components(
-    probability_NHW: NDArray[np.float32], rows: Rows, threshold: float
-) -> NDArray[np.float32]:
-    """With 0 for what belongs to no large component of its stack (components.py).
-
-    A stack of which only a part is here is left as it is: what is small here may belong to an object that
-    is large in the whole, so delivery decides. Rows of a stack follow each other in slice order. What is
-    below the threshold stays too: the border of the object that stays is interpolated from it.
-    """
-    starts = [i for i in range(len(rows)) if i == 0 or not same_stack(rows, i - 1, i)]
-    left_NHW = probability_NHW
-    for lo, hi in pairwise([*starts, len(rows)]):
-        if hi - lo < rows.stacks[lo].slices:
-            continue
-        of_stack = probability_NHW[lo:hi] >= threshold
-        for row, small_HW in enumerate(small_components(hi - lo, of_stack.__getitem__), lo):
-            if small_HW is not None:
-                left_NHW = probability_NHW.copy() if left_NHW is probability_NHW else left_NHW
-                left_NHW[row, small_HW] = 0
-    return left_NHW
 
 
 def confidence(probability_NHW: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:

@@ -10,6 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from tests.situations.interrupted import (
+    FULL_ML,
+    INTERRUPTED_ML,
+    empty_slice,
+    noise_at_the_end,
+    recentred,
+)
 from tests.situations.maker import (
     DEPTHS_MM,
     GAP_MM,
@@ -271,6 +278,14 @@ SITUATIONS = {
         (23,),
         1,
         flags=frozenset({"uneven_spacing"}),
+    ),
+    "recentred": Situation(recentred(lambda number: number >= 12), *PLAIN),
+    "recentred_alternately": Situation(recentred(lambda number: number % 2 == 1), *PLAIN),
+    "empty_slice": Situation(
+        empty_slice, (INTERRUPTED_ML,), (19,), 1, flags=frozenset({"gland_interrupted"})
+    ),
+    "noise_at_the_end": Situation(
+        noise_at_the_end, (FULL_ML,), (19,), 1, flags=END | frozenset({"objects_removed"})
     ),
     "partial": Situation(enlarged, (None,), (14,), 1, flags=END),
     "damaged": Situation(

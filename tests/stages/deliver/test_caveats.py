@@ -127,6 +127,57 @@ def test_a_scout_s_slices_are_too_far_apart_for_a_volume(
     assert clinic.measured()["review"] is False
 
 
+def test_slices_without_prostate_between_slices_with_it_are_counted(clinic: Clinic) -> None:
+    """The rest of the gland stays in the result."""
+    masks = [np.array(mask_HW) for mask_HW in clinic.balls(9)]
+    lay(clinic, [3.0 * i for i in range(9)], masks)
+    assert flags(clinic) == {}
+    whole = [one["pixels"] for one in clinic.measured()["masks"][0]["slices"]]
+    masks[4] = masks[5] = np.zeros((48, 40))
+    lay(clinic, [3.0 * i for i in range(9)], masks)
+    found = flags(clinic)["gland_interrupted"]
+    assert (found["slices"], found["review"]) == (2, True)
+    left = [one["pixels"] for one in clinic.measured()["masks"][0]["slices"]]
+    assert left == [*whole[:4], 0, 0, *whole[6:]]
+
+
+@pytest.mark.parametrize(("width", "raised"), [(10, False), (11, True)])
+def test_objects_that_went_are_said_from_a_twentieth_on(clinic: Clinic, width: int, *, raised: bool) -> None:
+    """Of the volume that stays: 10 in 200 pixels are not said, 11 are, with both volumes."""
+    box_HW = np.zeros((48, 40))
+    box_HW[20:30, 10:30] = 1
+    stray_HW = box_HW.copy()
+    stray_HW[2, 2 : 2 + width] = 1
+    empty_HW = np.zeros((48, 40))
+    lay(clinic, [0, 3, 6, 9], [empty_HW, empty_HW, stray_HW, empty_HW])
+    found = flags(clinic)
+    assert ("objects_removed" in found) is raised
+    assert clinic.measured()["volume_ml"] == pytest.approx(0.225)
+    if raised:
+        one = found["objects_removed"]
+        assert (one["slices"], one["percent"], one["review"]) == (1, 5, True)
+        assert (one["removed_ml"], one["kept_ml"]) == (0.012, 0.225)
+
+
+@pytest.mark.parametrize(("rows", "raised"), [(10, False), (11, True)])
+def test_a_mask_on_slices_unlike_the_training_images_is_said(
+    clinic: Clinic, rows: int, *, raised: bool
+) -> None:
+    """One slice of five, but more than a quarter of the area; unknown novelty counts as usual."""
+    boxes = []
+    for height in (0, 20, rows, 10, 0):
+        boxes.append(np.zeros((48, 40)))
+        boxes[-1][10 : 10 + height, 10:20] = 1
+    batch = clinic.batch(clinic.dicom(5), boxes, novelty=[0.5, 0.5, 1.5, np.nan, 0.5])
+    clinic.deliver(batch)
+    found = flags(clinic)
+    assert list(found) == ["mask_out_of_distribution"] * raised
+    assert not raised or (found["mask_out_of_distribution"]["percent"], clinic.measured()["review"]) == (
+        27,
+        True,
+    )
+
+
 def test_rejected_slices_are_counted_against_the_source(clinic: Clinic) -> None:
     """The source holds eight, six arrive."""
     lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 8)] * 6)

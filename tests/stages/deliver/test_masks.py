@@ -28,7 +28,7 @@ def test_a_picture_gets_a_black_and_white_png(clinic: Clinic) -> None:
 
 def test_pages_become_pages(clinic: Clinic) -> None:
     """A TIFF of several pages, even of several sizes, gets one of as many, in order."""
-    masks = [np.eye(20, 30), np.eye(12, 9), np.ones((20, 30))]
+    masks = [np.tri(20, 30), np.tri(12, 9), np.ones((20, 30))]
     places = [Place("scan.tif", page, FileKind.RASTER) for page in range(3)]
     clinic.deliver(clinic.batch(places[::-1], masks[::-1]))
     with Image.open(clinic.of() / "scan_mask.tif") as picture:

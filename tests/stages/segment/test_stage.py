@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.base import Reason, Split
-from stages.batches import Prepared, Rows, Segmented, StackId
+from stages.batches import Prepared, Segmented
 from stages.segment.checkpoint import WeightsError
 from stages.segment.options import SegmentOptions
 from stages.segment.runtime import Inference
-from stages.segment.stage import Segment, confidence, without_small_components
+from stages.segment.stage import Segment, confidence
 
 BatchOf = Callable[..., Prepared]
 Run = Callable[[Prepared], Split[Segmented]]
@@ -97,23 +97,21 @@ def test_missing_weights_are_an_error(tmp_path: Path) -> None:
         pass
 
 
-def test_small_islands_of_a_slice_go_and_its_hole_is_filled(
+def test_masks_are_as_the_network_gives_them(
     monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, batch_of: BatchOf
 ) -> None:
-    """On the stored grid, also where they belong to a large object of the neighbouring slice."""
+    """What is stray is judged where the stack is whole: an object, an island and a hole stay."""
     probability_NHW = np.zeros((2, 32, 32), np.float32)
     probability_NHW[:, 4:20, 4:20] = 1
-    probability_NHW[0, 4:28, 4:28] = 1
-    probability_NHW[1, 10, 10] = 0
-    probability_NHW[1, 25, 25] = 1
+    probability_NHW[1, 8:12, 8:12] = 0
+    probability_NHW[1, 24:28, 24:28] = 1
     features_ND = np.eye(2, 16, dtype=np.float32)
     answer = Inference(probability_NHW, features_ND, np.zeros(2, np.float32))
     monkeypatch.setattr("stages.segment.stage.load", lambda *_, **__: lambda _x: answer)
     with Segment(SegmentOptions(weights=tiny_weights), "cpu").open() as work:
         mask_HW = work(batch_of(noise(2), (32, 32))).kept.masks[1].unpack()
     labels = [cv2.connectedComponents(one.astype(np.uint8))[0] for one in (mask_HW, 1 - mask_HW)]
-    assert labels == [2, 2]
-    assert mask_HW.sum() > 100
+    assert labels == [3, 3]
 
 
 def test_stage_travels(tiny_weights: Path) -> None:
@@ -121,47 +119,6 @@ def test_stage_travels(tiny_weights: Path) -> None:
     stage = Segment(SegmentOptions(weights=tiny_weights), "cpu")
     assert pickle.loads(pickle.dumps(stage)) == stage  # noqa: S301  # our own bytes
     assert stage.name == "segment"
-
-
-def rows_of(*stacks: tuple[bytes, int], slices: int = 0) -> Rows:
-    """A row for each series and number of a stack."""
-    blank = (b"",) * len(stacks)
-    ids = tuple(StackId(number, 2, slices) for _, number in stacks)
-    return Rows(blank, tuple(series for series, _ in stacks), blank, blank, ids)
-
-
-def test_largest_object_of_each_series_stays() -> None:
-    """Objects are connected through slices of one series, never into the next series."""
-    probability = np.full((4, 8, 8), 0.1, np.float32)
-    probability[0:2, 1:3, 1:3] = 0.9  # series A: eight voxels over two slices
-    probability[1, 5:8, 5:7] = 0.9  # series A: six voxels in one slice, under four fifths of eight
-    probability[2:4, 5, 5] = 0.9  # series B: two voxels, below A's six
-    probability[3, 0, 0] = 0.9  # series B: one voxel
-    left = without_small_components(probability, rows_of((b"a", 1), (b"a", 1), (b"b", 1), (b"b", 1)), 0.5)
-    assert np.argwhere(left[1] >= 0.5).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
-    assert left[1, 6, 6] == 0
-    assert np.argwhere(left[2:] >= 0.5).tolist() == [[0, 5, 5], [1, 5, 5]]
-    assert left[0, 7, 0] == np.float32(0.1)  # what is below the threshold is left as it is
-
-
-def test_stacks_of_one_series_are_apart() -> None:
-    """An object of the next stack is no continuation, and is measured against its own stack alone."""
-    probability = np.zeros((2, 8, 8), np.float32)
-    probability[0, 1:5, 1:5] = 0.9
-    probability[1, 6, 6] = 0.9
-    left = without_small_components(probability, rows_of((b"a", 1), (b"a", 2)), 0.5)
-    np.testing.assert_array_equal(left, probability)
-
-
-def test_a_part_of_a_stack_loses_nothing() -> None:
-    """What is small in a piece of a cut stack may belong to a large object of the whole."""
-    probability = np.zeros((2, 8, 8), np.float32)
-    probability[0, 1:5, 1:5] = 0.9
-    probability[1, 7, 7] = 0.9
-    part = rows_of((b"a", 1), (b"a", 1), slices=3)
-    np.testing.assert_array_equal(without_small_components(probability, part, 0.5), probability)
-    whole = rows_of((b"a", 1), (b"a", 1), slices=2)
-    assert without_small_components(probability, whole, 0.5)[1].max() == 0
 
 
 def test_confidence_by_hand() -> None:
