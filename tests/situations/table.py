@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+from pydicom.uid import CTImageStorage
 
 from tests.situations.maker import (
     DEPTHS_MM,
@@ -299,5 +300,12 @@ SITUATIONS = {
     "no_spacing": Situation(lambda study: study.volume(PixelSpacing=None), (None,), (19,), 0, flags=LOST),
     "computed_tomography": Situation(
         lambda study: study.volume(Modality="CT"), (None,), (19,), 0, flags=frozenset({"out_of_scope"})
+    ),
+    "by_sop_class": Situation(
+        lambda study: study.volume(Modality="", SOPClassUID=CTImageStorage),
+        (None,),
+        (19,),
+        0,
+        flags=frozenset({"out_of_scope"}),
     ),
 }
