@@ -17,16 +17,17 @@ def turn(one: Slice) -> tuple[float, int, str, bytes]:
 def rank(stack: SliceStack) -> tuple[object, ...]:
     """The order of acquisition, independent of numbers and names as far as marks or places tell stacks apart.
 
-    Where numbers divided a stack from others of its places, numbers say which was first.
+    Of those that no mark tells apart the larger comes first: a localiser stands behind its volume. Where numbers divided a stack from others of its places, numbers say which was first.
     """
-    places = () if stack.doubt is Doubt.ORDER else min(map(_whereabouts, stack.slices))
+    size_first = (-len(stack.slices), *min(map(_whereabouts, stack.slices)))
+    places = () if stack.doubt is Doubt.ORDER else size_first
     return (min(map(order, stack.slices)), places, min(map(turn, stack.slices)))
 
 
 def _whereabouts(one: Slice) -> tuple[object, ...]:
     """What else divides stacks, and where the slice lies, its height first."""
-    place = (one.frame_of_reference, one.orientation or (), (one.position or ())[::-1])
-    return (one.modality, *place, one.shape, one.spacing_mm or ())
+    place = (one.orientation or (), (one.position or ())[::-1], one.shape, one.spacing_mm or ())
+    return (one.modality, *place, one.frame_of_reference)
 
 
 def order(one: Slice) -> tuple[tuple[float, str], ...]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from stages.doubt import Doubt
 from stages.ingest.acquisition import Acquisition
+from stages.ingest.interlock import doubted
 from stages.ingest.parallel import depths_mm, grouped, normal, parallel
 from stages.ingest.passes import passes, side_by_side
 from stages.ingest.ranking import number_of, order, rank, turn
@@ -69,7 +70,7 @@ def stacked(slices: Sequence[Slice]) -> tuple[SliceStack, ...]:
             SliceStack(tuple(sorted(group, key=turn)))
             for group in grouped(lost, lambda one: (one.shape, one.place.path if one.frames > 1 else ""))
         ]
-    return tuple(sorted(found, key=rank))
+    return doubted(sorted(found, key=rank))
 
 
 def _told_apart(slices: Sequence[Slice], said: Callable[[Slice], str]) -> list[list[Slice]]:
