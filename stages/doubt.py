@@ -10,4 +10,5 @@ class Doubt(StrEnum):
 
     NONE = ""
     ORDER = "order"  # places were imaged again; only the order of numbers or times tells which image is whose
+    INTERLOCKED = "interlocked"  # its slices lie evenly between those of other stacks
     TURNED = "turned"  # its planes are turned against those of other stacks in small steps, as in a fan

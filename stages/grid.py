@@ -22,6 +22,7 @@ class Display:
 
 
 STORED: Final = Display()  # as stored
+PLAUSIBLE_SPACING_MM: Final = (0.01, 10.0)  # between pixels of a slice; beyond lies a header's mistake
 
 
 @dataclass(frozen=True, slots=True)

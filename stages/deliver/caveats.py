@@ -59,6 +59,8 @@ class Flag(StrEnum):
     MASK_OUT_OF_DISTRIBUTION = "mask_out_of_distribution"  # much of the mask lies on such slices
     OUT_OF_SCOPE = "out_of_scope"  # a modality that the product is not for
     FEWER_SLICES = "fewer_slices"  # than an earlier result, which stays the current one
+    INTERLEAVED_STACKS = "interleaved_stacks"  # slices evenly between those of another stack
+    MISSING_PARTS = "missing_parts"  # of a concatenation
 
 
 TEXTS: Final[Mapping[Flag, str]] = {
@@ -87,6 +89,10 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.OUT_OF_SCOPE: "The modality is {modality}; in scope is {modalities}. Do not use the result.",
     Flag.FEWER_SLICES: "Slices that version {version} has and this one lacks: {slices}. "
     "Version {version} stays the result of the series.",
+    Flag.INTERLEAVED_STACKS: "The slices lie evenly between those of another stack of the series: "
+    "both may be one volume.",
+    Flag.MISSING_PARTS: "Parts that the concatenation of the source states and this result lacks: "
+    "{parts} of {of}.",
 }
 
 
@@ -210,6 +216,8 @@ def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
         yield Caveat(Flag.REJECTED_SLICES, numbers=numbers)
     if stack.id.doubt is Doubt.ORDER:
         yield Caveat(Flag.DIVIDED_BY_ORDER)
+    if stack.id.doubt is Doubt.INTERLOCKED:
+        yield Caveat(Flag.INTERLEAVED_STACKS)
     if stack.id.doubt is Doubt.TURNED:
         yield Caveat(Flag.NOT_PARALLEL)
     if stack.lack:

@@ -8,7 +8,6 @@ the planes is that of the rows: ingest has sorted them.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
@@ -23,17 +22,16 @@ from stages.deliver.extent import gaps_mm, repeated
 from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
 from stages.ingest.elements import numbers, text
 from stages.ingest.faults import BadData, reading
-from stages.ingest.functional import macro, spacing_mm, why_no_spacing
+from stages.ingest.functional import macro, spacing_fault, spacing_mm
 from stages.ingest.functional import orientation as orientation_of
 from stages.ingest.functional import position as position_of
+from stages.ingest.modality import modalities
 
 _PIXEL_MEASURES: Final = BaseTag(0x00289110)
 _BETWEEN_SLICES: Final = BaseTag(0x00180088)
 _THICKNESS: Final = BaseTag(0x00180050)
 _FRAMES: Final = BaseTag(0x00280008)
-_MODALITY: Final = BaseTag(0x00080060)
 _FRAME_OF_REFERENCE: Final = BaseTag(0x00200052)
-_CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}")  # PS3.5 section 6.2
 PARALLEL: Final = 0.999  # cosine; ingest puts what is tilted further into a stack of its own
 SPACING_ALIKE: Final = 0.02  # relative, as above
 RIGHT_ANGLE: Final = 0.02  # largest cosine between a row and a column of a sound header
@@ -66,7 +64,7 @@ def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
     normal = _normal(planes[0])
     placed = tuple(replace(plane, depth_mm=_depth_mm(plane, normal)) for plane in planes)
     tilt = None if normal is None else math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
-    modalities = sorted({_modality(plane.header) for plane in planes} - {""})
+    named = sorted({one for plane in planes for one in modalities(plane.header)})
     stack = Stack(
         rows[0].stack,
         placed,
@@ -74,7 +72,7 @@ def _stack(planes: Sequence[Plane], rows: Sequence[SegmentedFrame]) -> Stack:
         _median(planes, _BETWEEN_SLICES),
         _median(planes, _THICKNESS),
         tilt,
-        tuple(modalities),
+        tuple(named),
     )
     return replace(stack, lack=_lack(stack))
 
@@ -145,11 +143,6 @@ def _median(planes: Sequence[Plane], tag: BaseTag) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def _modality(header: Dataset) -> str:
-    value = text(header, _MODALITY)
-    return value if _CODE_STRING.fullmatch(value) else ""
-
-
 def _lack(stack: Stack) -> str:
     """What keeps the planes from being one volume in one frame of reference; empty where nothing does."""
     planes = stack.planes
@@ -179,7 +172,7 @@ def _first_without_spacing(planes: Sequence[Plane]) -> str:
     """Of the first plane that has none; empty where all have one."""
     return next(
         (
-            why_no_spacing(plane.header, plane.result.place.frame)
+            spacing_fault(plane.header, plane.result.place.frame)
             for plane in planes
             if plane.spacing_mm is None
         ),

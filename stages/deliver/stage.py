@@ -26,6 +26,7 @@ from stages.deliver.caveats import fewer
 from stages.deliver.masks import Failed, MaskMaker
 from stages.deliver.measure import Listed, Measurements
 from stages.deliver.options import DeliverOptions
+from stages.deliver.parts import missing_parts
 from stages.deliver.planes import SegmentedFrame, by_series, stacks_of
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.faults import silence
@@ -122,7 +123,10 @@ class Deliver:
             record_ids = frozenset(plane.result.key.hex() for mask in masks for plane in mask.stack.planes)
             there = versions.shelf(folder)
             lacking = there.current.record_ids - record_ids if there.current else ()
-            caveats = (fewer(len(lacking), there.current.version),) if there.current and lacking else ()
+            caveats = (
+                *((fewer(len(lacking), there.current.version),) if there.current and lacking else ()),
+                *missing_parts(mask.stack for mask in masks),
+            )
             undelivered = sum(row.key in failed for row in rows)
             measured = Measurements(series, masks, caveats, undelivered)
             if there.current and not masks:

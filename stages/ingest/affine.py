@@ -14,12 +14,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.ingest.geometry import spacing_fault
+from stages.ingest.geometry import distance_fault
 
 TEMPLATE_CODES: Final = frozenset({3, 4, 5})  # Talairach, MNI 152, another template: not this patient
 _ALIKE: Final = 0.01  # lengths closer than this share are one, rounded
 _SINGULAR: Final = 0.05  # of the box of its edges: a flatter voxel is no voxel
+_TURNED: Final = 0.01  # of a direction cosine, about half a degree: directions closer than this are one
+_MOVED: Final = 0.5  # of the shortest edge: first voxels closer than this are in one place
 _UNKNOWN: Final = "The header states no usable geometry."
+_UNSTATED: Final = (
+    "The header states no sform, no qform, and a voxel of 1 mm, as writers leave what they do not know."
+)
 
 Matrix = NDArray[np.float64]
 
@@ -49,7 +54,7 @@ class Geometry:
 def reconciled(stated: Stated) -> Geometry:
     """The most believable geometry, and what was not believed."""
     steps = np.abs(stated.steps_mm)  # a sign is a flip of an old writer's, no length
-    good = tuple(not spacing_fault((float(step),)) for step in steps)
+    good = tuple(not distance_fault((float(step),)) for step in steps)
     sform = stated.sform if stated.sform is not None and sound(stated.sform) else None
     rotation = stated.rotation
     rigid = rotation if rotation is not None and np.isfinite(rotation).all() else None
@@ -62,6 +67,8 @@ def reconciled(stated: Stated) -> Geometry:
     known = (good[0], good[1], good[2])
     if rigid is not None:
         return Geometry(_boxed(rigid, box, stated.offset), True, known, note)
+    if stated.sform is None and rotation is None and (box == 1).all():
+        note = _UNSTATED
     return Geometry(_boxed(np.diag([-1.0, 1.0, 1.0]), box, np.zeros(3)), False, known, note)
 
 
@@ -71,10 +78,11 @@ def _from_sform(stated: Stated, sform: Matrix, rigid: Matrix | None, note: str) 
     It is where a qform bears it out, the sform leads into a template's space, or pixdim is not all ones.
     """
     steps = np.abs(stated.steps_mm)
-    good = tuple(not spacing_fault((float(step),)) for step in steps)
+    good = tuple(not distance_fault((float(step),)) for step in steps)
     if not _is_box(stated, good):
         return Geometry(sform, True, (True, True, True), f"{note} Its pixdim holds no distances.".strip())
     if _alike(sform, steps, good):
+        note = f"{note} {_elsewhere(stated, sform, rigid)}".strip()
         return Geometry(sform, True, (True, True, True), note)
     edges = f"{_shown(lengths(sform))} mm by the sform and {_shown(steps)} mm by pixdim"
     if rigid is None and not stated.template and (steps == 1).all():
@@ -95,7 +103,7 @@ def sound(affine: Matrix) -> bool:
     if not np.isfinite(affine).all():
         return False
     edges = lengths(affine)
-    if spacing_fault(tuple(map(float, edges))):
+    if distance_fault(tuple(map(float, edges))):
         return False
     return bool(abs(np.linalg.det(affine[:3, :3])) > _SINGULAR * np.prod(edges))
 
@@ -118,6 +126,20 @@ def _alike(sform: Matrix, steps: Matrix, good: tuple[bool, ...]) -> bool:
         bool((np.abs(found - steps) <= _ALIKE * steps)[list(good)].all())
         for found in (lengths(sform), np.append(lengths(sform)[:2], plane_distances(sform)[2]))
     )
+
+
+def _elsewhere(stated: Stated, sform: Matrix, rigid: Matrix | None) -> str:
+    """How the qform leads elsewhere than an sform of the same lengths, as a sentence; empty where not."""
+    if rigid is None:
+        return ""
+    edges = lengths(sform)
+    matters = [axis for axis in range(3) if not stated.flat[axis]]
+    turned = np.abs(sform[:3, :3] / edges - rigid)[:, matters].max(initial=0.0) > _TURNED
+    moved_mm = float(np.linalg.norm(sform[:3, 3] - stated.offset))
+    ways = ["other directions"] * bool(turned)
+    if not moved_mm <= _MOVED * edges.min():
+        ways.append(f"a first voxel {moved_mm:.4g} mm away")
+    return f"The qform has {' and '.join(ways)}; the sform is taken." if ways else ""
 
 
 def _damaged(stated: Stated, sform: Matrix | None, rigid: Matrix | None) -> str:

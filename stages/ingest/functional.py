@@ -54,7 +54,7 @@ def spacing_mm(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     return next((found for one in stated if (found := spacing(one))), None)
 
 
-def why_no_spacing(dataset: Dataset, frame: int) -> str:
+def spacing_fault(dataset: Dataset, frame: int) -> str:
     """One sentence on why ``spacing_mm`` is None; empty where it is not. No text of the header is quoted."""
     if spacing_mm(dataset, frame) is not None:
         return ""

@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stages.grid import Display
+from stages.grid import PLAUSIBLE_SPACING_MM, Display
 
 AXIAL_DEGREES: Final = 30.0  # a slice tilted further from axial is shown as stored
 _LEAST_COSINE: Final = math.cos(math.radians(AXIAL_DEGREES))
-_SPACING_MM: Final = (1e-3, 100.0)  # outside lies no medical image, but a header's mistake
+_DISTANCE_MM: Final = (0.01, 100.0)  # between planes; outside lies no medical image, but a header's mistake
 _LEFT, _POSTERIOR, _HEAD = range(3)
 
 
@@ -42,9 +42,18 @@ def spacing(values_mm: tuple[float, ...] | None) -> tuple[float, float] | None:
 
 
 def spacing_fault(values_mm: tuple[float, ...]) -> str:
-    """What is wrong with these distances, as the end of a sentence; empty where they are believable."""
+    """What is wrong with distances of pixels, as the end of a sentence; empty where they are believable."""
+    return _fault(values_mm, PLAUSIBLE_SPACING_MM)
+
+
+def distance_fault(values_mm: tuple[float, ...]) -> str:
+    """The same of distances that may be those of planes, which lie further apart."""
+    return _fault(values_mm, _DISTANCE_MM)
+
+
+def _fault(values_mm: tuple[float, ...], span_mm: tuple[float, float]) -> str:
     shown = " by ".join(f"{value:g}" for value in values_mm)
-    low, high = _SPACING_MM
+    low, high = span_mm
     if not all(map(math.isfinite, values_mm)):
         return f"{shown} mm, no finite number"
     if any(value == 0 for value in values_mm):

@@ -38,6 +38,7 @@ _TYPES: Final = {
     "MET_DOUBLE": "f8",
 }
 _PLANE: Final = 2
+_ROUNDING: Final = 0.01  # of the length of a direction
 
 
 def is_metaimage(head: bytes) -> bool:
@@ -67,11 +68,12 @@ def metaimage(head: bytes) -> Outline:
         raise BadData(
             Reason.UNSUPPORTED, "Voxels of this ElementType are not read; save as integers or floats."
         )
-    steps, origin, known = _geometry(fields, len(sizes))
+    steps, origin, known, note = _geometry(fields, len(sizes))
     volume = outlined(
         *(sizes, np.dtype(order + kind), steps, known),
         origin=origin,
         oriented=len(sizes) > _PLANE,
+        note=note,
         description=fields.get("Comment", ""),
     )
     where = required(fields, "ElementDataFile")
@@ -94,8 +96,10 @@ def _fields(head: bytes) -> tuple[dict[str, str], int]:
     raise BadData(Reason.CORRUPT, "The MetaImage header does not end.")
 
 
-def _geometry(fields: dict[str, str], dimensions: int) -> tuple[np.ndarray, np.ndarray, tuple[bool, ...]]:
-    """Steps [3, 3] and origin [3] in RAS; which steps are stated. A row of the matrix is an axis."""
+def _geometry(
+    fields: dict[str, str], dimensions: int
+) -> tuple[np.ndarray, np.ndarray, tuple[bool, ...], str]:
+    """Steps [3, 3] and origin [3] in RAS; which steps are stated; a note. A row of the matrix is an axis."""
     stated = real_numbers(fields.get("ElementSpacing") or fields.get("ElementSize", ""))
     matrix = next(
         (fields[name] for name in ("TransformMatrix", "Rotation", "Orientation") if name in fields), ""
@@ -113,7 +117,19 @@ def _geometry(fields: dict[str, str], dimensions: int) -> tuple[np.ndarray, np.n
     directions, steps, origin = np.eye(DIMENSIONS), np.ones(DIMENSIONS), np.zeros(DIMENSIONS)
     if turns and dimensions > _PLANE:
         directions = np.reshape(turns, (dimensions, dimensions))[:DIMENSIONS, :DIMENSIONS].T
+    directions, note = _cosines(directions)
     steps[:spatial] = stated[:spatial] or 1.0
     origin[:spatial] = corner[:spatial] or 0.0
     known = tuple(bool(stated) and axis < spatial for axis in range(DIMENSIONS))
-    return RAS_OF_LPS @ (directions * steps), RAS_OF_LPS @ origin, known
+    return RAS_OF_LPS @ (directions * steps), RAS_OF_LPS @ origin, known, note
+
+
+def _cosines(directions: np.ndarray) -> tuple[np.ndarray, str]:
+    """Directions of length one, which lengths are not to stretch; and a word where some were of another."""
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(directions, axis=0)
+    if (abs(lengths - 1) <= _ROUNDING).all() or not (np.isfinite(lengths) & (lengths > 0)).all():
+        return directions, ""
+    shown = " by ".join(f"{length:.4g}" for length in lengths)
+    note = f"The directions of the axes are {shown} long, not 1; the lengths are taken from ElementSpacing."
+    return directions / lengths, note

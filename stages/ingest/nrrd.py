@@ -41,6 +41,7 @@ _SPACES: Final = {
     **dict.fromkeys(("right-anterior-superior", "ras"), np.eye(3)),
     **dict.fromkeys(("left-anterior-superior", "las"), np.diag([-1.0, 1.0, 1.0])),
 }
+_ROUNDING: Final = 0.01  # of a length
 _FOLDED: Final = {"raw": False, "gzip": True, "gz": True}
 _UNITS: Final = {"m": 1000.0, "cm": 10.0, "um": 0.001, "µm": 0.001}  # all others are millimetres
 _SPATIAL_KINDS: Final = frozenset({"domain", "space", "???", "none", ""})
@@ -70,11 +71,12 @@ def nrrd(head: bytes) -> Outline:
         raise BadData(Reason.UNSUPPORTED, detail)
     order = ">" if fields.get("endian", "").lower() == "big" else "<"
     axes = [axis for axis, size in enumerate(sizes) if size > 1 or len(sizes) <= DIMENSIONS]
-    steps, origin, known, oriented = _geometry(fields, axes, len(sizes))
+    steps, origin, known, oriented, note = _geometry(fields, axes, len(sizes))
     volume = outlined(
         *([sizes[axis] for axis in axes], np.dtype(order + kind), steps, known),
         origin=origin,
         oriented=oriented,
+        note=note,
         description=fields.get("content", ""),
     )
     name = fields.get("data file") or fields.get("datafile") or ""
@@ -99,8 +101,8 @@ def _fields(head: bytes) -> tuple[dict[str, str], int]:
 
 def _geometry(
     fields: dict[str, str], axes: list[int], dimensions: int
-) -> tuple[np.ndarray, tuple[float, ...], tuple[bool, ...], bool]:
-    """Steps [3, 3] and origin [3] in RAS, which steps are stated, and whether their directions are."""
+) -> tuple[np.ndarray, tuple[float, ...], tuple[bool, ...], bool, str]:
+    """Steps [3, 3] and origin [3] in RAS, which steps are stated, whether their directions are; a note."""
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
     scale = _UNITS.get(units[0], 1.0) if units else 1.0
     to_ras = _SPACES.get(fields.get("space", "").lower())
@@ -118,4 +120,16 @@ def _geometry(
             steps[:, column], known[column] = scale * distances[axis] * np.eye(3)[column], True
     corner = real_numbers(fields.get("space origin", "").strip("()").replace(",", " "))
     origin = tuple(scale * (turn @ corner)) if len(corner) == DIMENSIONS else (0.0, 0.0, 0.0)
-    return steps, origin, tuple(known), to_ras is not None and bool(found) and all(known)
+    oriented = to_ras is not None and bool(found) and all(known)
+    edges = np.linalg.norm(steps, axis=0)
+    stated = [scale * distances[axis] for axis in axes[:DIMENSIONS]] if found and distances else []
+    return steps, origin, tuple(known), oriented, _disagreement(edges[: len(stated)], stated)
+
+
+def _disagreement(edges: np.ndarray, stated: list[float]) -> str:
+    """A word where ``spacings`` stand beside ``space directions``, against the format, and differ."""
+    pairs = [(edge, other) for edge, other in zip(edges, stated, strict=True) if np.isfinite(other)]
+    if all(abs(edge - abs(other)) <= _ROUNDING * edge for edge, other in pairs):
+        return ""
+    first, second = (" by ".join(f"{one:.4g}" for one in column) for column in zip(*pairs, strict=True))
+    return f"A voxel is {first} mm by space directions and {second} mm by spacings; the directions are taken."

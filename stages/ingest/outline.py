@@ -71,7 +71,7 @@ def outlined(
     affine[:3, :3] = steps
     affine[:3, 3] = more.pop("origin", (0.0, 0.0, 0.0))
     oriented = bool(more.pop("oriented", True))
-    note = ""
+    note = str(more.pop("note", ""))
     if not sound(affine):
         affine, known, oriented = np.full((4, 4), np.nan), (False,) * DIMENSIONS, False
         note = "The header's distances and directions span no volume."

@@ -30,6 +30,7 @@ from stages.ingest.elements import Parsed, integer, parse, text
 from stages.ingest.faults import BadData, reading
 from stages.ingest.files import open_regular, sha256_of
 from stages.ingest.functional import FUNCTIONAL_TAGS, orientation, position, spacing_mm
+from stages.ingest.modality import modalities
 from stages.ingest.options import IngestOptions
 from stages.ingest.purpose import why_beside
 from stages.ingest.site import Site
@@ -124,6 +125,7 @@ def _dicom(
     digest = b"" if uid else sha256_of(file)
     key = partial(site.key, uid) if uid else partial(site.content_key, digest)
     instance = re.fullmatch(r"[+-]?\d{1,12}", text(dataset, _INSTANCE_NUMBER))
+    made_by = "\\".join(modalities(dataset))
     slices = (
         Slice(
             key(k),
@@ -136,7 +138,7 @@ def _dicom(
             spacing_mm(dataset, k),
             count,
             acquisition(dataset, k),
-            text(dataset, _MODALITY),
+            made_by,
             text(dataset, _FRAME_OF_REFERENCE),
         )
         for k in range(count)

@@ -91,8 +91,9 @@ def why_no_source(stated: Declared) -> str:
         return f"The DICOM object is of the class {name}, no image to segment."
     if stated.manufacturer == PRODUCT:
         return f"The DICOM object is a result of {PRODUCT}."
-    if stated.modality in _NO_MODALITY:
-        return f"The DICOM object has the modality {stated.modality}, no image to segment."
+    modality = stated.modality.upper()
+    if modality in _NO_MODALITY:
+        return f"The DICOM object has the modality {modality}, no image to segment."
     captured = stated.sop_class == SecondaryCaptureImageStorage or stated.sop_class.startswith(
         SecondaryCaptureImageStorage + "."
     )

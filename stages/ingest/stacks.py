@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from stages.doubt import Doubt
 from stages.ingest.acquisition import Acquisition
+from stages.ingest.interlock import doubted
 from stages.ingest.parallel import depths_mm, grouped, normal, parallel
 from stages.ingest.passes import passes, side_by_side
+from stages.ingest.ranking import number_of, order, rank, turn
 from stages.ingest.slices import Slice, SliceStack
 
 _SAME_MM: Final = 1e-3  # positions closer than this are one place whatever the distance between slices is
@@ -65,10 +67,10 @@ def stacked(slices: Sequence[Slice]) -> tuple[SliceStack, ...]:
             for group, turned in parallel(frame):
                 found += _stacks_of(group, Doubt.TURNED if turned else Doubt.NONE)
         found += [
-            SliceStack(tuple(sorted(group, key=_turn)))
+            SliceStack(tuple(sorted(group, key=turn)))
             for group in grouped(lost, lambda one: (one.shape, one.place.path if one.frames > 1 else ""))
         ]
-    return tuple(sorted(found, key=_rank))
+    return doubted(sorted(found, key=rank))
 
 
 def _told_apart(slices: Sequence[Slice], said: Callable[[Slice], str]) -> list[list[Slice]]:
@@ -93,7 +95,7 @@ def _in_one_frame(slices: Sequence[Slice]) -> list[list[Slice]]:
 def _stacks_of(group: Sequence[Slice], doubt: Doubt) -> list[SliceStack]:
     """The stacks among parallel slices."""
     depths = depths_mm(group).tolist()
-    placed = sorted(zip(group, depths, strict=True), key=lambda one: (one[1], _turn(one[0])))
+    placed = sorted(zip(group, depths, strict=True), key=lambda one: (one[1], turn(one[0])))
     return [stack for part in _by_type(placed) for stack in _explained(part, doubt)]
 
 
@@ -125,7 +127,7 @@ def _explained(placed: list[_Placed], doubt: Doubt) -> list[SliceStack]:
     places = _places(placed, *_SHIFTED)
     times = np.bincount(places)
     if len(times) == 1:
-        return [_stack(sorted(placed, key=lambda one: (_order(one[0]), _turn(one[0]))), doubt)]
+        return [_stack(sorted(placed, key=lambda one: (order(one[0]), turn(one[0]))), doubt)]
     by_contrast = (_divided(placed, mark) for mark in _CONTRASTS)
     found = next((parts for parts in by_contrast if _are_volumes(parts, placed)), None)
     certain = True
@@ -200,12 +202,12 @@ def _added_up(
     mark: int, parts: list[list[_Placed]], place_of: dict[bytes, int]
 ) -> tuple[list[list[_Placed]], bool]:
     """Parts in the order of their mark, joined to passes; and whether they can be joined in one way only."""
-    parts = sorted(parts, key=lambda part: _number(part[0][0].acquisition[mark]))
+    parts = sorted(parts, key=lambda part: number_of(part[0][0].acquisition[mark]))
     numbers, certain = passes([{place_of[one.key] for one, _ in part} for part in parts])
     whole: dict[int, list[_Placed]] = {}
     for part, number in zip(parts, numbers, strict=True):
         whole.setdefault(number, []).extend(part)
-    return [sorted(part, key=lambda one: (one[1], _turn(one[0]))) for part in whole.values()], certain
+    return [sorted(part, key=lambda one: (one[1], turn(one[0]))) for part in whole.values()], certain
 
 
 def _divided(placed: list[_Placed], mark: int) -> list[list[_Placed]]:
@@ -220,7 +222,7 @@ def _divided(placed: list[_Placed], mark: int) -> list[list[_Placed]]:
 def _alike(values: Iterable[str]) -> dict[str, str]:
     """One of the values for each: numbers that differ by rounding only are the same."""
     name_of = {value: value for value in values}
-    numbers = sorted((number, value) for value in name_of if math.isfinite(number := _number(value)))
+    numbers = sorted((number, value) for value in name_of if math.isfinite(number := number_of(value)))
     for (before, one), (after, other) in pairwise(numbers):
         if after - before <= _ROUNDING * abs(after):
             name_of[other] = name_of[one]
@@ -243,7 +245,7 @@ def _dealt(placed: list[_Placed]) -> list[list[_Placed]]:
     Numbers mostly run through all places and then begin anew, or through the images of each place. Where they
     do neither, and where few places repeat, the first images of all places are the first stack, and so on.
     """
-    turns = sorted(zip(placed, _places(placed, *_NEAR), strict=True), key=lambda one: _turn(one[0][0]))
+    turns = sorted(zip(placed, _places(placed, *_NEAR), strict=True), key=lambda one: turn(one[0][0]))
     places = [place for _, place in turns]
     times = np.bincount(places)
     numbers = _nth(places)
@@ -266,29 +268,3 @@ def _nth(places: Sequence[int]) -> list[int]:
         numbers.append(seen.get(place, 0))
         seen[place] = numbers[-1] + 1
     return numbers
-
-
-def _turn(one: Slice) -> tuple[float, int, str, bytes]:
-    """The order in which slices were numbered; of equal numbers, by the name of the file."""
-    number = math.inf if one.instance is None else one.instance
-    return (number, one.place.frame, one.place.path, one.key)
-
-
-def _rank(stack: SliceStack) -> tuple[object, ...]:
-    """The order of acquisition, independent of numbers and names as far as marks tell stacks apart."""
-    return (min(map(_order, stack.slices)), min(map(_turn, stack.slices)))
-
-
-def _order(one: Slice) -> tuple[tuple[float, str], ...]:
-    """The marks in the order in which images are acquired; numbers by value."""
-    a = one.acquisition
-    marks = (a.number, a.temporal_position, a.phase, a.time, a.echo, a.echo_time, a.b_value, a.gradient)
-    return tuple((_number(mark), mark) for mark in (*marks, a.dimensions, a.stack, a.image_type))
-
-
-def _number(mark: str) -> float:
-    try:
-        value = float(mark)
-    except ValueError:
-        return math.inf
-    return value if math.isfinite(value) else math.inf

@@ -22,7 +22,7 @@ from stages.batches import Frame
 from stages.grid import Display
 from stages.ingest.affine import lengths, plane_distances
 from stages.ingest.faults import BadData
-from stages.ingest.geometry import display, spacing
+from stages.ingest.geometry import display, distance_fault, spacing
 from stages.ingest.opened import check_pixels
 from stages.ingest.options import IngestOptions
 from stages.ingest.rescale import rescaled
@@ -88,7 +88,7 @@ class Volume:
         if self.spacing_mm is None or not self.known[self.axis]:
             return None
         distance = float(plane_distances(self.affine)[self.axis])
-        return distance if spacing((distance, distance)) else None
+        return None if distance_fault((distance,)) else distance
 
     @property
     def display(self) -> Display:

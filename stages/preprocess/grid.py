@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from stages.batches import Frame
-from stages.grid import Display, Grid
+from stages.grid import PLAUSIBLE_SPACING_MM, Display, Grid
 
-PLAUSIBLE_SPACING_MM = (0.01, 10.0)  # between in-plane pixels
 LEAST_EXTENT = 8  # field pixels; spacing that makes an image smaller is no spacing of a pelvis
 
 Pixel = TypeVar("Pixel", bound=np.generic)

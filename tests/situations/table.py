@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+from pydicom.uid import CTImageStorage
 
 from tests.situations.interrupted import (
     FULL_ML,
@@ -152,6 +153,16 @@ def frame_in_some(study: Study) -> None:
         study.slice(depth, number, FrameOfReferenceUID=study.uid("frame") if number % 3 else "")
 
 
+def torn(**marks: Sequence[Any]) -> Callable[[Study], None]:
+    """Every second slice differs from the others by a mark."""
+
+    def make(study: Study) -> None:
+        for row, depth in enumerate(DEPTHS_MM):
+            study.slice(depth, row, **{name: values[row % 2] for name, values in marks.items()})
+
+    return make
+
+
 def two_modalities(study: Study) -> None:
     for number, modality in enumerate(("MR", "PT")):
         for row, depth in enumerate(DEPTHS_MM):
@@ -171,6 +182,13 @@ def of_one_frame(study: Study) -> None:
 def concatenation(study: Study) -> None:
     for part, depths in enumerate((DEPTHS_MM[::2], DEPTHS_MM[1::2])):
         study.enhanced([{"depth": depth} for depth in depths], f"{part}.dcm")
+
+
+def part_lost(study: Study) -> None:
+    """The first of two halves."""
+    frames = [{"depth": depth} for depth in DEPTHS_MM[::2]]
+    stated = {"ConcatenationUID": study.uid("whole"), "InConcatenationTotalNumber": 2}
+    study.enhanced(frames, "0.dcm", InConcatenationNumber=1, **stated)
 
 
 def diffusion(study: Study) -> None:
@@ -210,6 +228,8 @@ def enlarged(study: Study) -> None:
 PLAIN = ((SOUND,), (19,), 1)
 END, LOST = frozenset({"gland_at_end"}), frozenset({"no_geometry"})
 ORDER = frozenset({"divided_by_order"})
+TORN = frozenset({"interleaved_stacks"})
+HALVES = (volume_ml(DEPTHS_MM[::2]), volume_ml(DEPTHS_MM[1::2]))
 SITUATIONS = {
     "sound": Situation(Study.volume, *PLAIN),
     "split": Situation(split, *PLAIN),
@@ -224,7 +244,7 @@ SITUATIONS = {
     "echoes": Situation(phases(EchoTime=(4, 8, 100)), (SOUND,) * 3, (19,) * 3, 3),
     "times": Situation(phases(AcquisitionTime=("120000", "120100", "120200")), (SOUND,) * 3, (19,) * 3, 3),
     "shifted": Situation(
-        shifted, (SOUND, volume_ml([depth + GAP_MM / 2 for depth in DEPTHS_MM])), (19, 19), 2
+        shifted, (SOUND, volume_ml([depth + GAP_MM / 2 for depth in DEPTHS_MM])), (19, 19), 2, flags=TORN
     ),
     "two_passes": Situation(two_passes, (SOUND,) * 3, (19,) * 3, 3),
     "retaken": Situation(retaken, (SOUND, None), (19, 1), 2, flags=ORDER | {"one_slice"}),
@@ -314,5 +334,14 @@ SITUATIONS = {
     "no_spacing": Situation(lambda study: study.volume(PixelSpacing=None), (None,), (19,), 0, flags=LOST),
     "computed_tomography": Situation(
         lambda study: study.volume(Modality="CT"), (None,), (19,), 0, flags=frozenset({"out_of_scope"})
+    ),
+    "part_lost": Situation(part_lost, HALVES[:1], (10,), 1, flags=frozenset({"missing_parts"})),
+    "torn": Situation(torn(TemporalPositionIdentifier=(1, 2)), HALVES, (10, 9), 2, flags=TORN),
+    "by_sop_class": Situation(
+        lambda study: study.volume(Modality="", SOPClassUID=CTImageStorage),
+        (None,),
+        (19,),
+        0,
+        flags=frozenset({"out_of_scope"}),
     ),
 }

@@ -1,7 +1,8 @@
 """DICOMDIR: the directory of a medium (PS3.3 annex F) says which files a series has, before they are read.
 
 pydicom's ``FileSet`` leaves out files that it does not find under the very name; here a missing file is
-refused like any other, and names are found on a medium that was mounted in small letters.
+refused like any other, and names are found on a medium that was mounted in small letters, or whose files
+were given a suffix when they were copied.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from stages.ingest.faults import BadData, reading
 from stages.ingest.files import open_regular
 
 _MOST_BYTES: Final = 1 << 28  # a directory of a million files
+_SUFFIXES: Final = ("", ".dcm", ".DCM", ".;1", ";1")  # that copying from a medium adds: ISO 9660 has versions
 _NO_NAMES: Final = ("", ".", "..")
 
 
@@ -72,4 +74,5 @@ class _Dicomdir:
             return None
         exact = self._folder.joinpath(*parts)
         small = self._folder.joinpath(*(part.lower() for part in parts))
-        return small if small.exists() and not exact.exists() else exact
+        names_ = (path.with_name(path.name + suffix) for suffix in _SUFFIXES for path in (exact, small))
+        return next((path for path in names_ if path.exists()), exact)

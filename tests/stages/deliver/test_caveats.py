@@ -401,6 +401,14 @@ def test_each_finding_is_a_line_on_the_overlay(clinic: Clinic) -> None:
             "The modality is CT; in scope is MR. Do not use the result.",
         ),
         (
+            Caveat(Flag.INTERLEAVED_STACKS),
+            "The slices lie evenly between those of another stack of the series: both may be one volume.",
+        ),
+        (
+            Caveat(Flag.MISSING_PARTS, numbers={"parts": 1, "of": 2}),
+            "Parts that the concatenation of the source states and this result lacks: 1 of 2.",
+        ),
+        (
             fewer(3, 2),
             "Slices that version 2 has and this one lacks: 3. Version 2 stays the result of the series.",
         ),

@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 from stages.batches import FileKind, Frame, Place
 from stages.grid import Display
 from stages.ingest.decode import read_frames
-from stages.ingest.functional import position, spacing_mm, why_no_spacing
+from stages.ingest.functional import position, spacing_fault, spacing_mm
 from stages.ingest.options import IngestOptions
 from tests.stages.ingest.maker import dicom, item, ramp, save
 
@@ -128,7 +128,7 @@ def test_decimal_strings_are_read_as_writers_leave_them(
     found = read(path).spacing_mm
     assert found == pytest.approx(spacing) if spacing else found is None
     header = dcmread(path)
-    assert (why_no_spacing(header, 0) == "") is (spacing is not None)
+    assert (spacing_fault(header, 0) == "") is (spacing is not None)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_decimal_strings_are_read_as_writers_leave_them(
 )
 def test_an_unknown_spacing_has_a_reason(attributes: dict[str, object], words: str) -> None:
     """That of the place which is looked at first."""
-    assert words in why_no_spacing(dicom(ramp(), **attributes), 0)
+    assert words in spacing_fault(dicom(ramp(), **attributes), 0)
 
 
 def test_values_that_somebody_looked_at_are_read_all_the_same(tmp_path: Path) -> None:

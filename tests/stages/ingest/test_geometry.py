@@ -61,6 +61,8 @@ def test_directions_that_span_no_plane_leave_the_image_as_stored(cosines: list[f
         ((-1.0, 1.0), None),
         ((1e6, 1.0), None),
         ((math.nan, 1.0), None),
+        ((0.00125, 0.00125), None),  # metres, or microns
+        ((12.0, 12.0), None),
     ],
 )
 def test_spacing_is_unknown_where_it_is_not_believable(

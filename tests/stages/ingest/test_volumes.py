@@ -141,6 +141,9 @@ def test_volumes_of_one_header_and_other_voxels_are_two(tmp_path: Path) -> None:
     assert len(keys) == 8
 
 
+DIRECTED = b"space directions: (0.5,0,0) (0,0.6,0) (0,0,3)"
+
+
 @pytest.mark.parametrize("kind", SOUND)
 @pytest.mark.parametrize(
     ("old", "new"), [(b"3\n", b"0\n"), (b"0.5", b"nan"), (b"0.5", b"-0.5"), (b"0.5", b"9e9")]
@@ -158,6 +161,29 @@ def test_a_geometry_that_is_none_leaves_spacing_unknown(
     else:
         assert None in (volume.spacing_mm, volume.slice_distance_mm)
     assert len(read(path)) in (4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "word"),
+    [
+        (
+            "mha",
+            b"ElementSpacing",
+            b"TransformMatrix = 2 0 0 0 2 0 0 0 2\nElementSpacing",
+            "2 by 2 by 2 long",
+        ),
+        ("nrrd", b"spacings: 0.5 0.6 3", b"spacings: 1 1 3\n" + DIRECTED, "0.5 by 0.6 by 3 mm by space"),
+    ],
+)
+def test_what_a_header_says_twice_is_taken_once_and_told(
+    tmp_path: Path, kind: str, old: bytes, new: bytes, word: str
+) -> None:
+    """Directions have no length beside a spacing, and a spacing gives way to directions that have one."""
+    volume = read_header(str(put(tmp_path / "a", SOUND[kind].replace(old, new, 1))), OPTIONS)
+    assert volume is not None
+    assert word in volume.geometry_note
+    assert volume.spacing_mm == pytest.approx((0.5, 0.6))
+    assert volume.slice_distance_mm == pytest.approx(3)
 
 
 def test_an_unstated_spacing_is_unknown(tmp_path: Path) -> None:

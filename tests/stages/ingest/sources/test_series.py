@@ -239,6 +239,19 @@ def test_a_medium_s_directory_tells_what_a_series_has(tmp_path: Path, site: Site
     assert found == {**lost, case: Reason.NOT_TO_SEGMENT}
 
 
+@pytest.mark.parametrize("name", ["IM{}.dcm", "im{}.dcm", "IM{}.;1", "im{}.DCM"])
+def test_a_medium_s_files_are_found_under_the_suffix_that_copying_gave_them(
+    tmp_path: Path, site: Site, name: str
+) -> None:
+    """No letter for a file that is there, and none is read twice."""
+    for row, path in enumerate(write_series(tmp_path, [0.0, 3.0])):
+        path.rename(tmp_path / name.format(row))
+    write_directory(tmp_path / "DICOMDIR", [[["IM0"], ["IM1"]]])
+    found = list(scan([tmp_path], site, IngestOptions()))
+    assert names(found) == [name.format(0), name.format(1)]
+    assert [Path(one.path).name for one in letters(found)] == ["DICOMDIR"]
+
+
 def test_a_hostile_directory_leads_nowhere(tmp_path: Path, site: Site) -> None:
     """Names that leave the medium are left out, links in circles end, what is no directory is refused."""
     (path,) = write_series(tmp_path / "outside", [0.0])
