@@ -52,6 +52,17 @@ class StackId:
     of: int = 1  # how many stacks the series has
     slices: int = 0  # how many slices the source holds of it, those refused later included; 0: unknown
     doubt: Doubt = Doubt.NONE
+    conflicts: int = 0  # of how many of its slices the source holds another image under the same identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an earlier run delivered under a row's record id, and from where; the file may be gone."""
+
+    content: bytes  # the keyed digest of its pixels (stages.ingest.content)
+    path: str
+    day: str  # as YYYY-MM-DD
+    geometry: str = ""  # what its header stated (stages.ingest.likeness)
 
 
 class Uncounted:
@@ -85,11 +96,14 @@ class Located(Uncounted):
     parts: int = 1
     stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
     again: tuple[bool, ...] = ()  # one a row: whether an earlier unit of the run held it; else none was
+    held: tuple[Held | None, ...] = ()  # one a row: what was delivered before; else nothing was
+    geometry: tuple[str, ...] = ()  # one a row: what its header states (stages.ingest.likeness); else nothing
 
     def __post_init__(self) -> None:
         _fill_stacks(self)
-        if not self.again:
-            object.__setattr__(self, "again", (False,) * len(self.keys))
+        for name, value in (("again", False), ("held", None), ("geometry", "")):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (value,) * len(self.keys))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -106,6 +120,8 @@ class Located(Uncounted):
             self.parts,
             self.stacks[lo:hi],
             self.again[lo:hi],
+            self.held[lo:hi],
+            self.geometry[lo:hi],
         )
 
     def _across(self, neighbour: int, row: int) -> Place | None:
@@ -139,9 +155,12 @@ class Rows:
     sealed: tuple[bytes, ...]  # identity and origin, HPKE to the index's owner, bound to the key
     tickets: tuple[bytes, ...]  # the row's Place, AES-GCM under the site secret, bound to the key
     stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
+    contents: tuple[bytes, ...] = ()  # one a row: the keyed digest of a DICOM frame's pixels; else b""
 
     def __post_init__(self) -> None:
         _fill_stacks(self)
+        if not self.contents:
+            object.__setattr__(self, "contents", (b"",) * len(self.keys))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -154,6 +173,7 @@ class Rows:
             tuple(self.sealed[i] for i in rows),
             tuple(self.tickets[i] for i in rows),
             tuple(self.stacks[i] for i in rows),
+            tuple(self.contents[i] for i in rows),
         )
 
     @classmethod
@@ -165,6 +185,7 @@ class Rows:
             tuple(sealed for rows in many for sealed in rows.sealed),
             tuple(ticket for rows in many for ticket in rows.tickets),
             tuple(stack for rows in many for stack in rows.stacks),
+            tuple(content for rows in many for content in rows.contents),
         )
 
 

@@ -45,6 +45,7 @@ class Flag(StrEnum):
     OUT_OF_DISTRIBUTION = "out_of_distribution"  # too many slices unlike the training images
     OUT_OF_SCOPE = "out_of_scope"  # a modality that the product is not for
     FEWER_SLICES = "fewer_slices"  # than an earlier result, which stays the current one
+    CONFLICTING_IMAGES = "conflicting_images"  # two images of one identifier, of which one was taken
 
 
 TEXTS: Final[Mapping[Flag, str]] = {
@@ -68,6 +69,8 @@ TEXTS: Final[Mapping[Flag, str]] = {
     Flag.OUT_OF_SCOPE: "The modality is {modality}; in scope is {modalities}. Do not use the result.",
     Flag.FEWER_SLICES: "Slices that version {version} has and this one lacks: {slices}. "
     "Version {version} stays the result of the series.",
+    Flag.CONFLICTING_IMAGES: "Slices of which the source holds a second, different image under the same "
+    "identifier: {slices} of {of}. The dead letters name the files.",
 }
 
 
@@ -200,3 +203,6 @@ def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
         shown = (", ".join(names) for names in (stack.modalities, options.modalities))
         numbers_ = dict(zip(("modality", "modalities"), shown, strict=True))
         yield Caveat(Flag.OUT_OF_SCOPE, False, numbers_)
+    if stack.id.conflicts:
+        numbers = {"slices": stack.id.conflicts, "of": stack.id.slices}
+        yield Caveat(Flag.CONFLICTING_IMAGES, numbers=numbers)

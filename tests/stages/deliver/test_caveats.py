@@ -361,6 +361,14 @@ def test_the_texts_are_these(caveat: Caveat, text: str) -> None:
     assert json.loads(json.dumps(caveat.as_json()))["flag"] == caveat.flag.value
 
 
+def test_two_images_of_one_identifier_are_said(clinic: Clinic) -> None:
+    """With the number of slices; a person should look."""
+    lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 6, conflicts=2)] * 6)
+    found = flags(clinic)
+    assert list(found) == ["conflicting_images"]
+    assert (found["conflicting_images"]["slices"], clinic.measured()["review"]) == (2, True)
+
+
 def test_every_flag_has_a_text_and_stands_in_the_document() -> None:
     """The list in docs/delivery.md is that of the code."""
     assert set(TEXTS) == set(Flag)
