@@ -18,7 +18,7 @@ _NEAR_COSINE: Final = 1e-3
 _NEAR_SPACING: Final = 1e-3  # relative
 
 
-class Geometry(NamedTuple):
+class StatedGeometry(NamedTuple):
     """What a header states of a frame's place; None or "" where it states nothing."""
 
     position: Sequence[float] | None  # LPS millimetres
@@ -32,9 +32,9 @@ class Geometry(NamedTuple):
         return sum(bool(part) for part in self)
 
 
-def geometry(one: Slice) -> Geometry:
+def geometry(one: Slice) -> StatedGeometry:
     """That of a slice."""
-    return Geometry(one.position, one.orientation, one.spacing_mm, one.frame_of_reference)
+    return StatedGeometry(one.position, one.orientation, one.spacing_mm, one.frame_of_reference)
 
 
 def geometry_text(one: Slice) -> str:
@@ -42,12 +42,12 @@ def geometry_text(one: Slice) -> str:
     return json.dumps(geometry(one))
 
 
-def geometry_of(text: str) -> Geometry | None:
+def geometry_of(text: str) -> StatedGeometry | None:
     """What ``geometry_text`` wrote; None of the empty text."""
-    return Geometry(*json.loads(text)) if text else None
+    return StatedGeometry(*json.loads(text)) if text else None
 
 
-def contradiction(one: Geometry, other: Geometry) -> str:
+def contradiction(one: StatedGeometry, other: StatedGeometry) -> str:
     """The first part that both state, and state differently; empty where there is none."""
     if _differ(one.position, other.position, _NEAR_MM, 0.0):
         return "Image Position (Patient)"

@@ -40,8 +40,10 @@ def refuse_others(result: Sorted, fresh: Sequence[Slice], held: Mapping[bytes, H
         if not why:
             continue
         before = held[kept[0].key]
-        where = f"Its SOP Instance UID was delivered from {before.path} on {before.day}"
-        refuse(result, file, Refusal(Reason.CONFLICT, f"{where} {why}; that result stays."))
+        detail = (
+            f"Its SOP Instance UID was delivered from {before.path} on {before.day} {why}; that result stays."
+        )
+        refuse(result, file, Refusal(Reason.CONFLICT, detail))
         for one in kept:
             del result.kept[one.key]
 
