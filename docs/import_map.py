@@ -70,6 +70,7 @@ STAGES: Final = (
             "stages.batches",
             "stages.grid",
             "stages.packed",
+            "stages.places",
             "stages.doubt",
             "stages.base",
             "stages.errors",

@@ -10,49 +10,18 @@ index's owner, HPKE) and ``Rows.tickets`` (for delivery on the same site, AES-GC
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.base import Counted, Reason
-from stages.doubt import Doubt
 from stages.grid import STORED, Display, Grid, Mask
 from stages.packed import Packed
+from stages.places import Held, Place, StackId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-class FileKind(StrEnum):
-    """How a file is read, found from its content, never from its suffix."""
-
-    DICOM = "dicom"
-    NIFTI = "nifti"
-    RASTER = "raster"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One frame on this site's storage: a file and the frame's number in it, from 0."""
-
-    path: str
-    frame: int
-    kind: FileKind
-
-
-@dataclass(frozen=True, slots=True)
-class StackId:
-    """Which stack of its series a row is of: slices of one orientation, shape and acquisition, in order.
-
-    What a neighbour is, what is cut, the largest object, a volume and a segmentation all go by stack.
-    """
-
-    number: int = 1  # from 1, in the order of acquisition
-    of: int = 1  # how many stacks the series has
-    slices: int = 0  # how many slices the source holds of it, those refused later included; 0: unknown
-    doubt: Doubt = Doubt.NONE
 
 
 class Uncounted:
@@ -85,11 +54,14 @@ class Located(Uncounted):
     parts: int = 1
     stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
     again: tuple[bool, ...] = ()  # one a row: whether an earlier unit of the run held it; else none was
+    held: tuple[Held | None, ...] = ()  # one a row: what was delivered before; else nothing was
+    geometry: tuple[str, ...] = ()  # one a row: what its header states (stages.ingest.likeness); else nothing
 
     def __post_init__(self) -> None:
         _fill_stacks(self)
-        if not self.again:
-            object.__setattr__(self, "again", (False,) * len(self.keys))
+        for name, value in (("again", False), ("held", None), ("geometry", "")):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (value,) * len(self.keys))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -106,6 +78,8 @@ class Located(Uncounted):
             self.parts,
             self.stacks[lo:hi],
             self.again[lo:hi],
+            self.held[lo:hi],
+            self.geometry[lo:hi],
         )
 
     def _across(self, neighbour: int, row: int) -> Place | None:
@@ -139,9 +113,12 @@ class Rows:
     sealed: tuple[bytes, ...]  # identity and origin, HPKE to the index's owner, bound to the key
     tickets: tuple[bytes, ...]  # the row's Place, AES-GCM under the site secret, bound to the key
     stacks: tuple[StackId, ...] = ()  # one a row; where none are given every series is one whole stack
+    contents: tuple[bytes, ...] = ()  # one a row: the keyed digest of a DICOM frame's pixels; else b""
 
     def __post_init__(self) -> None:
         _fill_stacks(self)
+        if not self.contents:
+            object.__setattr__(self, "contents", (b"",) * len(self.keys))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -154,6 +131,7 @@ class Rows:
             tuple(self.sealed[i] for i in rows),
             tuple(self.tickets[i] for i in rows),
             tuple(self.stacks[i] for i in rows),
+            tuple(self.contents[i] for i in rows),
         )
 
     @classmethod
@@ -165,6 +143,7 @@ class Rows:
             tuple(sealed for rows in many for sealed in rows.sealed),
             tuple(ticket for rows in many for ticket in rows.tickets),
             tuple(stack for rows in many for stack in rows.stacks),
+            tuple(content for rows in many for content in rows.contents),
         )
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
     from stages.base import Reject
-    from stages.batches import Located, Place
+    from stages.batches import Located
+    from stages.places import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.devices import devices, gpus_for
-from stages.batches import FileKind, Frame, Frames, Located, Refused, Rows, Segmented
+from stages.batches import Frame, Frames, Located, Refused, Rows, Segmented
 from stages.errors import OperatorError
 from stages.ingest.decode import read_frames
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
+from stages.places import FileKind
 from stages.preprocess.stage import Preprocess
 from stages.segment.stage import Segment
 

@@ -12,8 +12,10 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
+from actors.receipts import Receipt
 from pipeline.config import as_dict
 from pipeline.engine.accounting import Finished, Rejected
+from pipeline.engine.pump import Measured
 from pipeline.run.dead_letters import DeadLetters, Letter
 from pipeline.run.exporter import Exporter
 from pipeline.run.job import Job
@@ -21,6 +23,7 @@ from pipeline.run.ledger import Ledger
 from pipeline.run.recount import Recount, recount
 from pipeline.run.summary import Tally
 from stages.batches import Refused
+from stages.deliver.stage import Delivered
 from stages.errors import OperatorError, UnwritableError
 from stages.files import write_whole
 from stages.ingest.sources.base import Unit
@@ -50,6 +53,7 @@ class Books:
         self._job = job
         self.tally = Tally()
         self._refused: list[Refused] = []
+        self._contents: dict[bytes, bytes] = {}  # delivered, of units that are not finished; by record id
         self._open: dict[int, dict[Row, Letter]] = {}  # of units that are not finished, by their numbers
         self._shown_s = 0.0
         self._exporter = Exporter(records)
@@ -70,6 +74,8 @@ class Books:
         self.tally.observe(event)
         self._exporter.observe(event)
         match event:
+            case Measured(receipt=Receipt(result=Delivered() as result)):
+                self._contents |= zip(result.keys, result.contents, strict=True)
             case Rejected():
                 row = (event.place.path, event.place.frame)
                 letters = self._open.setdefault(event.unit, {})
@@ -82,7 +88,10 @@ class Books:
             case Finished():
                 letters, again = self._recounted(event, self._open.pop(event.unit, {}))
                 self._letters.settle(event, [*self._of_refused(), *letters.values()])
-                self._ledger.enter(event, again.rejected)
+                self._ledger.enter(event, again.rejected, self._contents)
+                for piece in event.pieces:
+                    for key in piece.keys:
+                        self._contents.pop(key, None)
                 self.tally.recount(again)
                 return [*self._taken(), event.pieces]
         return []

@@ -84,7 +84,7 @@ def opened(job: Job) -> Iterator[Intake]:
     log = open_reader(job.index) if job.resume and exists(job.index) else None
     # A connection each: the sources ask for files in their own thread.
     with Ledger(job.results) as ledger, Ledger(job.results) as of_files:
-        sources = open_sources(job.sources, site, job.settings.ingest, of_files.files_of)
+        sources = open_sources(job.sources, site, job.settings.ingest, of_files.files_of, of_files.delivered)
         intake = Intake(sources) if log is None else Intake(sources, _confirmed(ledger, log))
         try:
             yield intake

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from stages.batches import FileKind
 from stages.deliver.extent import (
     depths_mm,
     gaps_mm,
@@ -29,6 +28,7 @@ from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, Stack
 from stages.doubt import Doubt
 from stages.ingest.geometry import AXIAL_DEGREES
+from stages.places import FileKind
 
 WIDE: Final = 1.5  # of the usual distance: in a wider gap a slice is missing
 EVEN: Final = 0.1  # of the usual distance: distances that differ by less are even
@@ -61,6 +61,7 @@ class Flag(StrEnum):
     FEWER_SLICES = "fewer_slices"  # than an earlier result, which stays the current one
     INTERLEAVED_STACKS = "interleaved_stacks"  # slices evenly between those of another stack
     MISSING_PARTS = "missing_parts"  # of a concatenation
+    CONFLICTING_IMAGES = "conflicting_images"  # two images of one identifier, of which one was taken
 
 
 TEXTS: Final[Mapping[Flag, str]] = {
@@ -93,6 +94,8 @@ TEXTS: Final[Mapping[Flag, str]] = {
     "both may be one volume.",
     Flag.MISSING_PARTS: "Parts that the concatenation of the source states and this result lacks: "
     "{parts} of {of}.",
+    Flag.CONFLICTING_IMAGES: "Slices of which the source holds a second, different image under the same "
+    "identifier: {slices} of {of}. The dead letters name the files.",
 }
 
 
@@ -235,6 +238,9 @@ def _of_any(stack: Stack, options: DeliverOptions) -> Iterator[Caveat]:
         shown = (", ".join(names) for names in (stack.modalities, options.modalities))
         numbers_ = dict(zip(("modality", "modalities"), shown, strict=True))
         yield Caveat(Flag.OUT_OF_SCOPE, False, numbers_)
+    if stack.id.conflicts:
+        numbers = {"slices": stack.id.conflicts, "of": stack.id.slices}
+        yield Caveat(Flag.CONFLICTING_IMAGES, numbers=numbers)
 
 
 def _of_removed(stack: Stack) -> Iterator[Caveat]:

@@ -16,7 +16,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import SOFTWARE
 
-from stages.batches import FileKind
 from stages.deliver import dicom, nifti, seg
 from stages.deliver.caveats import Caveat, Flag, has, of_stack
 from stages.deliver.mend import mended_stack
@@ -26,6 +25,7 @@ from stages.deliver.planes import Plane, SegmentedFrame, Stack, by_file
 from stages.deliver.product import MADE_BY
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind
 
 Failed = dict[bytes, str]  # key to the sentence why it was not delivered
 

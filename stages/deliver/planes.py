@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from stages.batches import Place, Segmented, StackId
+from stages.batches import Segmented
 from stages.grid import Mask
 from stages.ingest.site import Site
+from stages.places import Place, StackId
 
 
 @dataclass(frozen=True, slots=True)

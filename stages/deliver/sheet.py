@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stages.batches import FileKind, Frame
+from stages.batches import Frame
 from stages.deliver import overlay
 from stages.deliver.caveats import Flag, has
 from stages.deliver.extent import area_mm2, pixels
@@ -12,6 +12,7 @@ from stages.deliver.measure import Listed, Measurements
 from stages.deliver.planes import Plane
 from stages.deliver.sources import decoded
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind
 
 MM2_PER_CM2 = 100
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stages.batches import FileKind, Frame
+from stages.batches import Frame
 from stages.deliver.planes import Plane, by_file
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
 from stages.ingest.volumes import open_volume
+from stages.places import FileKind
 
 
 def decoded(planes: Sequence[Plane], limits: IngestOptions) -> dict[bytes, Frame]:

@@ -47,6 +47,7 @@ class Delivered:
     series: tuple[str, ...] = ()  # the names of their folders
     to_review: frozenset[str] = frozenset()  # those of the series that a person should look at
     out_of_scope: frozenset[str] = frozenset()  # those of which nothing is to be used
+    contents: tuple[bytes, ...] = ()  # one a key: the keyed digest of its pixels; b"" where there is none
 
     @property
     def counters(self) -> Mapping[Counted, int]:
@@ -98,6 +99,7 @@ class Deliver:
             paths += written
             found.append(measured)
         kept = tuple(key for key in batch.rows.keys if key not in failed)
+        contents = dict(zip(batch.rows.keys, batch.rows.contents, strict=True))
         rejected = tuple(
             Reject(key, self.name, Reason.UNDELIVERABLE, failed[key])
             for key in batch.rows.keys
@@ -109,6 +111,7 @@ class Deliver:
             tuple(one.series for one in found),
             frozenset(one.series for one in found if one.review),
             frozenset(one.series for one in found if one.out_of_scope),
+            tuple(contents[key] for key in kept),
         )
         return Split(delivered, rejected)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.batches import FileKind, Frame, Place
+from stages.batches import Frame
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, Refusal, reading, silence
 from stages.ingest.opened import OpenedFile
 from stages.ingest.options import IngestOptions
 from stages.ingest.raster import open_raster
 from stages.ingest.volumes import open_volume
+from stages.places import FileKind, Place
 
 
 @dataclass(frozen=True, slots=True)

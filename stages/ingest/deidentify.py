@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pydicom.charset import decode_bytes
 from pydicom.tag import BaseTag
 
-from stages.batches import Place
+from stages.places import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from stages.base import Reason
-from stages.batches import FileKind, Place
 from stages.ingest import raster, volumes
 from stages.ingest.acquisition import ACQUISITION_TAGS, acquisition
 from stages.ingest.dicom import count_verified
@@ -36,6 +35,7 @@ from stages.ingest.purpose import why_beside
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice
 from stages.ingest.sniff import HEAD_BYTES, sniff
+from stages.places import FileKind, Place
 
 _PIXELS_A_BYTE: Final = 8  # of a compressed picture, roughly and rather too many
 _SOP_INSTANCE: Final = BaseTag(0x00080018)

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stages.batches import Copied, Located, Refused, StackId
+from stages.batches import Copied, Located, Refused
+from stages.ingest.likeness import geometry_text
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice, SliceStack
+from stages.places import StackId
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,15 @@ class Series:
         """Of each slice."""
         of = len(self.stacks)
         return tuple(
-            StackId(number, of, len(stack.slices), stack.doubt)
+            stack_id
             for number, stack in enumerate(self.stacks, 1)
-            for _ in stack.slices
+            for stack_id in [_stack_id(number, of, stack)] * len(stack.slices)
         )
+
+
+def _stack_id(number: int, of: int, stack: SliceStack) -> StackId:
+    conflicts = sum(one.contested for one in stack.slices)
+    return StackId(number, of, len(stack.slices), stack.doubt, conflicts)
 
 
 def batches(
@@ -71,6 +78,8 @@ def _together(packed: Sequence[Series]) -> Located:
         places=tuple(row.place for one in packed for row in one.slices),
         stacks=tuple(stack for one in packed for stack in one.stack_ids),
         again=tuple(row.again for one in packed for row in one.slices),
+        held=tuple(row.held for one in packed for row in one.slices),
+        geometry=tuple(geometry_text(row) for one in packed for row in one.slices),
     )
 
 
@@ -89,4 +98,6 @@ def _pieces(series: Series, parts: int, site: Site) -> Iterator[Located]:
             parts=parts,
             stacks=stacks[low:high],
             again=tuple(row.again for row in rows[low:high]),
+            held=tuple(row.held for row in rows[low:high]),
+            geometry=tuple(geometry_text(row) for row in rows[low:high]),
         )

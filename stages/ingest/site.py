@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from stages.batches import FileKind, Place
+from stages.places import FileKind, Place
 
 SECRET_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -28,6 +28,7 @@ _UID: Final = b"MedSecure-U key uid v1\x00"
 _CONTENT: Final = b"MedSecure-U key content v1\x00"
 _PATH: Final = b"MedSecure-U key path v1\x00"
 _SERIES: Final = b"MedSecure-U series v2\x00"
+_PIXELS: Final = b"MedSecure-U pixels v1\x00"
 _GROUP: Final = b"MedSecure-U group v1\x00"
 _TICKET: Final = b"MedSecure-U ticket v1"
 
@@ -60,6 +61,10 @@ class Site:
     def series(self, *names: str) -> bytes:
         """A series' pseudonym, from all that names it: patient, study and series; or a file's digest."""
         return self._pseudonym(_SERIES, json.dumps(names).encode())
+
+    def pixels(self, digest: bytes) -> bytes:
+        """The mark of an image's pixels, from their SHA-256; without the secret nobody can compare images."""
+        return self._pseudonym(_PIXELS, digest)
 
     def group(self, series: bytes, path: str) -> bytes:
         """The mark that the pieces of one cut share; two copies of a series are two cuts."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stages.batches import Place
 from stages.doubt import Doubt
 from stages.ingest.acquisition import UNMARKED, Acquisition
+from stages.places import Held, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Slice:
     modality: str = ""
     frame_of_reference: str = ""  # UID of the space in which the position is one
     again: bool = False  # the source has given it before
+    contested: bool = False  # the source holds another image under its record id
+    held: Held | None = None  # what an earlier run delivered under its record id
 
 
 @dataclass(frozen=True, slots=True)

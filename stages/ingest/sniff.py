@@ -12,10 +12,10 @@ import zlib
 from typing import Final
 
 from stages.base import Reason
-from stages.batches import FileKind
 from stages.ingest.faults import BadData
 from stages.ingest.metaimage import is_metaimage
 from stages.ingest.nrrd import NRRD_MAGIC
+from stages.places import FileKind
 
 HEAD_BYTES: Final = 1 << 16  # enough for nearly every DICOM header
 GZIP: Final = b"\x1f\x8b"

@@ -14,17 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from stages.base import Reject, Split
+from stages.base import Reason, Reject, Split
 from stages.batches import Frame, Frames, Located, Rows, same_stack
 from stages.encrypt.keys.site import load_site_secret
 from stages.encrypt.public.folder import load_public
 from stages.encrypt.public.sealing import Sealer
 from stages.ingest.codecs import check_installed
+from stages.ingest.content import content, same_content
 from stages.ingest.decode import Decoded, decode, read_frames
 from stages.ingest.deidentify import identity
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
+from stages.places import FileKind, Held, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,13 @@ class Ingest:
         yield partial(self._run, site, sealer)
 
     def _run(self, site: Site, sealer: Sealer, located: Located) -> Split[Frames]:
+        contents: dict[int, bytes] = {}
         found = decode(located.places, self.options)
+        for row, (one, place, held) in enumerate(zip(found, located.places, located.held, strict=True)):
+            if isinstance(one, Decoded):
+                contents[row] = _content(one, place, site)
+                if held is not None and not same_content(contents[row], held.content):
+                    found[row] = _other_than(held)
         kept = [(row, one) for row, one in enumerate(found) if isinstance(one, Decoded)]
         rejected = tuple(
             Reject(key, self.name, one.reason, one.detail)
@@ -62,6 +70,7 @@ class Ingest:
             ),
             tickets=tuple(site.seal_ticket(place, key) for place, key in zip(places, keys, strict=True)),
             stacks=tuple(located.stacks[row] for row, _ in kept),
+            contents=tuple(contents[row] for row, _ in kept),
         )
         frames = tuple(one.frame for _, one in kept)
         return Split(Frames(rows, frames, *self._context(located, [row for row, _ in kept])), rejected)
@@ -75,3 +84,16 @@ class Ingest:
         frames = [None if place is None else found[place] for place in (before, after)]
         first, last = (frame if isinstance(frame, Frame) else None for frame in frames)
         return first, last
+
+
+def _content(decoded: Decoded, place: Place, site: Site) -> bytes:
+    """Of DICOM only: a record id of any other file names its very bytes."""
+    return content(decoded.frame, site) if place.kind is FileKind.DICOM else b""
+
+
+def _other_than(held: Held) -> Refusal:
+    detail = (
+        f"Its SOP Instance UID was delivered from {held.path} on {held.day} with other pixels; "
+        "that result stays."
+    )
+    return Refusal(Reason.CONFLICT, detail)

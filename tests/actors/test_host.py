@@ -12,7 +12,8 @@ import pytest
 
 from actors.host import Hop, Host, StageContractError, nbytes
 from stages.base import Reason, Reject, Split
-from stages.batches import Entries, Features, FileKind, Place, Rows, Uncounted
+from stages.batches import Entries, Features, Rows, Uncounted
+from stages.places import FileKind, Place
 
 
 @dataclass(frozen=True)

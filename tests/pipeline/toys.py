@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.engine.graph import Graph
 from stages.base import Reason, Reject, Split
-from stages.batches import FileKind, Located, Place, Uncounted
+from stages.batches import Located, Uncounted
+from stages.places import FileKind, Place
 
 
 def key_of(number: int) -> bytes:

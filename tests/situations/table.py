@@ -221,12 +221,33 @@ def conflict(study: Study) -> None:
     study.slice(0.0, 10, "other.dcm", image=ball(0.0, 5.0))
 
 
+def twins(study: Study) -> None:
+    """Other images of the same UIDs, by names that come first."""
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number)
+        if 5 <= number < 15:
+            study.slice(depth, number, f"0000-{number}.dcm", image=ball(depth, 5.0))
+
+
+def other_spacing(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, f"a/{number}.dcm", PixelSpacing=[PIXEL_MM / 2, PIXEL_MM / 2])
+        study.slice(depth, number, f"b/{number}.dcm")
+
+
+def fuller_copy(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, f"a/{number}.dcm", ImagePositionPatient=None)
+        study.slice(depth, number, f"b/{number}.dcm")
+
+
 def enlarged(study: Study) -> None:
     study.volume(DEPTHS_MM[5:])  # from -12 mm: the gland begins outside
 
 
 PLAIN = ((SOUND,), (19,), 1)
 END, LOST = frozenset({"gland_at_end"}), frozenset({"no_geometry"})
+CONTESTED = frozenset({"conflicting_images"})
 ORDER = frozenset({"divided_by_order"})
 TORN = frozenset({"interleaved_stacks"})
 HALVES = (volume_ml(DEPTHS_MM[::2]), volume_ml(DEPTHS_MM[1::2]))
@@ -316,7 +337,10 @@ SITUATIONS = {
         ("truncated",),
         frozenset({"rejected_slices", "missing_slices"}),
     ),
-    "conflict": Situation(conflict, *PLAIN, ("conflict",)),
+    "conflict": Situation(conflict, *PLAIN, ("conflict",), CONTESTED),
+    "twins": Situation(twins, (None,), (19,), 1, ("conflict",) * 10, CONTESTED),
+    "other_spacing": Situation(other_spacing, (None,), (19,), 1, ("conflict",) * 19, CONTESTED),
+    "fuller_copy": Situation(fuller_copy, *PLAIN),
     "no_position": Situation(
         lambda study: study.volume(ImagePositionPatient=None),
         (None,),

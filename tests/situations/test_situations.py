@@ -22,7 +22,7 @@ from pipeline.run.summary import Summary
 from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.site import load_site_secret
 from stages.ingest.site import Site
-from tests.situations.maker import BRIGHT, DEPTHS_MM, GAP_MM, Study, ball, thresholded, volume_ml
+from tests.situations.maker import BRIGHT, DEPTHS_MM, GAP_MM, PIXEL_MM, Study, ball, thresholded, volume_ml
 from tests.situations.table import HOLES, SITUATIONS, SOUND, side_by_side, two_frames
 
 
@@ -142,8 +142,8 @@ def test_the_sum_comes_out(streamed: Streamed) -> None:
     """Every frame is indexed, a copy or a letter."""
     summary = streamed.summary
     assert summary.frames == summary.indexed + summary.already_indexed + summary.rejected
-    assert summary.copies == 3
-    assert summary.rejected == 2
+    assert summary.copies == 3 + 19  # of copied and fuller_copy
+    assert summary.rejected == sum(len(situation.letters) for situation in SITUATIONS.values())
     assert summary.undelivered == 0
 
 
@@ -192,6 +192,48 @@ def test_a_part_of_a_series_does_not_replace_the_whole(tmp_path: Path) -> None:
     (beside,) = (tmp_path / "results").glob("*/version-2/measurements.json")
     assert "fewer_slices" in {flag["flag"] for flag in json.loads(beside.read_text())["flags"]}
     assert (summary.indexed, summary.already_indexed, summary.series_to_review) == (0, 13, 1)
+
+
+def overwritten(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, f"m/{number}.dcm", image=ball(depth, 10.0))
+
+
+def spread(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, f"m/{number}.dcm", PixelSpacing=[PIXEL_MM / 2, PIXEL_MM / 2])
+
+
+def moved_and_replaced(study: Study) -> None:
+    shutil.rmtree(study.folder / study.name)
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, f"a/{number}.dcm", image=ball(depth, 10.0))
+
+
+def first_by_name(study: Study) -> None:
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, f"a/{number}.dcm", image=ball(depth, 10.0))
+
+
+@pytest.mark.parametrize("change", [overwritten, spread, moved_and_replaced, first_by_name])
+def test_what_was_delivered_is_not_replaced_by_another_image(
+    tmp_path: Path, change: Callable[[Study], None]
+) -> None:
+    """Overwritten in place, gone, or beside the new files: each of these is a letter that says since when."""
+    new_keys(tmp_path / "keys", None)
+    study = Study(tmp_path / "in", "same")
+    for number, depth in enumerate(DEPTHS_MM, 1):
+        study.slice(depth, number, f"m/{number}.dcm")
+    streamed_once(study.folder, tmp_path / "keys", tmp_path)
+    change(study)
+    summary = streamed_once(study.folder, tmp_path / "keys", tmp_path)
+    (document,) = documents(tmp_path / "results")
+    assert document["volume_ml"] == pytest.approx(SOUND, rel=1e-3)
+    other = sum((ball(depth) != ball(depth, 10.0)).any() for depth in DEPTHS_MM)
+    assert summary.rejects_by_reason == {"conflict": len(DEPTHS_MM) if change is spread else other}
+    flags = {flag["flag"] for flag in document["flags"]}
+    assert flags == ({"conflicting_images"} if change is first_by_name else set())
+    assert all("/m/" in letter.detail for letter in read(tmp_path / "results"))
 
 
 PARTED = {

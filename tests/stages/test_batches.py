@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from stages.batches import Entries, Features, FileKind, Located, Mask, Place, Rows, Segmented
+from stages.batches import Entries, Features, Located, Mask, Rows, Segmented
+from stages.places import FileKind, Place
 
 PLACES = tuple(Place(f"file-{row}", 0, FileKind.RASTER) for row in range(6))
 BEFORE, AFTER = Place("before", 0, FileKind.RASTER), Place("after", 0, FileKind.RASTER)

@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Final, Self
 
-from stages.batches import FileKind, Place
 from stages.database import writing
 from stages.errors import UnwritableError
 from stages.ingest.acquisition import Acquisition
 from stages.ingest.slices import Slice
+from stages.places import FileKind, Place
 
 DICOMDIR: Final = "DICOMDIR"
 _TOGETHER: Final = 1000  # rows of one transaction
@@ -25,7 +25,8 @@ _PAGE: Final = 200  # names in memory at a time
 _SCRIPT: Final = """
 PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;
 CREATE TABLE slices (
-  series BLOB, key BLOB, path BLOB, frame INT, kind TEXT, header TEXT, given INT DEFAULT 0
+  series BLOB, key BLOB, path BLOB, frame INT, kind TEXT, header TEXT,
+  given INT DEFAULT 0, contested INT DEFAULT 0
 );
 CREATE INDEX by_series ON slices (series, path);
 CREATE INDEX waiting ON slices (series) WHERE NOT given;
@@ -148,6 +149,11 @@ class Catalogue:
         """Forget a file's slices: they are a copy of others, or refused."""
         self._db.execute("DELETE FROM slices WHERE series = ? AND path = ?", (series, _bytes(path)))
 
+    def contest(self, series: bytes, keys: Iterable[bytes]) -> None:
+        """Keep that the source holds other images under these record ids."""
+        query = "UPDATE slices SET contested = 1 WHERE series = ? AND key = ?"
+        self._db.executemany(query, ((series, key) for key in keys))
+
     def elsewhere(self, series: bytes) -> dict[bytes, Slice]:
         """Slices with the same record ids that were given as part of other series."""
         query = (
@@ -196,11 +202,11 @@ def _row(one: Slice) -> tuple[bytes, bytes, int, str, str]:
 
 
 def _slice(row: tuple[Any, ...]) -> Slice:
-    _, key, path, frame, kind, header, _ = row
+    _, key, path, frame, kind, header, _, contested = row
     pixels, position, orientation, instance, shape, spacing_mm, frames, acquisition, *more = json.loads(
         header
     )
-    return Slice(
+    made = Slice(
         key,
         Place(os.fsdecode(path), frame, FileKind(kind)),
         pixels,
@@ -213,6 +219,7 @@ def _slice(row: tuple[Any, ...]) -> Slice:
         Acquisition(*acquisition),
         *more,
     )
+    return replace(made, contested=True) if contested else made
 
 
 def is_folder(one: Path | os.DirEntry[str]) -> bool:

@@ -1,14 +1,17 @@
-"""One image in several files: copies are dropped, other pixels under one SOP Instance UID are a conflict.
+"""One image in several files: copies are dropped, another image under one SOP Instance UID is a conflict.
 
-The first file found is the one that is used, and one that can be decoded before one that cannot. Files are
-compared byte by byte; where they differ, by their decoded pixels, so that a copy may be compressed.
+Files are compared byte by byte; where they differ, by the geometry that their headers state and by their
+decoded pixels, so that a copy may be compressed. Of copies the one that states most of its geometry is used,
+else the first; a file that can be decoded comes before one that cannot. In a conflict nothing tells which
+image is right: the first one stays and is marked, so that the result says so. Leaving out both would let one
+stray file take a slice from a sound series, and a volume would bridge the hole.
 """
 
 from __future__ import annotations
 
 import filecmp
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +20,7 @@ from stages.base import Reason
 from stages.batches import Copied, Frame, Refused
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
+from stages.ingest.likeness import contradiction, geometry
 from stages.ingest.options import IngestOptions
 from stages.ingest.slices import Slice
 
@@ -29,25 +33,35 @@ class Sorted:
 
     kept: dict[bytes, Slice] = field(default_factory=dict)  # by record id
     set_aside: list[Refused | Copied] = field(default_factory=list)
+    contested: set[bytes] = field(default_factory=set)  # record ids that two images have
 
 
 def without_copies(
-    known: Iterable[Slice], found: Iterable[Slice], elsewhere: Mapping[bytes, Slice], options: IngestOptions
+    known: Iterable[Slice],
+    found: Iterable[Slice],
+    elsewhere: Mapping[bytes, Slice],
+    options: IngestOptions,
+    earlier: Mapping[bytes, Slice] | None = None,
 ) -> Sorted:
     """Each image of a series once.
 
-    ``known`` are slices that are in use already and stay. A file whose images stand ``elsewhere``, in another
-    series or in a file of an earlier run, is kept where the pixels are the same: this series wants it too.
+    ``known`` are slices that are in use already. A file whose images stand ``elsewhere``, in another series,
+    is kept where it is a copy: this series wants it too. So is one that an ``earlier`` run found in another
+    file, unless that file states more of the geometry: it is used then.
     """
     result = Sorted({one.key: one for one in known})
+    earlier = earlier or {}
     fixed = set(result.kept)
-    for file in _files(found):
+    for file in files(found):
         here = [result.kept[one.key] for one in file if one.key in result.kept]
-        there = [elsewhere[one.key] for one in file if one.key in elsewhere]
+        before = [earlier[one.key] for one in file if one.key in earlier]
+        there = before or [elsewhere[one.key] for one in file if one.key in elsewhere]
         if here:
             _again(result, file, here, options, may_swap=here[0].key not in fixed)
         elif there and (verdict := _compared(there, file, options)) is not None:
-            result.set_aside.append(_refused(file, verdict))
+            refuse(result, file, verdict)
+        elif before and _stated(before) > _stated(file):
+            result.set_aside.append(Copied(file[0].place.path, len(file)))
         else:
             result.kept |= {one.key: one for one in file}
     return result
@@ -58,23 +72,39 @@ def _again(
 ) -> None:
     """A file whose images are there already."""
     verdict = _compared(here, file, options)
-    if verdict is None:
+    if verdict is None and _stated(file) > _stated(here):
+        result.set_aside.append(Copied(here[0].place.path, len(here)))
+        again = here[0].again
+        result.kept |= {one.key: replace(one, again=again) for one in file}
+    elif verdict is None:
         result.set_aside.append(Copied(file[0].place.path, len(file)))
-        return
-    if may_swap and verdict.reason is Reason.CONFLICT and (broken := _unreadable(here, options)):
+    elif may_swap and verdict.reason is Reason.CONFLICT and (broken := _unreadable(here, options)):
         result.set_aside.append(_refused(here, broken))
         for one in here:
             del result.kept[one.key]
         result.kept |= {one.key: one for one in file}
-        return
+    else:
+        refuse(result, file, verdict)
+
+
+def refuse(result: Sorted, file: Sequence[Slice], verdict: Refusal) -> None:
+    """Set a file aside; in a conflict its record ids are contested."""
     result.set_aside.append(_refused(file, verdict))
+    if verdict.reason is Reason.CONFLICT:
+        result.contested |= {one.key for one in file}
 
 
-def _files(slices: Iterable[Slice]) -> list[list[Slice]]:
-    files: dict[str, list[Slice]] = {}
+def _stated(file: Sequence[Slice]) -> int:
+    """How much of their geometry the frames state."""
+    return sum(geometry(one).stated for one in file)
+
+
+def files(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """The slices of each file."""
+    by_path: dict[str, list[Slice]] = {}
     for one in slices:
-        files.setdefault(one.place.path, []).append(one)
-    return list(files.values())
+        by_path.setdefault(one.place.path, []).append(one)
+    return list(by_path.values())
 
 
 def _compared(first: Sequence[Slice], second: Sequence[Slice], options: IngestOptions) -> Refusal | None:
@@ -82,11 +112,21 @@ def _compared(first: Sequence[Slice], second: Sequence[Slice], options: IngestOp
     paths = (first[0].place.path, second[0].place.path)
     if _same_bytes(*paths):
         return None
+    by_key = {one.key: one for one in first}
     whole = len(first) == len(second) == first[0].frames
-    if whole and _same_pixels({one.key: one for one in first}, second, options):
+    if whole and (part := _contradiction(by_key, second)):
+        detail = f"Its SOP Instance UID is that of {paths[0]}, whose {part} is another."
+        return Refusal(Reason.CONFLICT, detail)
+    if whole and _same_pixels(by_key, second, options):
         return None
     detail = f"Its SOP Instance UID is that of {paths[0]}, whose pixels are others."
     return _unreadable(second, options) or Refusal(Reason.CONFLICT, detail)
+
+
+def _contradiction(first: Mapping[bytes, Slice], second: Sequence[Slice]) -> str:
+    """What of the geometry the headers state differently; empty where nothing is."""
+    parts = (contradiction(geometry(first[one.key]), geometry(one)) for one in second)
+    return next(filter(None, parts), "")
 
 
 def _same_bytes(first: str, second: str) -> bool:

@@ -10,7 +10,7 @@ gives the series once more, whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -25,10 +25,17 @@ from stages.ingest.site import Site
 from stages.ingest.slices import Slice, SliceStack
 from stages.ingest.sources.base import Unit
 from stages.ingest.sources.catalogue import Catalogue, is_folder
-from stages.ingest.sources.copies import without_copies
+from stages.ingest.sources.copies import Sorted, without_copies
+from stages.ingest.sources.delivered import (
+    DeliveredBefore,
+    delivered_first,
+    nothing_delivered,
+    refuse_others,
+)
 from stages.ingest.sources.dicomdir import listed_series
 from stages.ingest.sources.manifest import Line, listed
 from stages.ingest.stacks import stacked
+from stages.places import Held
 
 Scanned = Series | Refused | Copied
 FilesBefore = Callable[[bytes], Sequence[Path]]
@@ -43,7 +50,7 @@ class FolderSource:
     """Files and folders, once, those that manifests list among them; they stay where they are.
 
     ``earlier`` names the files in which earlier runs found slices of a series: those that are still there
-    complete it.
+    complete it. ``delivered`` tells what they delivered under a record id, which stays.
     """
 
     def __init__(
@@ -53,10 +60,11 @@ class FolderSource:
         options: IngestOptions,
         earlier: FilesBefore = nothing_earlier,
         manifests: Sequence[Path] = (),
+        delivered: DeliveredBefore = nothing_delivered,
     ) -> None:
         self._paths = paths
         self._manifests = manifests
-        self._scan = Scan(site, options, earlier)
+        self._scan = Scan(site, options, earlier, delivered)
 
     def __iter__(self) -> Iterator[Located | Refused | Copied]:
         """See ``Source``."""
@@ -82,11 +90,18 @@ def scan(sources: Sequence[Path], site: Site, options: IngestOptions) -> Iterato
 class Scan:
     """One pass over files and folders. ``files`` counts those looked at so far."""
 
-    def __init__(self, site: Site, options: IngestOptions, earlier: FilesBefore = nothing_earlier) -> None:
+    def __init__(
+        self,
+        site: Site,
+        options: IngestOptions,
+        earlier: FilesBefore = nothing_earlier,
+        delivered: DeliveredBefore = nothing_delivered,
+    ) -> None:
         self.files = 0
         self._site = site
         self._options = options
         self._earlier = earlier
+        self._delivered = delivered
 
     def work(
         self, sources: Sequence[Path], manifests: Sequence[Path] = ()
@@ -173,15 +188,21 @@ class Scan:
     def _whole(self, catalogue: Catalogue, since: int = 0) -> Iterator[Scanned]:
         """The series that have slices which are not on their way yet, some of them found ``since`` then."""
         for series in catalogue.waiting(since):
-            given, fresh = catalogue.given(series), catalogue.take(series)
+            given, taken = catalogue.given(series), catalogue.take(series)
             earlier = self._of_earlier_runs(series, catalogue, again=bool(given))
-            elsewhere = catalogue.elsewhere(series) | earlier
-            found = without_copies(given, fresh, elsewhere, self._options)
+            held = self._delivered([*{one.key for one in (*given, *taken, *earlier.values())}])
+            fresh = delivered_first(taken, held)
+            found = without_copies(given, fresh, catalogue.elsewhere(series), self._options, earlier)
+            refuse_others(found, fresh, held)
             for aside in found.set_aside:
                 catalogue.drop(series, aside.path)
                 yield aside
-            if any(found.kept.get(one.key) is one for one in fresh):
-                yield Series(series, stacked(list((earlier | found.kept).values())))
+            catalogue.contest(series, found.contested)
+            slices = earlier | found.kept
+            known = {id(one) for one in given}
+            grown = any(id(one) not in known for one in found.kept.values())
+            if grown or not found.contested.isdisjoint(slices):
+                yield Series(series, stacked([_marked(one, found, held) for one in slices.values()]))
 
     def _of_earlier_runs(self, series: bytes, catalogue: Catalogue, *, again: bool) -> dict[bytes, Slice]:
         """Slices of the series in files that an earlier run read elsewhere, where they still are.
@@ -203,6 +224,11 @@ class Scan:
 
     def _refused(self, path: Path, refusal: Refusal) -> Refused:
         return Refused(str(path), self._site.path_key(str(path)), refusal.reason, refusal.detail)
+
+
+def _marked(one: Slice, found: Sorted, held: Mapping[bytes, Held]) -> Slice:
+    """The slice with what else is known of its record id."""
+    return replace(one, contested=one.contested or one.key in found.contested, held=held.get(one.key))
 
 
 def _without_folders(lines: Iterable[Line], folders: list[Path]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from typing import Final
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.base import Source
+from stages.ingest.sources.delivered import DeliveredBefore, nothing_delivered
 from stages.ingest.sources.folder import FilesBefore, FolderSource, nothing_earlier
 from stages.ingest.sources.manifest import check
 
@@ -16,7 +17,11 @@ MANIFEST: Final = "manifest:"
 
 
 def open_sources(
-    given: Sequence[str], site: Site, options: IngestOptions, earlier: FilesBefore = nothing_earlier
+    given: Sequence[str],
+    site: Site,
+    options: IngestOptions,
+    earlier: FilesBefore = nothing_earlier,
+    delivered: DeliveredBefore = nothing_delivered,
 ) -> list[Source]:
     """One source of all files and folders, listed ones included, so that a series may lie in any of them.
 
@@ -26,7 +31,7 @@ def open_sources(
     named = manifests(given)
     for manifest in named:
         check(manifest)
-    return [FolderSource(paths, site, options, earlier, named)]
+    return [FolderSource(paths, site, options, earlier, named, delivered)]
 
 
 def manifests(given: Sequence[str]) -> list[Path]:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from pipeline.engine.accounting import Account
 from stages.base import Reason, Reject
-from stages.batches import FileKind, Located, Place
+from stages.batches import Located
+from stages.places import FileKind, Place
 from tests.pipeline.toys import key_of, piece
 
 

@@ -9,10 +9,10 @@ import pytest
 from pipeline.engine.accounting import Finished
 from pipeline.run.dead_letters import DeadLetters, Letter, read
 from pipeline.run.ledger import Done, Ledger
-from stages.batches import FileKind, Place
 from stages.errors import UnwritableError
 from stages.ingest.slices import Slice
 from stages.ingest.sources.catalogue import Catalogue
+from stages.places import FileKind, Place
 from tests.conftest import SmallDisk
 from tests.pipeline.toys import key_of, piece
 

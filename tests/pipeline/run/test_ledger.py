@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from pipeline.engine.accounting import Finished
 from pipeline.run.ledger import Done, Ledger
-from stages.batches import FileKind, Located, Place
+from stages.batches import Located
+from stages.places import FileKind, Place
 from tests.pipeline.toys import key_of, piece
 
 CUT = tuple(piece(range(start, start + 4), group=key_of(7), parts=2) for start in (0, 4))
@@ -83,3 +85,18 @@ def test_the_files_of_a_series_are_found_for_a_later_run(tmp_path: Path) -> None
         ledger.enter(Finished((unit,), 3, 0, 0.5))
         assert ledger.files_of(b"s") == [Path("/a"), Path("/b\udcff")]
         assert ledger.files_of(b"t") == []
+
+
+def test_what_was_delivered_first_is_kept(tmp_path: Path) -> None:
+    """With path, day and geometry; a row that was not delivered, or has no digest, is not entered."""
+    place = Place("/a\udcff", 0, FileKind.DICOM)
+    keys = (key_of(1), key_of(2), key_of(3))
+    unit = Located(keys, (b"s",) * 3, (place,) * 3, geometry=("[]",) * 3)
+    with Ledger(tmp_path) as ledger:
+        ledger.enter(Finished((unit,), 3, 0, 0.5), contents={keys[0]: b"one", keys[1]: b""})
+        ledger.enter(Finished((unit,), 3, 0, 0.5), contents={keys[0]: b"two"})
+        found = ledger.delivered(keys)
+    assert found.keys() == {keys[0]}
+    held = found[keys[0]]
+    assert (held.content, held.path, held.geometry) == (b"one", "/a\udcff", "[]")
+    assert date.fromisoformat(held.day)

@@ -15,8 +15,9 @@ from pipeline.run import summary
 from pipeline.run.ledger import Done
 from pipeline.run.summary import LostRowsError, Skipped, Tally
 from stages.base import Reason, Reject
-from stages.batches import Copied, FileKind, Located, Place, Refused
+from stages.batches import Copied, Located, Refused
 from stages.deliver.stage import Delivered
+from stages.places import FileKind, Place
 from tests.pipeline.toys import key_of, piece
 
 CHECKPOINT = {"size": 9, "root": "00"}

@@ -16,11 +16,12 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from stages.base import Split
-from stages.batches import FileKind, Place, Rows, Segmented, StackId
+from stages.batches import Rows, Segmented
 from stages.deliver.options import DeliverOptions
 from stages.deliver.stage import Deliver, Delivered
 from stages.grid import Mask
 from stages.ingest.site import Site
+from stages.places import FileKind, Place, StackId
 
 SECRET = bytes(range(32))
 

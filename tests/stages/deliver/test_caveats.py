@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from stages.batches import FileKind, Place, StackId
 from stages.deliver.caveats import TEXTS, Caveat, Flag, fewer, of_stack
 from stages.deliver.options import DeliverOptions
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.doubt import Doubt
 from stages.grid import Mask
+from stages.places import FileKind, Place, StackId
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic
@@ -418,6 +418,14 @@ def test_the_texts_are_these(caveat: Caveat, text: str) -> None:
     """People quote them, and programs may show them."""
     assert caveat.text == text
     assert json.loads(json.dumps(caveat.as_json()))["flag"] == caveat.flag.value
+
+
+def test_two_images_of_one_identifier_are_said(clinic: Clinic) -> None:
+    """With the number of slices; a person should look."""
+    lay(clinic, [0, 3, 6, 9, 12, 15], stacks=[StackId(1, 1, 6, conflicts=2)] * 6)
+    found = flags(clinic)
+    assert list(found) == ["conflicting_images"]
+    assert (found["conflicting_images"]["slices"], clinic.measured()["review"]) == (2, True)
 
 
 def test_every_flag_has_a_text_and_stands_in_the_document() -> None:

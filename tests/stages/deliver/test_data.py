@@ -10,11 +10,11 @@ import pytest
 from highdicom.seg import segread
 from pydicom import dcmread
 
-from stages.batches import FileKind, Place
 from stages.deliver.options import DeliverOptions
 from stages.ingest.dicom import open_dicom
 from stages.ingest.faults import BadData, reading
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind, Place
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.batches import FileKind, Place, StackId
 from stages.deliver.extent import NEAR, distance_mm, extents_mm, gaps_mm, repeated, volume_ml
 from stages.deliver.planes import Plane, SegmentedFrame, Stack
 from stages.grid import Mask
+from stages.places import FileKind, Place, StackId
 
 GAPS_MM = st.lists(st.floats(0.5, 8.0), min_size=2, max_size=30)
 

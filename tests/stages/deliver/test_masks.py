@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from stages.batches import FileKind, Place
+from stages.places import FileKind, Place
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from stages.batches import StackId
+from stages.places import StackId
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

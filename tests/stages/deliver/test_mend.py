@@ -10,10 +10,10 @@ import nibabel
 import numpy as np
 from pydicom import Dataset
 
-from stages.batches import FileKind, Place
 from stages.deliver.mend import corners_of
 from stages.deliver.planes import Plane, SegmentedFrame
 from stages.grid import Mask
+from stages.places import FileKind, Place
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

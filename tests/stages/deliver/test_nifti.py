@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from stages.batches import FileKind, Place, StackId
 from stages.ingest.volume import axis_of, padded_shape
+from stages.places import FileKind, Place, StackId
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

@@ -17,7 +17,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from stages.batches import FileKind, Place, StackId
+from stages.places import FileKind, Place, StackId
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

@@ -23,7 +23,7 @@ from stages.deliver.product import OUTLINE_RGB
 from tests.stages.deliver.test_seg_sources import SOURCES
 
 if TYPE_CHECKING:
-    from stages.batches import Place
+    from stages.places import Place
     from tests.stages.deliver.conftest import Clinic
 
 DCIODVFY = shutil.which("dciodvfy")

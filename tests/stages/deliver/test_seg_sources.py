@@ -11,7 +11,7 @@ from highdicom.seg import Segmentation, segread
 from pydicom import Dataset, dcmread
 from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
-from stages.batches import FileKind, Place, StackId
+from stages.places import FileKind, Place, StackId
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

@@ -14,8 +14,9 @@ from PIL import Image
 
 from stages import files
 from stages.base import Reason
-from stages.batches import FileKind, Place, Segmented
+from stages.batches import Segmented
 from stages.deliver.options import DeliverOptions
+from stages.places import FileKind, Place
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

@@ -14,9 +14,9 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from stages import files
-from stages.batches import StackId
 from stages.deliver import stage as deliver_stage
 from stages.deliver.options import DeliverOptions
+from stages.places import StackId
 
 if TYPE_CHECKING:
     from tests.stages.deliver.conftest import Clinic

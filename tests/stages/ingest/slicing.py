@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import count
 
-from stages.batches import FileKind, Place
 from stages.ingest.acquisition import Acquisition
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice
 from stages.ingest.stacks import stacked
+from stages.places import FileKind, Place
 
 SITE = Site(bytes(32))
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -18,13 +18,14 @@ from pydicom import config as pydicom_config
 from pydicom.data.data_manager import DATA_ROOT
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from stages.batches import FileKind, Frame, Located, Place
+from stages.batches import Frame, Located
 from stages.ingest import decode as decode_module
 from stages.ingest.decode import decode, read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import NAME, account, compressed, dicom, item, ramp, save
 
 SITE, OPTIONS = Site(bytes(32)), IngestOptions()

@@ -8,9 +8,9 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
-from stages.batches import FileKind, Place
 from stages.ingest.deidentify import TABLE, identity, markdown, of_dataset
 from stages.ingest.faults import silence
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import BORN, NAME, PATIENT_ID, dicom, ramp, save
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "deidentification.md"

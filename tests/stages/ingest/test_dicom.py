@@ -24,12 +24,13 @@ from pydicom.uid import (
 )
 
 from stages.base import Reason
-from stages.batches import FileKind, Frame, Place
+from stages.batches import Frame
 from stages.ingest import dicom as reader
 from stages.ingest import elements
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import compressed, dicom, item, ramp, save
 
 OPTIONS = IngestOptions()

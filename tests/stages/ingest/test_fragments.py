@@ -10,11 +10,12 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from stages.base import Reason
-from stages.batches import FileKind, Frame, Place, Refused
+from stages.batches import Frame, Refused
 from stages.ingest import fragments
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import account, compressed, dicom, ramp
 
 FRAMES = np.stack([ramp(40, 33) + 11 * frame for frame in range(4)])

@@ -7,11 +7,12 @@ import pytest
 from pydicom import dcmread
 from pydicom.sequence import Sequence
 
-from stages.batches import FileKind, Frame, Place
+from stages.batches import Frame
 from stages.grid import Display
 from stages.ingest.decode import read_frames
 from stages.ingest.functional import position, spacing_fault, spacing_mm
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import dicom, item, ramp, save
 
 

@@ -11,7 +11,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 
 from stages.base import Reason
-from stages.batches import FileKind, Frame, Located, Place, Refused
+from stages.batches import Frame, Located, Refused
 from stages.grid import Display
 from stages.ingest import nifti
 from stages.ingest.decode import Decoded, decode, read_frames
@@ -20,6 +20,7 @@ from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
 from stages.ingest.volume import Volume, axis_of
+from stages.places import FileKind, Place
 
 VOXELS = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
 AXIAL = np.diag([0.5, 0.6, 3.0, 1.0])

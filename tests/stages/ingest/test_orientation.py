@@ -11,10 +11,11 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from stages.batches import Display, FileKind, Frame, Place
+from stages.batches import Display, Frame
 from stages.ingest.decode import read_frames
 from stages.ingest.options import IngestOptions
 from stages.ingest.orientation import ORIENTATION, upright
+from stages.places import FileKind, Place
 from stages.preprocess.grid import displayed, grid_of, stored, to_field, to_original
 from tests.stages.ingest.maker import ramp
 

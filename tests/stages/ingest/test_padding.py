@@ -20,10 +20,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from stages.batches import FileKind, Frame, Place
+from stages.batches import Frame
 from stages.ingest.decode import read_frames
 from stages.ingest.options import IngestOptions
 from stages.ingest.padding import fitted, padding_span, storable
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import compressed, dicom, item, ramp, save
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.batches import FileKind, Place
 from stages.ingest.parallel import clusters, parallel
 from stages.ingest.slices import Slice
+from stages.places import FileKind, Place
 
 
 def plane(degrees: float, depth: float = 0.0, radius: float = 60.0) -> Slice:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import FileKind, Frame, Place
+from stages.batches import Frame
 from stages.ingest.decode import read_frames
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import ramp
 
 BYTES = ramp(dtype="u1", most=255)

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.base import Reason
-from stages.batches import FileKind, Located, Place, Refused, StackId
+from stages.batches import Located, Refused
 from stages.doubt import Doubt
 from stages.ingest.options import IngestOptions
 from stages.ingest.series import Series, batches
 from stages.ingest.site import Site
 from stages.ingest.slices import Slice, SliceStack
+from stages.places import FileKind, Place, StackId
 
 SITE = Site(bytes(32))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.batches import FileKind, Place
 from stages.ingest.site import Site, TicketError
+from stages.places import FileKind, Place
 
 SITE = Site(bytes(range(32)))
 PLACES = st.builds(Place, st.text(min_size=1), st.integers(0, 2**40), st.sampled_from(FileKind))

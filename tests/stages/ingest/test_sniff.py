@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import FileKind
 from stages.ingest.faults import BadData
 from stages.ingest.sniff import sniff
+from stages.places import FileKind
 
 VOLUME = np.zeros((2, 3, 4), np.int16)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.batches import FileKind, Place
 from stages.ingest.acquisition import Acquisition
 from stages.ingest.slices import Slice
 from stages.ingest.stacks import stacked
+from stages.places import FileKind, Place
 from tests.stages.ingest.slicing import AXIAL, SAGITTAL, TILTED, image_of, names, phases, slice_at
 
 

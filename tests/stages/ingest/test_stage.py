@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEGLossless
 
 from stages.base import Reason
-from stages.batches import FileKind, Frame, Frames, Located, Place
+from stages.batches import Frame, Frames, Located
 from stages.encrypt.keys.folder import load_owner
 from stages.encrypt.keys.opening import open_sealed
 from stages.encrypt.keys.site import load_site_secret
@@ -18,6 +19,7 @@ from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
 from stages.ingest.stage import Ingest
+from stages.places import FileKind, Held, Place
 from tests.stages.ingest.maker import BORN, NAME, PATIENT_ID, SERIES, STUDY, dicom, ramp, save, write_series
 
 
@@ -42,6 +44,20 @@ def test_rows_leave_with_pixels_in_the_open_and_identity_sealed(tmp_path: Path, 
     assert [site.open_ticket(*pair) for pair in zip(rows.tickets, rows.keys, strict=True)] == list(
         work.places
     )
+
+
+def test_another_image_than_the_delivered_is_rejected(tmp_path: Path, keys: Path) -> None:
+    """By the digest that the row brings along; the reason names the earlier file and the day."""
+    write_series(tmp_path, [2.0, 1.0])
+    (work,) = works(tmp_path, keys)
+    with Ingest(IngestOptions(), keys).open() as run:
+        first, second = run(work).kept.rows.contents
+        held = (Held(first, "x", "2026-11-01"), Held(first, "old/1.dcm", "2026-11-01"))
+        split = run(replace(work, held=held))
+    assert split.kept.rows.contents == (first,) != (second,)
+    (reject,) = split.rejected
+    assert (reject.key, reject.reason) == (work.keys[1], Reason.CONFLICT)
+    assert "old/1.dcm on 2026-11-01" in reject.detail
 
 
 def test_nothing_that_identifies_is_in_a_batch(tmp_path: Path, keys: Path) -> None:

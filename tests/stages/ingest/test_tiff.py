@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import FileKind, Frame, Place
+from stages.batches import Frame
 from stages.ingest.decode import read_frames
 from stages.ingest.directories import count_pages
 from stages.ingest.faults import Refusal
 from stages.ingest.options import IngestOptions
+from stages.places import FileKind, Place
 from tests.stages.ingest.maker import ramp
 
 GREY = "minisblack"

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from stages.base import Reason
-from stages.batches import Display, FileKind, Frame, Located, Place, Refused
+from stages.batches import Display, Frame, Located, Refused
 from stages.ingest.decode import Decoded, decode
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.folder import scan
 from stages.ingest.volumes import read_header
+from stages.places import FileKind, Place
 
 OPTIONS = IngestOptions()
 VOXELS_DHW = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)

@@ -15,11 +15,12 @@ import tifffile
 from PIL import Image
 
 from stages.base import Reason
-from stages.batches import Copied, FileKind, Located, Refused
+from stages.batches import Copied, Located, Refused
 from stages.ingest.options import IngestOptions
 from stages.ingest.site import Site
 from stages.ingest.sources.catalogue import Catalogue
 from stages.ingest.sources.folder import scan
+from stages.places import FileKind
 from tests.stages.ingest.maker import SERIES, dicom, pseudonym, ramp, save, write_series
 
 

@@ -101,6 +101,44 @@ def test_a_conflict_of_two_series_is_found_as_well(tmp_path: Path, site: Site) -
     assert names(found) == ["0000.dcm", "0001.dcm", "0000.dcm"]
 
 
+def test_one_image_with_two_geometries_is_a_conflict(tmp_path: Path, site: Site) -> None:
+    """Pixels alone are no copy; the stack counts the slices of which there are two images."""
+    write_series(tmp_path / "a", [0.0, 3.0])
+    (other, _) = write_series(tmp_path / "b", [0.0, 3.0])
+    edit(other, ImagePositionPatient=[0, 0, 1])
+    found = list(scan([tmp_path], site, OPTIONS))
+    assert [(one.path, one.reason) for one in letters(found)] == [(str(other), Reason.CONFLICT)]
+    assert [stack.conflicts for one in found if isinstance(one, Located) for stack in one.stacks] == [1, 1]
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_the_copy_that_states_more_is_used(tmp_path: Path, site: Site, layout: Layout) -> None:
+    """Also where the other one was given before; the image is counted once and its copy as one."""
+    for path in write_series(tmp_path / "a", [0.0, 3.0]):
+        edit(path, ImagePositionPatient=None)
+    fuller = write_series(tmp_path / "b", [0.0, 3.0])
+    found = list(scan([tmp_path], site, IngestOptions(layout=layout)))
+    assert (paths(found)[-2:], letters(found)) == (fuller, [])
+    assert copies(found) == ["0000.dcm", "0001.dcm"]
+    rows = [again for one in found if isinstance(one, Located) for again in one.again]
+    assert rows.count(False) == 2
+
+
+def test_a_conflict_with_slices_on_their_way_gives_them_again(tmp_path: Path, site: Site) -> None:
+    """Marked, so that the result says so though nothing was added."""
+    write_series(tmp_path / "a", [0.0, 3.0])
+    (other, _) = write_series(tmp_path / "b", [0.0, 3.0])
+    edit(other, PixelData=ramp()[::-1].tobytes())
+    found = list(scan([tmp_path], site, IngestOptions(layout=Layout.SERIES_PER_FOLDER)))
+    rows = [
+        (stack.conflicts, again)
+        for one in found
+        if isinstance(one, Located)
+        for stack, again in zip(one.stacks, one.again, strict=True)
+    ]
+    assert rows == [(0, False)] * 2 + [(1, True)] * 2
+
+
 @pytest.mark.parametrize("broken", ["first", "second"])
 def test_a_damaged_copy_does_not_replace_a_sound_one(tmp_path: Path, site: Site, broken: str) -> None:
     """Whichever is found first; the damaged one is refused for what is wrong with it."""
