@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Goal, at_least, emit
 from evaluation.phantom import Phantom
-from stages.batches import Frame, Frames, Rows
+from stages.batches import Frame, Frames, Rows, Segmented
+from stages.components import mended
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.stage import Preprocess
 from stages.segment.options import SegmentOptions
@@ -50,7 +51,7 @@ def main() -> None:
         before = paired(lambda: prepare(batch), lambda: plain_input(images, options), len(images))
         answer, segment = answers(len(images), options.size), Segment(SegmentOptions())
         after = paired(
-            lambda: segment.answered(prepared, answer),
+            lambda: masks_of(segment.answered(prepared, answer).kept),
             lambda: plain_masks(answer.probability_NHW, images.shape[1:]),
             len(images),
         )
@@ -96,6 +97,15 @@ def answers(count: int, size: int) -> Inference:
     probability_NHW = (1 / (1 + np.exp(beyond_NHW / 2))).astype(np.float32)
     feature_ND = np.eye(1, 256, dtype=np.float32).repeat(count, 0)
     return Inference(probability_NHW, feature_ND, np.zeros(count, np.float32))
+
+
+def masks_of(segmented: Segmented) -> list[NDArray[np.bool_]]:
+    """The masks as delivery mends them, series by series."""
+    found = []
+    for start in range(0, len(segmented), SLICES):
+        of_series = [one.unpack() for one in segmented.masks[start : start + SLICES]]
+        found += [mask_HW for mask_HW, _ in mended(len(of_series), of_series.__getitem__, largest=True)]
+    return found
 
 
 def plain_input(images: NDArray[np.uint16], options: PreprocessOptions) -> NDArray[np.float32]:
