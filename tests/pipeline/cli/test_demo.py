@@ -32,5 +32,5 @@ def test_the_demo_streams_the_study_that_it_made(tmp_path: Path, monkeypatch: py
     study, bundled = map(Path, job.sources)
     assert len(list(study.rglob("*.dcm"))) == 6
     assert (bundled / "CT_small.dcm").is_file()
-    assert (job.keys / "owner.key").is_file()
+    assert (job.keys / "owner" / "owner.key").is_file()
     assert {study.parent, job.keys.parent, job.index.parent, job.results.parent} == {tmp_path / "demo"}
