@@ -124,15 +124,13 @@ def export_public(directory: Path, out: Path) -> PublicKeys:
 
 def _next(contents: Contents, made: Generation) -> Contents:
     """What the bundle says once a new generation has taken the place of the current one."""
-    changes = {
-        "number": contents.number + 1,
-        "created": made.created,
-        "key_id": made.lwe.key_id.hex(),
-        "hpke_id": hpke_id(made.hpke),
-        "hpke_public": made.hpke,
-        "earlier": (EarlierKey(key_id=contents.key_id, until=made.created), *contents.earlier),
-    }
-    return Contents.model_validate(dict(contents) | changes)
+    return contents.followed(
+        made.created,
+        key_id=made.lwe.key_id.hex(),
+        hpke_id=hpke_id(made.hpke),
+        hpke_public=made.hpke,
+        earlier=(EarlierKey(key_id=contents.key_id, until=made.created), *contents.earlier),
+    )
 
 
 def _stage(owner: Path, made: Generation, bundle: Bundle) -> None:

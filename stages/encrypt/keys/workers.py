@@ -11,7 +11,6 @@ from stages.encrypt.keys.ownerfile import SCRYPT_LOG2_N, now, open_seed, read_ow
 from stages.encrypt.keys.signer import OwnerSigner, open_signer, publish
 from stages.encrypt.keys.worker import create_worker, load_signer
 from stages.encrypt.public.bundle import (
-    Contents,
     EarlierKey,
     RevokedKey,
     VerificationKey,
@@ -48,14 +47,14 @@ def add_worker(directory: Path, passphrase: str | None, *, scrypt_log2_n: int = 
     if worker in contents.verification_keys:
         raise KeyFileError(f"{halves.site / WORKER} exists already: keys are never overwritten")
     workers = (*contents.verification_keys, worker)
-    publish(halves, signer.sign(_changed(contents, verification_keys=workers)))
+    publish(halves, signer.sign(contents.followed(now(), verification_keys=workers)))
     return worker.id
 
 
 def revoke_worker(
     directory: Path, worker: str, passphrase: str | None, *, scrypt_log2_n: int = SCRYPT_LOG2_N
 ) -> str:
-    """Name a worker's key, by its id or the id's beginning, as one whose blocks are taken no more; its id."""
+    """Name a worker's key, by its id or the id's beginning, as one whose new blocks are refused; its id."""
     halves = key_folders(directory)
     signer, contents = open_signer(halves, passphrase, scrypt_log2_n)
     found = [key for key in contents.verification_keys if worker and key.id.startswith(worker)]
@@ -65,14 +64,8 @@ def revoke_worker(
     (gone,) = found
     left = tuple(key for key in contents.verification_keys if key != gone)
     revoked = (*contents.revoked, RevokedKey(id=gone.id, ed25519=gone.ed25519, until=now()))
-    publish(halves, signer.sign(_changed(contents, verification_keys=left, revoked=revoked)))
+    publish(halves, signer.sign(contents.followed(now(), verification_keys=left, revoked=revoked)))
     return gone.id
-
-
-def _changed(contents: Contents, **changes: object) -> Contents:
-    """The next contents of the same site."""
-    again = {"number": contents.number + 1, "created": now()}
-    return Contents.model_validate(dict(contents) | again | changes)
 
 
 def _worker(halves: KeyFolders) -> VerificationKey:
@@ -81,7 +74,7 @@ def _worker(halves: KeyFolders) -> VerificationKey:
 
 
 def _sign_first(halves: KeyFolders, passphrase: str | None, scrypt_log2_n: int) -> str:
-    """Sign for a folder of before. Nothing of its bundle is believed: the owner's own files say it all."""
+    """Sign for a folder of an earlier version: from the owner's own files, never from its unsigned bundle."""
     keys = load_owner(halves.owner, passphrase, least_scrypt_log2_n=scrypt_log2_n)
     generations = sorted(owner_files(halves.owner)[1:], key=lambda file: read_owner(file).created)
     generations.append(halves.owner / OWNER)

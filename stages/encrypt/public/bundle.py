@@ -147,9 +147,15 @@ class Contents(_Strict):
             parts += [bytes.fromhex(key.key_id), key.until.encode()]
         return _DOMAIN + framed(parts)
 
+    def followed(self, created: str, **changes: object) -> Contents:
+        """What the owner signs next for the same site: these contents with changes, under the next number."""
+        return Contents.model_validate(
+            {**dict(self), "number": self.number + 1, "created": created, **changes}
+        )
+
     @property
     def digest(self) -> str:
-        """Of the message, hex: two bundles of one number are told apart by it."""
+        """Of the message, hex: it distinguishes two bundles of one number."""
         return sha256(self.message).hexdigest()
 
 
