@@ -11,16 +11,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.preprocess.contrast import LEVELS
+
 OTSU_SHARE = 0.4  # of the threshold on square roots
 
 
 def foreground(unit_HW: NDArray[np.float32], seen_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The patient within ``seen_HW``, from values in 0..1; all that is seen where nothing stands out."""
-    return outline((np.sqrt(unit_HW) * 255).astype(np.uint8), seen_HW)
+    return outline((np.sqrt(unit_HW) * LEVELS).astype(np.uint8), seen_HW)
 
 
 def outline(root_HW: NDArray[np.uint8], seen_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The patient, from the square roots of the values in levels of 0 to 255."""
+    """The patient, from the square roots of the values in levels of 0 to ``LEVELS``."""
     seen = seen_HW.view(np.uint8)
     root_1S = (root_HW if seen_HW.all() else root_HW[seen_HW]).reshape(1, -1)  # OpenCV loops over rows
     otsu = int(cv2.threshold(root_1S, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])

@@ -7,6 +7,7 @@ CPU draws the patient's outline (background.py); square roots travel to it and o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +20,17 @@ from stages.preprocess.background import outline
 from stages.preprocess.clahe import equalise_together
 from stages.preprocess.contrast import LEVELS
 from stages.preprocess.grid import grid_of, inside, view_weights, within_view
-from stages.preprocess.intensity import LEAST_DEVIATION
+from stages.preprocess.intensity import LEAST_DEVIATION, limits
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.single import LEAST_SIDE, PreparedSlice, prepare
+
+
+class _Scaled(NamedTuple):
+    """An image for the device."""
+
+    image_HW: NDArray[np.generic]
+    low: float
+    high: float
 
 
 def prepare_together(
@@ -33,29 +42,30 @@ def prepare_together(
     where the recipe has no levels.
     """
     found: dict[int, PreparedSlice | str] = {}
-    alike: dict[Grid, list[int]] = {}
+    alike: dict[Grid, dict[int, _Scaled]] = {}
     for number, frame in enumerate(frames):
-        if options.in_levels and _is_usual(frame.image):
-            alike.setdefault(grid_of(frame, options.size, options.spacing_mm), []).append(number)
-        else:
+        grid = grid_of(frame, options.size, options.spacing_mm)
+        scaled = _scaled(frame.image) if options.in_levels and inside(grid, options.size).any() else None
+        if scaled is None:
             found[number] = prepare(frame, options)
-    for grid, numbers in alike.items():
-        if inside(grid, options.size).any():
-            together = _prepared([frames[number].image for number in numbers], grid, options, device)
-            found |= zip(numbers, together, strict=True)
         else:
-            found |= {number: prepare(frames[number], options) for number in numbers}
+            alike.setdefault(grid, {})[number] = scaled
+    for grid, images in alike.items():
+        together = _prepared(list(images.values()), grid, options, device)
+        found |= zip(images, together, strict=True)
     return [found[number] for number in range(len(frames))]
 
 
-def _is_usual(image_HW: NDArray[np.generic]) -> bool:
+def _scaled(image_HW: NDArray[np.generic]) -> _Scaled | None:
+    """The image with its limits; None where it is left to the CPU."""
     narrow = image_HW.dtype.kind in "iu" and image_HW.dtype.itemsize <= 2  # noqa: PLR2004  bytes of 16 bits
-    return narrow and min(image_HW.shape) >= LEAST_SIDE and bool(image_HW.min() < image_HW.max())
+    found = limits(image_HW, None) if narrow and min(image_HW.shape) >= LEAST_SIDE else None
+    return None if found is None else _Scaled(image_HW, *found)
 
 
 @torch.inference_mode()
 def _prepared(
-    images: Sequence[NDArray[np.generic]], grid: Grid, options: PreprocessOptions, device: str
+    images: Sequence[_Scaled], grid: Grid, options: PreprocessOptions, device: str
 ) -> list[PreparedSlice]:
     """Of images of one grid."""
     size = options.size
@@ -77,11 +87,11 @@ def _prepared(
     return [PreparedSlice(one, *two, grid) for one, two in zip(fields, slopes, strict=True)]
 
 
-def _fields(images: Sequence[NDArray[np.generic]], grid: Grid, size: int, device: str) -> Tensor:
+def _fields(images: Sequence[_Scaled], grid: Grid, size: int, device: str) -> Tensor:
     """The images' values in 0..1 on the field, float32 [N, size, size]."""
-    low_N = torch.tensor([float(image.min()) for image in images], device=device)
-    high_N = torch.tensor([float(image.max()) for image in images], device=device)
-    views = np.stack([within_view(image, grid, size) for image in images]).astype(np.int32)
+    low_N = torch.tensor([float(one.low) for one in images], device=device)
+    high_N = torch.tensor([float(one.high) for one in images], device=device)
+    views = np.stack([within_view(one.image_HW, grid, size) for one in images]).astype(np.int32)
     view_NHW = torch.from_numpy(views).to(device).float()
     unit_NHW = (view_NHW - low_N[:, None, None]) / (high_N - low_N)[:, None, None]
     rows_OI, columns_OI = (torch.from_numpy(one.copy()).to(device) for one in view_weights(grid, size))

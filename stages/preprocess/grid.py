@@ -67,21 +67,14 @@ def within_view(image_HW: NDArray[Pixel], grid: Grid, size: int) -> NDArray[Pixe
 
 def resampled(view_HW: NDArray[Any], grid: Grid, size: int) -> NDArray[np.float32]:
     """The field of an image of which ``view_HW`` is what ``within_view`` gives."""
-    (top, bottom), (left, right) = _windows(grid, size)
-    return _apply(
-        _sparse(size, bottom - top, grid.scale[0], grid.offset[0] - top),
-        view_HW,
-        _sparse(size, right - left, grid.scale[1], grid.offset[1] - left),
-    )
+    rows, columns = _axes(grid, size)
+    return _apply(_sparse(*rows), view_HW, _sparse(*columns))
 
 
 def view_weights(grid: Grid, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """``rows_OI`` and ``columns_OI`` of ``resampled``, dense."""
-    rows, columns = (
-        weights(size, stop - start, scale, offset - start)
-        for (start, stop), scale, offset in zip(_windows(grid, size), grid.scale, grid.offset, strict=True)
-    )
-    return rows, columns
+    rows, columns = _axes(grid, size)
+    return weights(*rows), weights(*columns)
 
 
 def to_original(field_HW: NDArray[Any], grid: Grid) -> NDArray[np.float32]:
@@ -193,6 +186,14 @@ def _hat_integral(distance: NDArray[np.floating[Any]]) -> NDArray[np.floating[An
 @lru_cache(maxsize=32)
 def _sparse(size: int, length: int, scale: float, offset: float, *, smooth: bool = True) -> csr_array:
     return csr_array(weights(size, length, scale, offset, smooth=smooth))
+
+
+def _axes(grid: Grid, size: int) -> list[tuple[int, int, float, float]]:
+    """What ``weights`` needs for the rows and for the columns of the view."""
+    return [
+        (size, stop - start, scale, offset - start)
+        for (start, stop), scale, offset in zip(_windows(grid, size), grid.scale, grid.offset, strict=True)
+    ]
 
 
 def _windows(grid: Grid, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
