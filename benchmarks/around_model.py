@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
+from benchmarks.phantoms import SPACING_MM, decoded
 from benchmarks.report import Goal, at_least, emit
 from evaluation.phantom import Phantom
-from stages.batches import Frame, Frames, Rows, Segmented
+from stages.batches import Segmented
 from stages.components import mended
 from stages.preprocess.options import PreprocessOptions
 from stages.preprocess.stage import Preprocess
@@ -33,7 +34,6 @@ from stages.segment.stage import Segment
 
 SERIES = 6
 SLICES = 24  # a series
-SPACING_MM = 0.7
 REPEATS = 7
 LEAST_RATIO = 2.0
 
@@ -46,7 +46,7 @@ def main() -> None:
     images = np.concatenate([Phantom(seed=seed).slices(SLICES) for seed in range(SERIES)])
     options = PreprocessOptions()
     with Preprocess(options).open() as prepare, threadpool_limits(1):
-        batch = frames(images)
+        batch = decoded(images, SLICES)
         prepared = prepare(batch).kept
         before = paired(lambda: prepare(batch), lambda: plain_input(images, options), len(images))
         answer, segment = answers(len(images), options.size), Segment(SegmentOptions())
@@ -78,15 +78,6 @@ def paired(ours: Callable[[], object], peer: Callable[[], object], count: int) -
             call()
             found.append((time.process_time() - start) / count * 1e3)
     return {name: min(found[1:]) for name, found in took.items()}
-
-
-def frames(images: Sequence[NDArray[np.uint16]] | NDArray[np.uint16]) -> Frames:
-    """Decoded series of SLICES each."""
-    keys = tuple(number.to_bytes(32, "big") for number in range(len(images)))
-    series = tuple((number // SLICES).to_bytes(32, "big") for number in range(len(images)))
-    blank = (b"",) * len(images)
-    rows = Rows(keys, series, blank, blank)
-    return Frames(rows, tuple(Frame(image, (SPACING_MM, SPACING_MM)) for image in images))
 
 
 def answers(count: int, size: int) -> Inference:

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from benchmarks import lwe as lwe_benchmark
+from benchmarks.phantoms import decoded
 from benchmarks.report import seconds
-from stages.batches import Frame, Frames, Rows
+from stages.batches import Frames
 from stages.encrypt.keys.owner import generate
 from stages.encrypt.lwe import gemm, sampling
 from stages.encrypt.lwe.parameters import LWE32
@@ -239,7 +240,4 @@ def _frames(count: int) -> Frames:
     """One series of phantom slices."""
     from evaluation.phantom import Phantom  # noqa: PLC0415
 
-    images = Phantom().slices(count)
-    keys = tuple(number.to_bytes(32, "big") for number in range(count))
-    rows = Rows(keys, (bytes(32),) * count, (b"",) * count, (b"",) * count)
-    return Frames(rows, tuple(Frame(image, (0.7, 0.7)) for image in images), None, None)
+    return decoded(Phantom().slices(count), count)

@@ -23,9 +23,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.arithmetic import gmac_per_frame
 from benchmarks.peer_unet import AttentionGateUNet
+from benchmarks.phantoms import decoded
 from benchmarks.report import Goal, at_least, at_most, emit
 from evaluation.phantom import Phantom
-from stages.batches import Frame, Frames, Rows
 from stages.packed import Packed
 from stages.preprocess.stage import Preprocess
 from stages.segment import checkpoint, export, int8, runtime
@@ -107,7 +107,7 @@ def _share(ready: Any) -> None:
 
 def _stream(name: Runtime, artefacts: Path) -> tuple[int, float, float]:
     """One process: how many frames in how many seconds, wall and CPU."""
-    batch = frames()
+    batch = decoded(Phantom(size=SIDE).slices(BATCH), BATCH)
     options = SegmentOptions(runtime=name, artefacts=artefacts)
     with Preprocess().open() as prepare, Segment(options).open() as segment:
         count = 0
@@ -168,14 +168,6 @@ def field() -> np.ndarray:
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(BATCH, 3, size // 16, size // 16)).repeat(16, 2).repeat(16, 3)
     return (coarse + 0.3 * rng.normal(size=coarse.shape)).astype(np.float32)
-
-
-def frames() -> Frames:
-    """A decoded series of the phantom."""
-    images = Phantom(size=SIDE).slices(BATCH)
-    keys = tuple(i.to_bytes(32, "big") for i in range(BATCH))
-    rows = Rows(keys, (bytes(32),) * BATCH, (b"",) * BATCH, (b"",) * BATCH)
-    return Frames(rows, tuple(Frame(image, (0.7, 0.7)) for image in images))
 
 
 def milliseconds(call: Callable[[], object], count: int) -> tuple[float, float]:
