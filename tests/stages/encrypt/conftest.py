@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -46,6 +47,20 @@ def toys() -> Iterator[dict[str, Parameters]]:
 def toy(toys: dict[str, Parameters], request: pytest.FixtureRequest) -> Parameters:
     """The toy of 32-bit words, or the one asked for by name."""
     return toys[getattr(request, "param", "toy")]
+
+
+@pytest.fixture(scope="session")
+def toy_keys(tmp_path_factory: pytest.TempPathFactory, toys: object) -> Path:  # noqa: ARG001 - puts toys in
+    """A key folder of toy keys without a passphrase, which no test changes."""
+    directory = tmp_path_factory.mktemp("toys") / "keys"
+    new_keys(directory, None, "TOY")
+    return directory
+
+
+@pytest.fixture
+def keys(toy_keys: Path, tmp_path: Path) -> Path:
+    """A copy of them, to be changed."""
+    return Path(shutil.copytree(toy_keys, tmp_path / "keys"))
 
 
 @pytest.fixture(scope="session")

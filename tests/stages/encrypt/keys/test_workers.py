@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,6 @@ from stages.encrypt.public.signing import load_inspector
 
 QUICK = 10  # scrypt n = 2^10 for tests
 OLD = "the old passphrase"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, toys: object) -> Path:  # noqa: ARG001 - puts toys in
-    directory = tmp_path_factory.mktemp("original") / "keys"
-    new_keys(directory, None, "TOY")
-    return directory
-
-
-@pytest.fixture
-def keys(original: Path, tmp_path: Path) -> Path:
-    """A key folder without a passphrase, to be changed."""
-    return Path(shutil.copytree(original, tmp_path / "keys"))
 
 
 def of_before(keys: Path) -> None:

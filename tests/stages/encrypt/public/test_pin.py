@@ -1,4 +1,4 @@
-"""Whose bundle a folder believes; tests/attacks/test_exchanged_public_folder.py has what attackers try."""
+"""Whose bundle a folder accepts; tests/attacks/test_exchanged_public_folder.py has what attackers try."""
 
 from __future__ import annotations
 
@@ -10,22 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.encrypt.keys.folder import new_keys
 from stages.encrypt.keys.workers import add_worker
 from stages.encrypt.public.keyfiles import KeyFileError
 from stages.encrypt.public.pin import BundleRefusedError, pin_of, read_bundle, read_pin, remember
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, toys: object) -> Path:  # noqa: ARG001 - puts toys in
-    directory = tmp_path_factory.mktemp("pinned") / "keys"
-    new_keys(directory, None, "TOY")
-    return directory
-
-
-@pytest.fixture
-def keys(original: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(original, tmp_path / "keys"))
 
 
 def newer(keys: Path) -> None:
