@@ -2,8 +2,8 @@
 
 Two deliveries of one series at a time would destroy each other's files, and of two accounts of one frame
 the later must count. What units have in common is for the graph to say (``Graph.beside``). A unit
-takes its place when the last of its pieces is admitted: whoever it waits for came before it and needs nothing
-more of the sources, so waiting ends, also while nothing is admitted.
+takes its place when the last of its pieces is admitted: the units that it waits for came before it and need
+nothing more of the sources, so every wait ends, also while nothing is admitted.
 """
 
 from __future__ import annotations

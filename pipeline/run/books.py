@@ -151,7 +151,7 @@ class Books:
             try:
                 self._letters.add([*self._of_refused(), *left])
             except UnwritableError:
-                if failure is None:  # else the first one is told
+                if failure is None:  # else the first failure is raised
                     raise
 
 

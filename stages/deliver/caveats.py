@@ -50,7 +50,7 @@ class Flag(StrEnum):
     GLAND_INTERRUPTED = "gland_interrupted"  # slices without mask between slices with it
     OBJECTS_REMOVED = "objects_removed"  # stray, as smaller than the largest, but not small
     ONE_SLICE = "one_slice"  # no neighbour
-    DIVIDED_BY_ORDER = "divided_by_order"  # images of one place, told apart by numbers or times alone
+    DIVIDED_BY_ORDER = "divided_by_order"  # images of one place, separated by numbers or times alone
     NOT_PARALLEL = "not_parallel"  # a plane of a fan: no volume
     NO_GEOMETRY = "no_geometry"  # no DICOM Segmentation, or no volume, for want of geometry
     GEOMETRY_NOTE = "geometry_note"  # statements that disagree, and which one was taken

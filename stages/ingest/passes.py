@@ -1,6 +1,6 @@
 """Repeated places in passes, each of which runs through the places once. Pure functions.
 
-Images that no mark tells apart, or only a mark that each of them has of its own, come in an order: that of
+Images that no mark separates, or only a mark that each of them has of its own, come in an order: that of
 their numbers or of their times. A new pass begins at the latest where a place comes again. Where images are
 missing it may have begun before: the first image of a pass may be one that the pass before it lacks.
 """

@@ -15,9 +15,9 @@ def turn(one: Slice) -> tuple[float, int, str, bytes]:
 
 
 def rank(stack: SliceStack) -> tuple[object, ...]:
-    """The order of acquisition, independent of numbers and names as far as marks or places tell stacks apart.
+    """The order of acquisition, independent of numbers and names as far as marks or places separate stacks.
 
-    Of those that no mark tells apart the larger comes first: a localiser stands behind its volume.
+    Of those that no mark separates the larger comes first: a localiser stands behind its volume.
     Where numbers divided a stack from others of its places, numbers say which was first.
     """
     size_first = (-len(stack.slices), *min(map(_whereabouts, stack.slices)))

@@ -29,7 +29,7 @@ from stages.ingest.slices import Slice, SliceStack
 _SAME_MM: Final = 1e-3  # positions closer than this are one place whatever the distance between slices is
 # Closer than this share of the usual distance, and than so many millimetres, is one place:
 _NEAR: Final = (0.1, 0.3)  # whatever the marks are
-_SHIFTED: Final = (0.25, 1.0)  # where a mark tells them apart, since the patient or the table moved
+_SHIFTED: Final = (0.25, 1.0)  # where a mark separates them, since the patient or the table moved
 _LEAST_STACK: Final = 3  # slices that a mark has to leave together where it divides into many
 _SPAN: Final = 0.8  # of the extent, and of the distances: a part that has them is a volume of its own
 _DENSE: Final = 0.75  # of the places between its ends: a part that has them is whole, but for missing images
@@ -58,7 +58,7 @@ def stacked(slices: Sequence[Slice]) -> tuple[SliceStack, ...]:
     Slices without position or orientation are ordered by number; the frames of a file stay together there.
     """
     found: list[SliceStack] = []
-    for same in _told_apart(slices, lambda one: one.modality):
+    for same in _by_statement(slices, lambda one: one.modality):
         placed: list[Slice] = []
         lost: list[Slice] = []
         for one in same:
@@ -73,10 +73,11 @@ def stacked(slices: Sequence[Slice]) -> tuple[SliceStack, ...]:
     return doubted(sorted(found, key=rank))
 
 
-def _told_apart(slices: Sequence[Slice], said: Callable[[Slice], str]) -> list[list[Slice]]:
-    """By what files say; those that say nothing belong to the others, where these all say the same."""
-    groups = grouped(slices, said)
-    return [list(slices)] if len({said(one) for one in slices} - {""}) == 1 else groups
+def _by_statement(slices: Sequence[Slice], stated: Callable[[Slice], str]) -> list[list[Slice]]:
+    """By what files state; those that state nothing belong to the others, where these all state the same."""
+    if len({stated(one) for one in slices} - {""}) == 1:
+        return [list(slices)]
+    return grouped(slices, stated)
 
 
 def _in_one_frame(slices: Sequence[Slice]) -> list[list[Slice]]:
@@ -89,7 +90,7 @@ def _in_one_frame(slices: Sequence[Slice]) -> list[list[Slice]]:
     files = len({one.place.path for one in stating})
     if files >= _LEAST_STACK and len({one.frame_of_reference for one in stating}) == files:
         return [list(slices)]
-    return _told_apart(slices, lambda one: one.frame_of_reference)
+    return _by_statement(slices, lambda one: one.frame_of_reference)
 
 
 def _stacks_of(group: Sequence[Slice], doubt: Doubt) -> list[SliceStack]:
@@ -119,7 +120,7 @@ def _by_type(placed: list[_Placed]) -> list[list[_Placed]]:
 def _explained(placed: list[_Placed], doubt: Doubt) -> list[SliceStack]:
     """Divided until every place stands once, by the first marks that explain why it was imaged again.
 
-    Several images of one single place are no volume whatever tells them apart: they stay together, in the
+    Several images of one single place are no volume whatever separates them: they stay together, in the
     order of their marks. A contrast divides also where no place repeats, since the table moved by half a
     slice. Any other mark explains repeated places where each of its parts is a whole stack, or where parts
     in their order add up to whole stacks (a phase of two passes). A few retaken slices are no phases.
@@ -240,7 +241,7 @@ def _places(placed: list[_Placed], share: float, most_mm: float) -> list[int]:
 
 
 def _dealt(placed: list[_Placed]) -> list[list[_Placed]]:
-    """Images of repeated places that no mark tells apart, by their numbers.
+    """Images of repeated places that no mark separates, by their numbers.
 
     Numbers mostly run through all places and then begin anew, or through the images of each place. Where they
     do neither, and where few places repeat, the first images of all places are the first stack, and so on.

@@ -175,15 +175,15 @@ def test_a_person_is_told_what_was_not_searched(
             writer.append(one)
     found = search(open_reader(tmp_path / "index"), load_owners(keys, None), unit_rows(1, 1)[0], top=1)
     report_left_out(found, as_json)
-    told = capsys.readouterr().err
+    shown = capsys.readouterr().err
     if as_json:
-        (damaged,) = json.loads(told)["damaged"]
+        (damaged,) = json.loads(shown)["damaged"]
         assert (damaged["first_index"], damaged["records"]) == (RECORDS, RECORDS)
     else:
-        assert told.startswith("4 records from number 4 on were not searched: these bytes")
+        assert shown.startswith("4 records from number 4 on were not searched: these bytes")
 
 
-def test_nothing_to_score_is_said(keys: Path, encryptor: Encryptor, tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_scored_is_an_error(keys: Path, encryptor: Encryptor, tmp_path: Path) -> None:
     """An empty answer would read as: there is no such patient."""
     with open_writer(tmp_path / "index", IndexOptions()) as writer:
         writer.append(ATTACKS["garbage"][0](block(encryptor, 100)))

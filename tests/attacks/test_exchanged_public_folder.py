@@ -119,7 +119,7 @@ def only_the_sealing_key(keys: Path, attacker: Attacker) -> None:
 
 
 def a_worker_by_hand(keys: Path, attacker: Attacker) -> None:  # noqa: ARG001
-    """Whoever may insert records only needs their key in the list."""
+    """An attacker who wants to insert records only needs a key in the list."""
     bundle = genuine(keys)
     mine = verification_key(os.urandom(32))
     put(keys, changed(bundle, verification_keys=(*bundle.contents.verification_keys, mine)))

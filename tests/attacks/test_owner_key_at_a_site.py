@@ -1,6 +1,6 @@
 """An encrypting machine is given the folder that ``keys new`` used to make, with ``owner.key`` in it.
 
-Whoever breaks into that machine, or into the cluster that it belongs to, then decrypts the whole index.
+An attacker who controls that machine, or the cluster that it belongs to, then decrypts the whole index.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ and ``site/``, which stays where images are encrypted:
 * ``worker.key``: what encrypting workers sign their blocks with (see ``worker``);
 * ``public/``: ``lwe.pub`` and ``bundle.json`` (see ``public.bundle``), all that an index server may have.
 
-``bundle.pin`` in either says whose bundle is believed there (see ``public.pin``); ``logs/`` is for what was
+``bundle.pin`` in either says whose bundle is accepted there (see ``public.pin``); ``logs/`` is for what was
 last seen of each log. Both folders are their owner's only.
 
 Secret files are created with mode 0600, never overwritten, and refused when others may read them.

@@ -141,7 +141,7 @@ def open_seed(parsed: OwnerFile, file: Path, passphrase: str | None, least_log2_
 
 
 def refuse_short(passphrase: str) -> None:
-    """Refuse a new passphrase that is found by trying: whoever has the file may try for years."""
+    """Refuse a new passphrase that is short enough to guess: an attacker with the file has years."""
     characters = len(unicodedata.normalize("NFC", passphrase))
     if characters < LEAST_CHARACTERS:
         raise KeyFileError(

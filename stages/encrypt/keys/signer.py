@@ -1,4 +1,4 @@
-"""The owner's signing keys: what they sign is believed wherever the owner is pinned.
+"""The owner's signing keys: what they sign is accepted wherever the owner is pinned.
 
 They are derived from the master seed of the owner's *first* generation and stay when the LWE key is rotated,
 so the owner id that sites and indexes pin never changes (ADR 17). Both algorithms sign: Ed25519 (RFC 8032)

@@ -1,8 +1,8 @@
-"""``bundle.pin``: whose bundle a folder believes, and the newest it has seen. Start at ``read_bundle``.
+"""``bundle.pin``: whose bundle a folder accepts, and the newest it has seen. Start at ``read_bundle``.
 
 ``keys new`` writes it into both halves of a key folder, beside ``public/``, which travels. A bundle is
-believed only with both signatures of the pinned owner, for the pinned site, and never an older one than was
-seen: whoever can exchange ``public/`` cannot exchange the owner, undo a revocation or bring back a key.
+accepted only with both signatures of the pinned owner, for the pinned site, and never an older one than was
+seen: an attacker who exchanges ``public/`` cannot exchange the owner, undo a revocation or restore a key.
 """
 
 from __future__ import annotations
